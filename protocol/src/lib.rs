@@ -27,3 +27,4 @@
 //! crate's outside: foreign peers, counted allocations, the generated reference page.
 
 pub mod codes;
+pub mod websocket;
