@@ -27,4 +27,5 @@
 //! crate's outside: foreign peers, counted allocations, the generated reference page.
 
 pub mod codes;
+pub mod envelope;
 pub mod websocket;
