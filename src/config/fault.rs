@@ -60,7 +60,7 @@ impl Fault {
     ) -> Self {
         Self {
             origin,
-            key: key.into(),
+            key: shortened(&key.into()),
             found: shortened(&found.to_string()),
             problem: problem.into(),
             others: &[],
@@ -82,17 +82,17 @@ impl fmt::Display for Fault {
     }
 }
 
-/// At most this many characters of what was found are repeated in a message.
+/// At most this many characters of what was written are repeated in a message.
 const FOUND_CHARACTERS: usize = 80;
 
-/// `found` on one line and not longer than a message bears.
-fn shortened(found: &str) -> String {
-    let mut line: String = found
+/// `written` on one line and not longer than a message bears.
+fn shortened(written: &str) -> String {
+    let mut line: String = written
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .take(FOUND_CHARACTERS)
         .collect();
-    if found.chars().nth(FOUND_CHARACTERS).is_some() {
+    if written.chars().nth(FOUND_CHARACTERS).is_some() {
         line.push('…');
     }
     line

@@ -1,7 +1,7 @@
 //! The configuration: what an operator writes, checked once, in one place, into what the rooms read.
 //!
 //! - **Lives here**: [`Config`] (the keys, as written), [`Settings`] (checked, native types), the one function between them
-//!   ([`Config::check`]).
+//!   ([`Config::check`]), and the layers a configuration is read from ([`Layers`]).
 //! - **Does not**: reading the machine. The number of cores and the open-file limit come in as an [`Environment`]; whether a port is
 //!   free or io_uring is allowed is the runtime's preflight.
 //! - **Invariants**: `Settings` exist only for a configuration without fault; *all* faults of all layers are reported at once, each
@@ -16,6 +16,11 @@ mod bounds;
 mod check;
 mod environment;
 mod fault;
+mod keys;
+mod layer;
+mod load;
+#[cfg(test)]
+mod reference;
 mod sections;
 mod text;
 
@@ -24,6 +29,7 @@ use serde::{Deserialize, Serialize};
 
 pub use environment::Environment;
 pub use fault::{Fault, Faults, Origin};
+pub use load::{Layers, Loaded};
 pub use sections::connections::{ConnectionSettings, Connections};
 pub use sections::echo::{Echo, EchoSettings};
 pub use sections::listen::{Listen, ListenSettings};
@@ -94,6 +100,12 @@ pub struct Settings {
 }
 
 impl Config {
+    /// Reads a configuration from TOML text alone, with all faults of its form: syntax, unknown keys, wrong types. What the values mean
+    /// is for [`Config::check`], which the engine's builder calls.
+    pub fn from_toml(text: &str) -> Result<Self, Faults> {
+        Layers::new().toml("configuration", text).config()
+    }
+
     /// Turns what was written into what the rooms read, or tells everything that is wrong with it. Pure: what it needs to know of the
     /// machine is in `environment`.
     pub fn check(&self, environment: &Environment) -> Result<Settings, Faults> {

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Echo {
-    /// Whether `/echo` sends every message back as it came, text or binary, without the JSON protocol: for conformance suites and load tests. On a public address it is free work for strangers, so it is off there unless switched on.
+    /// Whether `/echo` sends every message back as it came, text or binary, without the JSON protocol: for conformance suites and load
+    /// tests. On a public address it is free work for strangers, so it is off there unless switched on.
     #[schemars(extend("x-default" = "`true` when listening on loopback only, else `false`"))]
     pub enabled: Option<bool>,
 }

@@ -18,8 +18,8 @@ pub struct Shards {
     #[schemars(extend("x-allowed" = bounds::SHARD_COUNT.to_string(), "x-default" = "the cores this process may use"))]
     pub count: Option<usize>,
 
-    /// In the kernel already: with `placement = "ip-hash"`, a filter on the listening sockets hands each new connection to the shard
-    /// that is its home, so that none has to be moved. `false` lets the kernel choose and moves each socket to its home after it was
+    /// With `placement = "ip-hash"`: whether a filter on the listening sockets lets the kernel hand each new connection to the shard that
+    /// is its home, so that none has to be moved. `false` lets the kernel choose and moves each socket to its home after it was
     /// accepted: the same homes, one hop more. Without effect under the other placements.
     pub kernel_steering: bool,
 
