@@ -69,7 +69,8 @@ pub(super) const BACKLOG: Range<usize> = whole(1..=65_535);
 /// Each shard keeps two mailbox lanes to every other: 256 shards are 130,560 lanes, and more cores than one machine has today.
 pub(super) const SHARD_COUNT: Range<usize> = whole(1..=256);
 
-/// 2^24: sixteen times what `fs.nr_open` lets one process open unless an administrator raised it.
+/// 2^24: what the id of a connection can tell apart on one shard, and all connections may meet on one; sixteen times what `fs.nr_open`
+/// lets one process open unless an administrator raised it.
 pub(super) const CONNECTIONS: Range<usize> = whole(1..=16_777_216);
 
 /// Under 100 ms a handshake over a long line has no chance; over ten minutes a silent peer holds a descriptor for nothing.

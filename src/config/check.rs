@@ -33,14 +33,14 @@ impl Checker {
         key: &'static str,
         value: Limit,
         range: &Range<usize>,
-    ) -> Option<usize> {
+    ) -> Option<u32> {
         let Limit::AtMost(count) = value else {
             return None;
         };
         if !range.allows(&count) {
             self.refuse(key, count, format!("must be {range}, or \"unlimited\""));
         }
-        Some(count)
+        Some(u32::try_from(count).unwrap_or(u32::MAX))
     }
 
     /// A duration within `range`.

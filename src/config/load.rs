@@ -252,7 +252,7 @@ impl Read {
                 self.merged.place(key).is_none()
                     && self.faults.iter().any(|other| other.key == **key)
             };
-            if keys.iter().any(|key| unreadable(key)) || (!self.whole && keys.len() > 1) {
+            if keys.iter().any(unreadable) || (!self.whole && keys.len() > 1) {
                 continue;
             }
             // A relation is told where one of its keys was written; the first of them that was.

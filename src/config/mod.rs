@@ -7,7 +7,8 @@
 //! - **Invariants**: `Settings` exist only for a configuration without fault; *all* faults of all layers are reported at once, each
 //!   with its key, its place, what was found and what is allowed; no default stands anywhere else; rooms never see `Config`.
 //! - **Called by** `main.rs` (layers) and the engine's builder (`check`); calls nobody.
-//! - **Tests**: beside each file; through the binary in `tests/config.rs`, which also keeps `docs/reference/config.md` in step.
+//! - **Tests**: beside each file, the layers in `load/tests.rs`, the page `docs/reference/config.md` in `reference.rs`; through the
+//!   binary in `tests/config.rs`.
 //!
 //! Who adds a key writes, in this order: the field with its doc comment and its default in `sections/`, its range in `bounds`, what it
 //! becomes in `check` of the section, and runs the tests with `UPDATE_REFERENCE=1`.

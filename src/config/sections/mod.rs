@@ -5,7 +5,7 @@
 //! - **Invariants**: a key's doc comment is its entry in the reference page; a default is written in `Default` or, where it depends on
 //!   the machine or another key, in `check`, and nowhere else.
 //! - **Called by** `Config::check`; calls `check::Checker`.
-//! - **Tests**: beside each section; the sum of them in `tests/config.rs`.
+//! - **Tests**: beside each section; all of them together in `load/tests.rs`.
 
 pub(super) mod connections;
 pub(super) mod echo;
