@@ -8,6 +8,7 @@ mod bell;
 mod children;
 mod churn;
 mod echo;
+mod fallback;
 mod hand_off;
 mod ip_hash;
 mod pause;

@@ -40,12 +40,14 @@ struct Progress {
 
 #[test]
 fn a_receive_paused_again_and_again_loses_nothing() {
-    const TOTAL: usize = 4 << 20;
+    pause_and_resume(driver(), 4 << 20);
+}
+
+pub(super) fn pause_and_resume(mut driver: Uring, total: usize) {
     let (client, server) = connection();
-    let mut driver = driver();
     let id = driver.adopt(server).unwrap();
     driver.start_receiving(id);
-    let sender = thread::spawn(move || pour(client, TOTAL));
+    let sender = thread::spawn(move || pour(client, total));
     let mut progress = Progress::default();
     turn_until(
         &mut driver,
@@ -77,7 +79,7 @@ fn a_receive_paused_again_and_again_loses_nothing() {
         |progress| progress.ended,
     );
     sender.join().unwrap();
-    assert_eq!(progress.position, TOTAL);
+    assert_eq!(progress.position, total);
     assert!(
         progress.stopped > 20,
         "only {} pauses: the test proved little",

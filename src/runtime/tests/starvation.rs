@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::io::Write;
 
 /// Sends `each` bytes on every one of `connections` and reads them all; buffers are recycled only after the whole batch.
-fn drain(driver: &mut Uring, connections: u32, each: usize) {
+pub(super) fn drain(driver: &mut Uring, connections: u32, each: usize) {
     let mut clients = Vec::new();
     let mut missing = HashMap::new();
     for _ in 0..connections {

@@ -32,6 +32,7 @@ use socket2::SockRef;
 use self::acceptor::Acceptor;
 use self::buffers::BufferPool;
 use self::ring::Ring;
+pub(super) use self::ring::TaskWork;
 use self::sockets::{Receive, Sockets};
 use self::tag::Tag;
 use super::bell::Bell;
@@ -64,10 +65,23 @@ impl Uring {
     /// # Errors
     /// [`RuntimeError::Option`], or [`RuntimeError::Driver`] with the step that the kernel refused.
     pub fn new(options: &DriverOptions) -> Result<Self, RuntimeError> {
+        Self::with_first_of(&TaskWork::BEST_FIRST, options)
+    }
+
+    /// The same with the first of `kinds` that the kernel grants, so that tests can try what older
+    /// kernels get.
+    pub(super) fn with_first_of(
+        kinds: &[TaskWork],
+        options: &DriverOptions,
+    ) -> Result<Self, RuntimeError> {
         check(options)?;
         let failed = |step| move |source| RuntimeError::Driver { step, source };
-        let mut ring = Ring::new(options.submission_entries, options.completion_entries)
-            .map_err(failed("create an io_uring"))?;
+        let mut ring = Ring::new(
+            kinds,
+            options.submission_entries,
+            options.completion_entries,
+        )
+        .map_err(failed("create an io_uring"))?;
         let bell = Bell::new().map_err(failed("create an eventfd for the bell"))?;
         let buffers = BufferPool::new(&ring, options.buffer_size, options.buffer_count)
             .map_err(failed("provide receive buffers to the io_uring"))?;
