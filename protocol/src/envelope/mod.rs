@@ -1,0 +1,23 @@
+//! The JSON messages of the wire: `{"type": …}` in both directions.
+//!
+//! **What lives here.** [`parse`], which borrows the fields every message may have from the text of a frame, and
+//! [`outbound`], which writes the answers.
+//!
+//! **What does not.** What a `type` means, which channel names are allowed, who may do what: `shards` decides.
+//!
+//! **Invariants.**
+//! * What a client sent travels on only as JSON that was parsed as a whole: nobody can break the message another one gets.
+//! * It is nested at most [`MAX_DEPTH`] deep, so that a subscriber's parser is safe, too.
+//! * One pass over the text; nothing is copied unless `type`, `channel` or `exclude` contain escapes.
+//!
+//! **Who calls in.** `shards`, clients, load test; calls [`crate::codes`]. **Tests**: beside the code.
+
+mod depth;
+mod inbound;
+pub mod outbound;
+mod text;
+
+pub use depth::MAX_DEPTH;
+pub use inbound::{Inbound, MAX_ID_BYTES, parse};
+pub use serde_json::value::RawValue;
+pub use text::Text;

@@ -1,0 +1,4 @@
+//! Tests of the room as a whole.
+#![allow(clippy::unwrap_used)]
+
+mod basics;
