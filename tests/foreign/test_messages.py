@@ -49,7 +49,7 @@ def test_an_id_comes_back_with_the_answer(clients, id):
         ('"ping"', "Invalid message format"),
         ("", "Invalid message format"),
         ('{"type":5}', "Invalid message type"),
-        ('{"type":null}', "Invalid message type"),
+        ('{"type":null}', "Missing message type"),
         ('{"type":["ping"]}', "Invalid message type"),
     ],
 )
