@@ -22,5 +22,7 @@ pub mod runtime;
 pub mod telemetry;
 mod transport;
 
-pub use engine::{Engine, EngineBuilder, EngineError, EngineHandle, Pending, PublishError, StartError};
+pub use engine::{
+    Engine, EngineBuilder, EngineError, EngineHandle, Pending, PublishError, StartError,
+};
 pub use shardwire_shards::vocabulary::{Audience, ConnectionId};

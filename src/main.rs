@@ -1,11 +1,17 @@
-//! The server program: arguments, configuration, exit code.
+//! The server program: arguments, configuration, engine, signals, exit code.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::mpsc;
+use std::thread;
 
 use clap::{Args, Parser, Subcommand};
 use shardwire::config::{Environment, Layers, Loaded};
+use shardwire::runtime::preflight;
+use shardwire::{Engine, EngineError, StartError, telemetry};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 /// A sharded, thread-per-core WebSocket engine.
 #[derive(Debug, Parser)]
@@ -16,13 +22,15 @@ use shardwire::config::{Environment, Layers, Loaded};
 )]
 struct Arguments {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
     #[command(flatten)]
     layers: LayerArguments,
 }
 
 #[derive(Debug, Clone, Copy, Subcommand)]
 enum Command {
+    /// Run the server until SIGTERM or SIGINT (the default)
+    Serve,
     /// Read the configuration, tell everything that is wrong with it, and start nothing
     CheckConfig,
 }
@@ -45,9 +53,15 @@ struct LayerArguments {
 mod exit {
     /// Everything went as it should; also `--help` and `--version`.
     pub const OK: u8 = 0;
+    /// A second signal ended what the first had asked to end well.
+    pub const CUT_SHORT: u8 = 1;
     /// The command line cannot be understood.
     pub const USAGE: u8 = 64;
-    /// The system does not tell what it must.
+    /// The engine cannot start here: a port is taken, a limit too low, io_uring denied.
+    pub const UNAVAILABLE: u8 = 69;
+    /// A shard broke while the engine ran. A restart helps.
+    pub const BROKEN: u8 = 70;
+    /// The system does not tell, or not do, what it must.
     pub const SYSTEM: u8 = 71;
     /// The configuration is at fault. A restart does not help.
     pub const CONFIG: u8 = 78;
@@ -73,7 +87,8 @@ fn main() -> ExitCode {
             });
         }
     };
-    let outcome = match arguments.command {
+    let outcome = match arguments.command.unwrap_or(Command::Serve) {
+        Command::Serve => serve(&arguments.layers),
         Command::CheckConfig => check_config(&arguments.layers),
     };
     match outcome {
@@ -85,6 +100,81 @@ fn main() -> ExitCode {
             ExitCode::from(failure.code)
         }
     }
+}
+
+/// `shardwire serve`: until a signal, or until the engine ends by itself.
+fn serve(arguments: &LayerArguments) -> Result<(), Failure> {
+    let loaded = load(arguments)?;
+    telemetry::log::install(&loaded.settings.log).map_err(|error| Failure {
+        code: exit::CONFIG,
+        messages: error.to_string(),
+    })?;
+    // Before the engine starts: a signal during the start is then kept, instead of killing half an engine.
+    let signals = Signals::new([SIGINT, SIGTERM]).map_err(|error| Failure {
+        code: exit::SYSTEM,
+        messages: format!("cannot wait for signals: {error}"),
+    })?;
+    let engine = Engine::builder(loaded.config)
+        .start()
+        .map_err(cannot_start)?;
+    let address = engine.local_address();
+    tracing::info!("listening on {address}: ws://{address}/ws");
+    let draining = engine.clone();
+    on_signals(signals, move || draining.drain()).map_err(|error| Failure {
+        code: exit::SYSTEM,
+        messages: format!("cannot start a thread for signals: {error}"),
+    })?;
+    match engine.wait() {
+        Ok(()) => Ok(()),
+        // Clients that do not answer in time are theirs to mend; the server ended as it was told.
+        Err(cut @ EngineError::Cut { .. }) => {
+            tracing::warn!("{cut}");
+            Ok(())
+        }
+        Err(error) => Err(Failure {
+            code: exit::BROKEN,
+            messages: error.to_string(),
+        }),
+    }
+}
+
+fn cannot_start(error: StartError) -> Failure {
+    let code = match error {
+        StartError::Config(_) => exit::CONFIG,
+        _ => exit::UNAVAILABLE,
+    };
+    Failure {
+        code,
+        messages: error.to_string(),
+    }
+}
+
+/// Calls `drain` at the first signal; a second one ends the process at once, for the operator who will not wait. Two threads, because
+/// draining blocks while the second signal must be heard; both now, because under pressure there may be none to be had.
+fn on_signals(mut signals: Signals, drain: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let (order, ordered) = mpsc::channel();
+    thread::Builder::new()
+        .name("drain".to_owned())
+        .spawn(move || {
+            if ordered.recv().is_ok() {
+                drain();
+            }
+        })?;
+    let listen = move || {
+        let mut heard = signals.forever();
+        if heard.next().is_some() {
+            tracing::info!("draining; a second signal ends at once");
+            let _ = order.send(());
+        }
+        if heard.next().is_some() {
+            tracing::warn!("ended by a second signal before everything was drained");
+            std::process::exit(exit::CUT_SHORT.into());
+        }
+    };
+    thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(listen)?;
+    Ok(())
 }
 
 /// `shardwire check-config`
@@ -116,30 +206,14 @@ fn load(arguments: &LayerArguments) -> Result<Loaded, Failure> {
     })
 }
 
-/// What this machine gives. Of the open-file limit it is the hard one that counts: the engine raises the soft one to it.
+/// What this machine gives; the soft limit of open files is raised to the hard one on the way, as the engine does.
 fn environment() -> Result<Environment, Failure> {
-    const LIMITS: &str = "/proc/self/limits";
-    let failure = |reason: &str| Failure {
-        code: exit::SYSTEM,
-        messages: format!(
-            "cannot learn the open-file limit from {LIMITS}: {reason}; is /proc mounted? mount -t proc proc /proc"
-        ),
-    };
-    let limits = std::fs::read_to_string(LIMITS).map_err(|error| failure(&error.to_string()))?;
-    let limit = hard_open_file_limit(&limits)
-        .ok_or_else(|| failure("it has no line \"Max open files\""))?;
-    Ok(Environment::detect(limit))
-}
-
-/// From `Max open files            1024                 20000                files`.
-fn hard_open_file_limit(limits: &str) -> Option<u64> {
-    let line = limits
-        .lines()
-        .find_map(|line| line.strip_prefix("Max open files"))?;
-    match line.split_whitespace().nth(1)? {
-        "unlimited" => Some(u64::MAX),
-        number => number.parse().ok(),
-    }
+    preflight::open_file_limit()
+        .map(Environment::detect)
+        .map_err(|error| Failure {
+            code: exit::SYSTEM,
+            messages: error.to_string(),
+        })
 }
 
 fn key_and_value(text: &str) -> Result<(String, String), String> {
@@ -165,20 +239,6 @@ mod tests {
     fn the_command_line_is_sound() {
         use clap::CommandFactory;
         Arguments::command().debug_assert();
-    }
-
-    #[test]
-    fn the_hard_limit_is_read_from_its_line() {
-        let limits = "Limit                     Soft Limit           Hard Limit           Units     \n\
-                      Max processes             1                    2                    processes \n\
-                      Max open files            1024                 20000                files     \n";
-        assert_eq!(hard_open_file_limit(limits), Some(20_000));
-        assert_eq!(
-            hard_open_file_limit("Max open files  1024  unlimited  files"),
-            Some(u64::MAX)
-        );
-        assert_eq!(hard_open_file_limit("Max open files"), None);
-        assert_eq!(hard_open_file_limit(""), None);
     }
 
     #[test]

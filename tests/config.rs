@@ -254,6 +254,36 @@ fn every_broken_file_is_refused_with_its_place() {
 }
 
 #[test]
+fn the_server_does_not_start_with_a_fault() {
+    for arguments in [
+        ["--set", "shards.count=0"].as_slice(),
+        &["serve", "--set", "shards.count=0"],
+    ] {
+        let outcome = shardwire(arguments, &[]);
+        assert_eq!(
+            (outcome.code, outcome.stdout.as_str()),
+            (78, ""),
+            "{}",
+            outcome.stderr
+        );
+        assert_eq!(
+            outcome.faults(),
+            ["option --set: shards.count = 0: must be a whole number from 1 to 256"]
+        );
+    }
+    let outcome = shardwire(
+        &["--listen", "127.0.0.1:0"],
+        &[("RUST_LOG", "shardwire=loud")],
+    );
+    assert_eq!(outcome.code, 78);
+    assert!(
+        outcome.faults()[0].starts_with("environment variable RUST_LOG = \"shardwire=loud\": "),
+        "{}",
+        outcome.stderr
+    );
+}
+
+#[test]
 fn a_missing_file_is_named() {
     let outcome = shardwire(
         &["check-config", "--config", "/nonexistent/shardwire.toml"],

@@ -15,8 +15,8 @@ use super::inbox::Inboxes;
 use super::shard_loop::{LoopParts, RunningShard};
 use crate::config::{Config, Environment, PlacementRule, Settings};
 use crate::listen::Routes;
-use crate::runtime::preflight::{self, Needs, listen_error, possible_connections};
-use crate::runtime::{Clock, DriverOptions, ShardThread, attach_ip_hash, cores, listen_group, spawn_shard};
+use crate::runtime::preflight::{self, Needs, listen_error};
+use crate::runtime::{Clock, DriverOptions, attach_ip_hash, cores, listen_group, spawn_shard};
 
 /// The engine: see [`Engine::builder`].
 #[derive(Debug)]
@@ -69,7 +69,10 @@ fn environment() -> Result<Environment, StartError> {
 
 fn start(settings: &Settings) -> Result<EngineHandle, StartError> {
     let count = settings.shards.count;
-    let needs = Needs { shards: count, max_connections: Some(settings.connections.max_connections) };
+    let needs = Needs {
+        shards: count,
+        max_connections: Some(settings.connections.max_connections),
+    };
     let faults = preflight::check(&needs);
     if !faults.is_empty() {
         return Err(StartError::Preflight(faults));
@@ -78,7 +81,8 @@ fn start(settings: &Settings) -> Result<EngineHandle, StartError> {
     let placement = Placement::new(rule(settings.shards.placement), shards);
     let wanted = settings.listen.address;
     let refused = |source| StartError::Preflight(vec![listen_error(wanted, source)]);
-    let listeners = listen_group(wanted, count, u32::from(settings.listen.backlog)).map_err(refused)?;
+    let listeners =
+        listen_group(wanted, count, u32::from(settings.listen.backlog)).map_err(refused)?;
     let address = listeners[0].local_addr().map_err(refused)?;
     if placement.rule() == Rule::IpHash && settings.shards.kernel_steering && count > 1 {
         steer(&listeners);
@@ -89,8 +93,15 @@ fn start(settings: &Settings) -> Result<EngineHandle, StartError> {
     let ends = MailboxEnds::connect(shards);
     let (inboxes, receivers) = Inboxes::new(shards, ends[0].sleepers());
     let shard_settings = Arc::new(shard_settings(settings));
-    let routes = Routes { echo: settings.echo.enabled, page: settings.page.enabled };
-    let cores = if settings.shards.pin { cores::allowed_cores().unwrap_or_default() } else { Vec::new() };
+    let routes = Routes {
+        echo: settings.echo.enabled,
+        page: settings.page.enabled,
+    };
+    let cores = if settings.shards.pin {
+        cores::allowed_cores().unwrap_or_default()
+    } else {
+        Vec::new()
+    };
     let endings = Endings::default();
     let inner = Inner {
         address,
@@ -103,9 +114,13 @@ fn start(settings: &Settings) -> Result<EngineHandle, StartError> {
         threads: Mutex::new(Vec::with_capacity(count)),
         endings: endings.clone(),
     };
-    let handle = EngineHandle { inner: Arc::new(inner) };
+    let handle = EngineHandle {
+        inner: Arc::new(inner),
+    };
 
-    for (index, ((ends, receiver), listener)) in ends.into_iter().zip(receivers).zip(listeners).enumerate() {
+    for (index, ((ends, receiver), listener)) in
+        ends.into_iter().zip(receivers).zip(listeners).enumerate()
+    {
         let parts = LoopParts {
             clock,
             inbox: receiver,
@@ -114,15 +129,24 @@ fn start(settings: &Settings) -> Result<EngineHandle, StartError> {
             placement,
             routes,
             connection_timeout_ms: settings.connections.connection_timeout_ms,
-            ending: endings.guard(),
+            _ending: endings.guard(),
         };
-        let (settings, node_count, inboxes) = (Arc::clone(&shard_settings), node_count.clone(), inboxes.clone());
+        let (settings, node_count, inboxes) = (
+            Arc::clone(&shard_settings),
+            node_count.clone(),
+            inboxes.clone(),
+        );
         let make = move |driver: crate::runtime::Uring| {
             inboxes.hang_bell(ShardId(index as u16), crate::runtime::Driver::bell(&driver));
             let shard = Shard::new(settings, placement, ends, node_count);
             RunningShard::new(parts, shard, driver, listener)
         };
-        match spawn_shard(index, cores::core_of(index, &cores), DriverOptions::default(), make) {
+        match spawn_shard(
+            index,
+            cores::core_of(index, &cores),
+            DriverOptions::default(),
+            make,
+        ) {
             Ok(thread) => handle.add_thread(thread),
             Err(error) => {
                 // Those that run already are told to stop; their error would only hide this one.
@@ -152,11 +176,14 @@ fn rule(rule: PlacementRule) -> Rule {
 
 fn shard_settings(settings: &Settings) -> ShardSettings {
     let connections = &settings.connections;
-    let limit = |limit: Option<usize>| limit.map(|limit| u32::try_from(limit).unwrap_or(u32::MAX));
     ShardSettings {
         max_connections: connections.max_connections,
-        max_connections_per_user: limit(connections.max_connections_per_user),
-        max_connections_per_ip: limit(connections.max_connections_per_ip),
+        max_connections_per_user: connections
+            .max_connections_per_user
+            .map(|limit| limit as usize),
+        max_connections_per_ip: connections
+            .max_connections_per_ip
+            .map(|limit| limit as usize),
         max_message_size: connections.max_message_size,
         max_channels: connections.max_channels,
         heartbeat_interval_ms: connections.heartbeat_interval_ms,

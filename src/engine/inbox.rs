@@ -20,7 +20,10 @@ pub(crate) enum Item {
     /// Do this.
     Command(Command),
     /// Answer this.
-    ConnectionsOfUser { user: UserId, answer: oneshot::Sender<Vec<ConnectionId>> },
+    ConnectionsOfUser {
+        user: UserId,
+        answer: oneshot::Sender<Vec<ConnectionId>>,
+    },
     /// A socket that is at home here.
     Socket(HandedOff),
     /// Empty this shard until `deadline_ms`, then stop.
@@ -41,7 +44,11 @@ pub(crate) enum Stage {
     /// Just accepted, nothing read; patience ends at `deadline_ms`.
     Accepted { deadline_ms: u64 },
     /// Upgraded; holds an admission; `early` came behind the request.
-    Upgraded { mode: Mode, user: Option<UserId>, early: Vec<u8> },
+    Upgraded {
+        mode: Mode,
+        user: Option<UserId>,
+        early: Vec<u8>,
+    },
 }
 
 /// The sending side of every shard's inbox.
@@ -61,7 +68,14 @@ impl Inboxes {
     pub(crate) fn new(shards: u16, sleepers: Sleepers) -> (Self, Vec<Receiver<Item>>) {
         let (senders, receivers) = (0..shards).map(|_| bounded(INBOX_MAX)).unzip();
         let bells = (0..shards).map(|_| OnceLock::new()).collect();
-        (Self(Arc::new(Inner { senders, bells, sleepers })), receivers)
+        (
+            Self(Arc::new(Inner {
+                senders,
+                bells,
+                sleepers,
+            })),
+            receivers,
+        )
     }
 
     /// A shard's driver exists.

@@ -21,7 +21,11 @@ pub(crate) struct Routes {
 #[derive(Debug)]
 pub(super) enum Wanted<'b> {
     /// A WebSocket connection.
-    Socket { mode: Mode, key: &'b str, user: Option<UserId> },
+    Socket {
+        mode: Mode,
+        key: &'b str,
+        user: Option<UserId>,
+    },
     /// A plain answer, written already.
     Answer(Vec<u8>),
 }
@@ -35,7 +39,11 @@ impl Routes {
             _ => return Err(Refusal::not_found()),
         };
         let upgrade = upgrade(request)?;
-        Ok(Wanted::Socket { mode, key: upgrade.key, user: user(request)? })
+        Ok(Wanted::Socket {
+            mode,
+            key: upgrade.key,
+            user: user(request)?,
+        })
     }
 }
 
@@ -46,15 +54,24 @@ fn page<'b>(request: &Request<'b>) -> Result<Wanted<'b>, Refusal> {
         _ => return Err(Refusal::method_not_allowed()),
     };
     let mut answer = Vec::with_capacity(PAGE.len() + 512);
-    write_page(&mut answer, "text/html; charset=utf-8", PAGE.as_bytes(), head_only);
+    write_page(
+        &mut answer,
+        "text/html; charset=utf-8",
+        PAGE.as_bytes(),
+        head_only,
+    );
     Ok(Wanted::Answer(answer))
 }
 
 /// Without authentication a client may name its user by `?user=NAME`. Nobody has verified it.
 fn user(request: &Request<'_>) -> Result<Option<UserId>, Refusal> {
-    let Some(user) = request.query_value("user") else { return Ok(None) };
+    let Some(user) = request.query_value("user") else {
+        return Ok(None);
+    };
     if user.is_empty() || user.len() > USER_BYTES_MAX || user.chars().any(char::is_control) {
-        return Err(Refusal::bad_request("user must be 1 to 128 bytes without control characters"));
+        return Err(Refusal::bad_request(
+            "user must be 1 to 128 bytes without control characters",
+        ));
     }
     Ok(Some(user.as_ref().into()))
 }

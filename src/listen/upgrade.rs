@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use shardwire_protocol::handshake::server::{Progress, Refusal, RequestLimits, read_request, write_accept};
+use shardwire_protocol::handshake::server::{
+    Progress, Refusal, RequestLimits, read_request, write_accept,
+};
 use shardwire_shards::vocabulary::{Mode, UserId};
 
 use super::Routes;
@@ -41,11 +43,21 @@ pub(crate) enum Arrival {
 
 impl Upgrading {
     pub(crate) fn new(address: IpAddr, deadline_ms: u64) -> Self {
-        Self { address, deadline_ms, head: Vec::new(), scanned: 0 }
+        Self {
+            address,
+            deadline_ms,
+            head: Vec::new(),
+            scanned: 0,
+        }
     }
 
     /// Takes in what arrived. A request that comes in one piece, as nearly all do, is read where it lies.
-    pub(crate) fn received(&mut self, bytes: &[u8], limits: &RequestLimits, routes: &Routes) -> Arrival {
+    pub(crate) fn received(
+        &mut self,
+        bytes: &[u8],
+        limits: &RequestLimits,
+        routes: &Routes,
+    ) -> Arrival {
         if self.head.is_empty() {
             let (arrival, scanned) = read(bytes, 0, limits, routes);
             if matches!(arrival, Arrival::Incomplete) {
@@ -61,7 +73,12 @@ impl Upgrading {
     }
 }
 
-fn read(buffer: &[u8], scanned: usize, limits: &RequestLimits, routes: &Routes) -> (Arrival, usize) {
+fn read(
+    buffer: &[u8],
+    scanned: usize,
+    limits: &RequestLimits,
+    routes: &Routes,
+) -> (Arrival, usize) {
     match read_request(buffer, scanned, limits) {
         Ok(Progress::Incomplete { scanned }) => (Arrival::Incomplete, scanned),
         Ok(Progress::Complete { request, head_len }) => {
@@ -69,7 +86,12 @@ fn read(buffer: &[u8], scanned: usize, limits: &RequestLimits, routes: &Routes) 
                 Ok(Wanted::Socket { mode, key, user }) => {
                     let mut response = Vec::with_capacity(192);
                     write_accept(&mut response, key, None);
-                    Arrival::Socket { mode, user, response, early: buffer[head_len..].to_vec() }
+                    Arrival::Socket {
+                        mode,
+                        user,
+                        response,
+                        early: buffer[head_len..].to_vec(),
+                    }
                 }
                 Ok(Wanted::Answer(answer)) => Arrival::Answer(answer),
                 Err(refusal) => refused(&refusal),
@@ -99,7 +121,13 @@ mod tests {
 
     #[test]
     fn any_split_gives_the_same_connection_and_keeps_the_early_bytes() {
-        let (limits, routes) = (RequestLimits::default(), Routes { echo: true, page: true });
+        let (limits, routes) = (
+            RequestLimits::default(),
+            Routes {
+                echo: true,
+                page: true,
+            },
+        );
         for cut in 1..REQUEST.len() {
             let mut upgrading = upgrading();
             let mut early = Vec::new();
@@ -107,8 +135,12 @@ mod tests {
             for piece in [&REQUEST[..cut], &REQUEST[cut..]] {
                 if opened {
                     early.extend_from_slice(piece);
-                } else if let Arrival::Socket { mode, user, response, early: first } =
-                    upgrading.received(piece, &limits, &routes)
+                } else if let Arrival::Socket {
+                    mode,
+                    user,
+                    response,
+                    early: first,
+                } = upgrading.received(piece, &limits, &routes)
                 {
                     assert_eq!((mode, user.as_deref()), (Mode::Json, Some("ann")));
                     assert!(response.starts_with(b"HTTP/1.1 101 "));
@@ -123,13 +155,22 @@ mod tests {
 
     #[test]
     fn contract_m21_a_request_without_upgrade_is_told_so() {
-        let (limits, routes) = (RequestLimits::default(), Routes { echo: false, page: true });
+        let (limits, routes) = (
+            RequestLimits::default(),
+            Routes {
+                echo: false,
+                page: true,
+            },
+        );
         let answer = |request: &[u8]| match upgrading().received(request, &limits, &routes) {
             Arrival::Answer(answer) => String::from_utf8_lossy(&answer).into_owned(),
             other => panic!("{other:?}"),
         };
         let plain = answer(b"GET /ws HTTP/1.1\r\nHost: h\r\n\r\n");
-        assert!(plain.starts_with("HTTP/1.1 400 ") && plain.ends_with("Expected WebSocket"), "{plain}");
+        assert!(
+            plain.starts_with("HTTP/1.1 400 ") && plain.ends_with("Expected WebSocket"),
+            "{plain}"
+        );
         assert!(answer(b"GET /echo HTTP/1.1\r\nHost: h\r\n\r\n").starts_with("HTTP/1.1 404 "));
         assert!(answer(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").starts_with("HTTP/1.1 200 "));
         assert!(answer(b"POST / HTTP/1.1\r\nHost: h\r\n\r\n").starts_with("HTTP/1.1 405 "));

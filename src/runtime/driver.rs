@@ -30,6 +30,11 @@ impl SocketId {
         (self.0 & 0xFFFF_FFFF) as usize
     }
 
+    /// The whole name as one number, for tables that do not know this type.
+    pub fn as_u64(self) -> u64 {
+        self.0
+    }
+
     pub(super) fn generation(self) -> u32 {
         (self.0 >> 32) as u32
     }

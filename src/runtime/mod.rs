@@ -45,6 +45,7 @@ pub use clock::Clock;
 pub use driver::{BufferId, Completion, Driver, DriverOptions, SocketId};
 pub use error::RuntimeError;
 pub use listener::listen_group;
+pub use preflight::PreflightError;
 pub use reuseport::attach_ip_hash;
 pub use shard_thread::{MAX_BLOCK, ShardLoop, ShardThread, spawn_shard};
 pub use uring::Uring;

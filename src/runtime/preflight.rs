@@ -147,11 +147,17 @@ pub fn check(needs: &Needs) -> Vec<PreflightError> {
 /// # Errors
 /// Which kind of refusal it was.
 pub fn check_io_uring() -> Result<(), PreflightError> {
-    let built: io::Result<IoUring> = IoUring::builder().setup_single_issuer().build(8);
-    match built {
-        Ok(_) => Ok(()),
-        Err(source) => Err(explain_refusal(source, disabled_setting(), kernel_release)),
-    }
+    // On a thread of its own: the kernel takes a ring down later, by interrupting the thread that made it, and an embedding
+    // program's thread would see a system call fail with EINTR out of nowhere.
+    let probe = || -> io::Result<()> {
+        let ring: IoUring = IoUring::builder().setup_single_issuer().build(8)?;
+        drop(ring);
+        Ok(())
+    };
+    let built = std::thread::spawn(probe)
+        .join()
+        .unwrap_or_else(|_| Err(io::Error::other("the probe panicked")));
+    built.map_err(|source| explain_refusal(source, disabled_setting(), kernel_release))
 }
 
 fn explain_refusal(
@@ -238,6 +244,17 @@ pub fn possible_connections(shards: usize) -> Result<usize, PreflightError> {
         source,
     })?;
     Ok(usize::try_from(limit.saturating_sub(reserved_files(shards as u64))).unwrap_or(usize::MAX))
+}
+
+/// The limit of open files, after raising the soft limit to the hard one.
+///
+/// # Errors
+/// The limit cannot be read or raised.
+pub fn open_file_limit() -> Result<u64, PreflightError> {
+    raise(libc::RLIMIT_NOFILE, u64::MAX).map_err(|source| PreflightError::Limit {
+        step: "read or raise the limit of open files",
+        source,
+    })
 }
 
 /// Words a failure of [`listen_group`](super::listener::listen_group) for the operator.

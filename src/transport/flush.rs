@@ -30,39 +30,69 @@ pub(crate) fn flush(
     socket: SocketId,
 ) -> Flushed {
     loop {
-        let mut slices: SmallVec<[IoSlice<'_>; WRITE_SLICES_MAX]> = SmallVec::new();
-        let mut offered = 0;
-        for slice in shard.pending(connection).take(WRITE_SLICES_MAX) {
-            offered += slice.len();
-            slices.push(IoSlice::new(slice));
-        }
-        if offered == 0 {
-            shard.sent(now, connection, 0, false);
-            return Flushed::Done;
-        }
-        let whole = slices.len() < WRITE_SLICES_MAX;
-        let (written, blocked) = match driver.send(socket, &slices) {
-            Ok(written) => (written, written < offered),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => (0, true),
+        let offer = write_once(shard, driver, connection, socket);
+        let (written, blocked, more) = match offer {
+            Ok(Offer {
+                offered,
+                slices,
+                written,
+            }) => (written, written < offered, slices == WRITE_SLICES_MAX),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => (0, true, false),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(_) => return Flushed::Broken,
         };
-        drop(slices);
         shard.sent(now, connection, written, blocked);
         if blocked {
             driver.notify_writable(socket);
             return Flushed::Blocked;
         }
-        if whole {
+        if !more {
             return Flushed::Done;
         }
     }
 }
 
+struct Offer {
+    offered: usize,
+    slices: usize,
+    written: usize,
+}
+
+fn write_once(
+    shard: &Shard,
+    driver: &mut impl Driver,
+    connection: ConnectionId,
+    socket: SocketId,
+) -> io::Result<Offer> {
+    let slices: SmallVec<[IoSlice<'_>; WRITE_SLICES_MAX]> = shard
+        .pending(connection)
+        .take(WRITE_SLICES_MAX)
+        .map(IoSlice::new)
+        .collect();
+    let offered = slices.iter().map(|slice| slice.len()).sum();
+    let written = if offered == 0 {
+        0
+    } else {
+        driver.send(socket, &slices)?
+    };
+    Ok(Offer {
+        offered,
+        slices: slices.len(),
+        written,
+    })
+}
+
 /// Writes more of a plain answer.
-pub(crate) fn write_some(driver: &mut impl Driver, socket: SocketId, responding: &mut Responding) -> Flushed {
+pub(crate) fn write_some(
+    driver: &mut impl Driver,
+    socket: SocketId,
+    responding: &mut Responding,
+) -> Flushed {
     while responding.written < responding.bytes.len() {
-        match driver.send(socket, &[IoSlice::new(&responding.bytes[responding.written..])]) {
+        match driver.send(
+            socket,
+            &[IoSlice::new(&responding.bytes[responding.written..])],
+        ) {
             Ok(written) => responding.written += written,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

@@ -43,7 +43,11 @@ impl<D: Driver> RunningShard<D> {
         if home == self.shard.id() {
             self.begin_upgrade(now, id, address, deadline_ms);
         } else if let Some(socket) = self.driver.release(id) {
-            let handed_off = HandedOff { socket, address, stage: Stage::Accepted { deadline_ms } };
+            let handed_off = HandedOff {
+                socket,
+                address,
+                stage: Stage::Accepted { deadline_ms },
+            };
             self.send_home(home, handed_off);
         }
     }
@@ -71,16 +75,26 @@ impl<D: Driver> RunningShard<D> {
     fn begin_upgrade(&mut self, now: Now, socket: SocketId, address: IpAddr, deadline_ms: u64) {
         if self.sockets.upgrading() >= UPGRADING_MAX {
             let mut answer = Vec::with_capacity(256);
-            Refusal::service_unavailable(RETRY_AFTER_S).write(&mut answer);
+            Refusal::unavailable("no room for another connection", RETRY_AFTER_S)
+                .write(&mut answer);
             return self.respond(now, socket, answer);
         }
-        self.sockets.set(socket, SocketState::Upgrading(Box::new(Upgrading::new(address, deadline_ms))));
+        self.sockets.set(
+            socket,
+            SocketState::Upgrading(Box::new(Upgrading::new(address, deadline_ms))),
+        );
         self.upgrade_deadlines.push(deadline_ms, socket);
         self.driver.start_receiving(socket);
     }
 
     /// A socket that is no connection yet (or no longer) sent something.
-    pub(super) fn received_before_opening(&mut self, now: Now, socket: SocketId, buffer: BufferId, len: usize) {
+    pub(super) fn received_before_opening(
+        &mut self,
+        now: Now,
+        socket: SocketId,
+        buffer: BufferId,
+        len: usize,
+    ) {
         let bytes = self.driver.buffer(buffer, len);
         match self.sockets.get_mut(socket) {
             Some(SocketState::Upgrading(upgrading)) => {
@@ -88,7 +102,12 @@ impl<D: Driver> RunningShard<D> {
                 match upgrading.received(bytes, &self.request_limits, &self.parts.routes) {
                     Arrival::Incomplete => {}
                     Arrival::Answer(answer) => self.respond(now, socket, answer),
-                    Arrival::Socket { mode, user, response, early } => {
+                    Arrival::Socket {
+                        mode,
+                        user,
+                        response,
+                        early,
+                    } => {
                         self.upgraded(now, socket, address, (mode, user), &response, early);
                     }
                 }
@@ -103,9 +122,16 @@ impl<D: Driver> RunningShard<D> {
                 // The shard names a socket in the turn it gets it; that has to happen before more is read.
                 let bytes = bytes.to_vec();
                 self.carry_out(now);
-                if let Some(&mut SocketState::Connection(connection)) = self.sockets.get_mut(socket) {
+                if let Some(&mut SocketState::Connection(connection)) = self.sockets.get_mut(socket)
+                {
                     let mut bytes = bytes;
-                    self.shard.handle(now, Input::Bytes { connection, bytes: &mut bytes });
+                    self.shard.handle(
+                        now,
+                        Input::Bytes {
+                            connection,
+                            bytes: &mut bytes,
+                        },
+                    );
                 }
             }
             // Lingering, or waiting for an answer to be written: nothing more is listened to.
@@ -125,21 +151,35 @@ impl<D: Driver> RunningShard<D> {
     ) {
         if !self.shard.admit() {
             let mut answer = Vec::with_capacity(256);
-            Refusal::service_unavailable(RETRY_AFTER_S).write(&mut answer);
+            Refusal::unavailable("no room for another connection", RETRY_AFTER_S)
+                .write(&mut answer);
             return self.respond(now, socket, answer);
         }
         // A new socket takes these 200 bytes at once; one that does not is broken.
-        let mut responding = Responding { bytes: response.to_vec(), written: 0 };
+        let mut responding = Responding {
+            bytes: response.to_vec(),
+            written: 0,
+        };
         if write_some(&mut self.driver, socket, &mut responding) != Flushed::Done {
             self.shard.revoke_admission();
             return self.lose(now, socket);
         }
-        let home = self.parts.placement.home(self.shard.id(), address, user.as_deref());
+        let home = self
+            .parts
+            .placement
+            .home(self.shard.id(), address, user.as_deref());
         if home == self.shard.id() {
             self.open(now, socket, address, mode, user, early);
         } else {
-            let handing_off = HandingOff { home, mode, address, user, early };
-            self.sockets.set(socket, SocketState::HandingOff(Box::new(handing_off)));
+            let handing_off = HandingOff {
+                home,
+                mode,
+                address,
+                user,
+                early,
+            };
+            self.sockets
+                .set(socket, SocketState::HandingOff(Box::new(handing_off)));
             self.driver.stop_receiving(socket);
         }
     }
@@ -154,9 +194,18 @@ impl<D: Driver> RunningShard<D> {
         early: Vec<u8>,
     ) {
         self.sockets.set(socket, SocketState::Opening);
-        let opening = Opening { socket: token_of(socket), mode, address, user, early };
+        let opening = Opening {
+            socket: token_of(socket),
+            mode,
+            address,
+            user,
+            early,
+        };
         self.shard.handle(now, Input::Opened(opening));
-        if let Some(code) = self.draining.map(|_| shardwire_protocol::codes::close::DRAINING) {
+        if let Some(code) = self
+            .draining
+            .map(|_| shardwire_protocol::codes::close::DRAINING)
+        {
             // It came through another shard's door while this one was being emptied.
             let reason = "draining".into();
             let command = shardwire_shards::vocabulary::Command::CloseAll { code, reason };
@@ -166,15 +215,33 @@ impl<D: Driver> RunningShard<D> {
 
     /// The driver has stopped receiving: every byte is either in `early` or still in the socket, so it can go home.
     pub(super) fn stopped(&mut self, socket: SocketId) {
-        if !matches!(self.sockets.get_mut(socket), Some(SocketState::HandingOff(_))) {
+        if !matches!(
+            self.sockets.get_mut(socket),
+            Some(SocketState::HandingOff(_))
+        ) {
             return;
         }
-        let Some(SocketState::HandingOff(handing_off)) = self.sockets.take(socket) else { return };
-        let HandingOff { home, mode, address, user, early } = *handing_off;
+        let Some(SocketState::HandingOff(handing_off)) = self.sockets.take(socket) else {
+            return;
+        };
+        let HandingOff {
+            home,
+            mode,
+            address,
+            user,
+            early,
+        } = *handing_off;
         match self.driver.release(socket) {
             Some(fd) => {
                 let stage = Stage::Upgraded { mode, user, early };
-                self.send_home(home, HandedOff { socket: fd, address, stage });
+                self.send_home(
+                    home,
+                    HandedOff {
+                        socket: fd,
+                        address,
+                        stage,
+                    },
+                );
             }
             None => {
                 self.shard.revoke_admission();
@@ -185,7 +252,8 @@ impl<D: Driver> RunningShard<D> {
 
     /// Gives a socket to its home. A home that has no room loses it: the client sees its connection end and comes back.
     fn send_home(&mut self, home: ShardId, handed_off: HandedOff) {
-        if let Err(Item::Socket(refused)) = self.parts.inboxes.send(home, Item::Socket(handed_off)) {
+        if let Err(Item::Socket(refused)) = self.parts.inboxes.send(home, Item::Socket(handed_off))
+        {
             if matches!(refused.stage, Stage::Upgraded { .. }) {
                 self.shard.revoke_admission();
             }
@@ -195,7 +263,11 @@ impl<D: Driver> RunningShard<D> {
 
     /// Another shard accepted this one's socket.
     pub(super) fn handed_off(&mut self, now: Now, handed_off: HandedOff) {
-        let HandedOff { socket, address, stage } = handed_off;
+        let HandedOff {
+            socket,
+            address,
+            stage,
+        } = handed_off;
         let Some(socket) = self.adopt(socket) else {
             if matches!(stage, Stage::Upgraded { .. }) {
                 self.shard.revoke_admission();
@@ -209,7 +281,9 @@ impl<D: Driver> RunningShard<D> {
                 let deadline_ms = deadline_ms.max(now.ms + self.parts.connection_timeout_ms);
                 self.begin_upgrade(now, socket, address, deadline_ms);
             }
-            Stage::Upgraded { mode, user, early } => self.open(now, socket, address, mode, user, early),
+            Stage::Upgraded { mode, user, early } => {
+                self.open(now, socket, address, mode, user, early)
+            }
         }
     }
 
@@ -226,11 +300,15 @@ impl<D: Driver> RunningShard<D> {
 
     /// A plain answer, then the end.
     fn respond(&mut self, now: Now, socket: SocketId, answer: Vec<u8>) {
-        let mut responding = Responding { bytes: answer, written: 0 };
+        let mut responding = Responding {
+            bytes: answer,
+            written: 0,
+        };
         match write_some(&mut self.driver, socket, &mut responding) {
             Flushed::Done => self.linger(now, socket),
             Flushed::Blocked => {
-                self.sockets.set(socket, SocketState::Responding(Box::new(responding)));
+                self.sockets
+                    .set(socket, SocketState::Responding(Box::new(responding)));
             }
             Flushed::Broken => {
                 self.sockets.set(socket, SocketState::Lingering);

@@ -14,13 +14,15 @@ impl<D: Driver> RunningShard<D> {
             match effect {
                 Effect::Opened { connection, socket } => {
                     if let Some(socket) = self.sockets.by_token(socket) {
-                        self.sockets.set(socket, SocketState::Connection(connection));
+                        self.sockets
+                            .set(socket, SocketState::Connection(connection));
                     }
                 }
                 Effect::Receive { socket, on } => self.receive(socket, on),
                 Effect::Flush { connection, socket } => {
                     if let Some(socket) = self.sockets.by_token(socket)
-                        && flush(now, &mut self.shard, &mut self.driver, connection, socket) == Flushed::Broken
+                        && flush(now, &mut self.shard, &mut self.driver, connection, socket)
+                            == Flushed::Broken
                     {
                         self.lose(now, socket);
                     }
@@ -31,7 +33,10 @@ impl<D: Driver> RunningShard<D> {
                     }
                 }
                 Effect::Ring(shard) => self.parts.inboxes.ring(shard),
-                Effect::Answer { id, answer: Answer::Connections(connections) } => {
+                Effect::Answer {
+                    id,
+                    answer: Answer::Connections(connections),
+                } => {
                     self.questions.answer(id, connections);
                 }
                 Effect::Event(event) => trace(&event),
@@ -40,7 +45,9 @@ impl<D: Driver> RunningShard<D> {
     }
 
     fn receive(&mut self, socket: SocketToken, on: bool) {
-        let Some(socket) = self.sockets.by_token(socket) else { return };
+        let Some(socket) = self.sockets.by_token(socket) else {
+            return;
+        };
         if on {
             self.driver.start_receiving(socket);
         } else {
@@ -65,7 +72,9 @@ impl<D: Driver> RunningShard<D> {
     /// The socket is of no use any more, whatever it was.
     pub(super) fn lose(&mut self, now: Now, socket: SocketId) {
         match self.sockets.take(socket) {
-            Some(SocketState::Connection(connection)) => self.shard.handle(now, Input::Closed { connection }),
+            Some(SocketState::Connection(connection)) => {
+                self.shard.handle(now, Input::Closed { connection })
+            }
             Some(SocketState::HandingOff(_)) => self.shard.revoke_admission(),
             Some(_) => {}
             None => return,
@@ -76,7 +85,9 @@ impl<D: Driver> RunningShard<D> {
 
 fn trace(event: &Event) {
     match event {
-        Event::Connected { connection } => tracing::trace!(shard = connection.shard().0, %connection, "connected"),
+        Event::Connected { connection } => {
+            tracing::trace!(shard = connection.shard().0, %connection, "connected")
+        }
         Event::Disconnected { connection, cause } => {
             tracing::trace!(shard = connection.shard().0, %connection, ?cause, "disconnected");
         }

@@ -49,7 +49,8 @@ pub(super) struct LoopParts {
     pub(super) placement: Placement,
     pub(super) routes: Routes,
     pub(super) connection_timeout_ms: u64,
-    pub(super) ending: EndGuard,
+    /// Tells, when it is dropped, that this loop has ended, however it did.
+    pub(super) _ending: EndGuard,
 }
 
 /// One shard at work.
@@ -69,7 +70,12 @@ pub(super) struct RunningShard<D> {
 }
 
 impl<D: Driver> RunningShard<D> {
-    pub(super) fn new(parts: LoopParts, shard: Shard, mut driver: D, listener: TcpListener) -> Self {
+    pub(super) fn new(
+        parts: LoopParts,
+        shard: Shard,
+        mut driver: D,
+        listener: TcpListener,
+    ) -> Self {
         if let Err(error) = driver.listen(listener) {
             // The driver is new, so this cannot be a second listener; whatever it is, the node must not pretend to serve.
             panic!("the driver does not listen: {error}");
@@ -91,7 +97,10 @@ impl<D: Driver> RunningShard<D> {
     }
 
     fn now(&self) -> Now {
-        Now { ms: self.parts.clock.elapsed_ms(), unix_ms: self.parts.clock.unix_ms() }
+        Now {
+            ms: self.parts.clock.elapsed_ms(),
+            unix_ms: self.parts.clock.unix_ms(),
+        }
     }
 
     /// How long the driver may block.
@@ -106,7 +115,11 @@ impl<D: Driver> RunningShard<D> {
             self.accept_again_ms,
             self.draining,
         ];
-        let longest = if self.draining.is_some() { DRAIN_BLOCK } else { IDLE_BLOCK };
+        let longest = if self.draining.is_some() {
+            DRAIN_BLOCK
+        } else {
+            IDLE_BLOCK
+        };
         match deadlines.into_iter().flatten().min() {
             Some(deadline) => Duration::from_millis(deadline.saturating_sub(now.ms)).min(longest),
             None => longest,
@@ -132,8 +145,13 @@ impl<D: Driver> RunningShard<D> {
         match completion {
             Completion::Accepted(socket) => self.accepted(now, socket),
             Completion::AcceptFailed(error) => self.accept_failed(now, &error),
-            Completion::Received { socket, buffer, len } => {
-                if let Some(&mut SocketState::Connection(connection)) = self.sockets.get_mut(socket) {
+            Completion::Received {
+                socket,
+                buffer,
+                len,
+            } => {
+                if let Some(&mut SocketState::Connection(connection)) = self.sockets.get_mut(socket)
+                {
                     let bytes = self.driver.buffer(buffer, len);
                     self.shard.handle(now, Input::Bytes { connection, bytes });
                 } else {
@@ -151,7 +169,9 @@ impl<D: Driver> RunningShard<D> {
     fn writable(&mut self, now: Now, socket: SocketId) {
         match self.sockets.get_mut(socket) {
             Some(&mut SocketState::Connection(connection)) => {
-                if flush(now, &mut self.shard, &mut self.driver, connection, socket) == Flushed::Broken {
+                if flush(now, &mut self.shard, &mut self.driver, connection, socket)
+                    == Flushed::Broken
+                {
                     self.lose(now, socket);
                 }
             }
@@ -168,12 +188,17 @@ impl<D: Driver> RunningShard<D> {
 
     fn take_inbox(&mut self, now: Now) {
         for _ in 0..INBOX_BATCH {
-            let Ok(item) = self.parts.inbox.try_recv() else { break };
+            let Ok(item) = self.parts.inbox.try_recv() else {
+                break;
+            };
             match item {
                 Item::Command(command) => self.shard.handle(now, Input::Command(command)),
                 Item::ConnectionsOfUser { user, answer } => {
                     let answer = self.questions.ask(answer);
-                    self.shard.handle(now, Input::Command(Command::ConnectionsOfUser { user, answer }));
+                    self.shard.handle(
+                        now,
+                        Input::Command(Command::ConnectionsOfUser { user, answer }),
+                    );
                 }
                 Item::Socket(handed_off) => self.handed_off(now, handed_off),
                 Item::Drain { deadline_ms } => self.drain(now, deadline_ms),
@@ -182,7 +207,11 @@ impl<D: Driver> RunningShard<D> {
     }
 
     fn deadlines(&mut self, now: Now) {
-        if self.shard.next_deadline(now).is_some_and(|deadline| deadline <= now.ms) {
+        if self
+            .shard
+            .next_deadline(now)
+            .is_some_and(|deadline| deadline <= now.ms)
+        {
             self.shard.handle(now, Input::Deadline);
         }
         while let Some(socket) = self.upgrade_deadlines.pop_due(now.ms) {
@@ -212,12 +241,20 @@ impl<D: Driver> RunningShard<D> {
             self.driver.close(socket);
         }
         let code = shardwire_protocol::codes::close::DRAINING;
-        self.shard.handle(now, Input::Command(Command::CloseAll { code, reason: "draining".into() }));
+        self.shard.handle(
+            now,
+            Input::Command(Command::CloseAll {
+                code,
+                reason: "draining".into(),
+            }),
+        );
     }
 
     /// A draining shard stays until the last connection of *all* shards is gone, since it may be home to what they leave.
     fn is_done(&self, now: Now) -> bool {
-        let Some(deadline) = self.draining else { return false };
+        let Some(deadline) = self.draining else {
+            return false;
+        };
         (self.parts.node_count.get() == 0 && self.sockets.len() == 0) || now.ms >= deadline
     }
 }
