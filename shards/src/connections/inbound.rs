@@ -47,6 +47,11 @@ impl Shard {
                 }
             }
         }
+        // The last message of these bytes may have been gathered in a buffer, which the next call lets go.
+        if decoder.held_bytes() > 0 {
+            let nothing = decoder.decode(&self.rules, &mut []);
+            debug_assert!(matches!(&nothing, Ok(decoded) if decoded.event.is_none()));
+        }
         if let Some(connection) = self.registry.get_mut(id) {
             connection.decoder = decoder;
         }
