@@ -17,7 +17,7 @@ const FILES_OF_THE_PROCESS: u64 = 64;
 
 /// Descriptors of one shard apart from its connections: glommio's rings, timers and notifiers, the
 /// driver's ring, bell and listener. Counted 7 on Linux 6.18; the rest is room.
-pub const FILES_PER_SHARD: u64 = 16;
+const FILES_PER_SHARD: u64 = 16;
 
 /// Why the engine cannot start here.
 #[derive(Debug, thiserror::Error)]
@@ -130,8 +130,7 @@ pub enum PreflightError {
 pub struct Needs {
     /// Shards, one executor each.
     pub shards: usize,
-    /// Connections of the whole process; `None`: as many as the limit allows, see
-    /// [`possible_connections`].
+    /// Connections of the whole process; `None`: only what a single one needs is checked.
     pub max_connections: Option<usize>,
 }
 
@@ -239,16 +238,6 @@ pub fn check_open_files(needs: &Needs) -> Result<(), PreflightError> {
     Ok(())
 }
 
-/// How many connections the hard limit of open files leaves to a process with `shards` shards.
-/// Raises the soft limit to the hard one.
-///
-/// # Errors
-/// The limit cannot be read or raised.
-pub fn possible_connections(shards: usize) -> Result<usize, PreflightError> {
-    let limit = open_file_limit()?;
-    Ok(usize::try_from(limit.saturating_sub(reserved_files(shards as u64))).unwrap_or(usize::MAX))
-}
-
 /// The limit of open files, after raising the soft limit to the hard one.
 ///
 /// # Errors
@@ -328,7 +317,7 @@ mod tests {
 
     #[test]
     fn too_many_connections_are_refused_with_the_number_that_fits() {
-        let fits = possible_connections(2).unwrap();
+        let fits = (open_file_limit().unwrap() - reserved_files(2)) as usize;
         assert!(
             check_open_files(&Needs {
                 shards: 2,
