@@ -1,4 +1,5 @@
-//! Placement by address inside the kernel: a filter on the reuse-port group that picks the listener, and so the shard, of a connection.
+//! Placement by address inside the kernel: a filter on the reuse-port group that picks the
+//! listener, and so the shard, of a connection.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -7,14 +8,16 @@ use std::os::fd::AsRawFd;
 
 use libc::sock_filter;
 
-/// Knuth's multiplicative constant, shared with the user-space function (`shardwire_shards::placement`).
+/// Knuth's multiplicative constant, shared with the user-space function
+/// (`shardwire_shards::placement`).
 const MULTIPLIER: u32 = 0x9E37_79B1;
 
 /// `SKF_NET_OFF` of `linux/filter.h`: loads relative to it read the IP header.
 const NETWORK_HEADER: u32 = -0x10_0000_i32 as u32;
 
-/// Makes the kernel give every new connection to listener `ip_hash(peer ip) % count` of the group `listener` belongs to, counted in the
-/// order in which they started to listen. Attach before serving; members that join later are covered.
+/// Makes the kernel give every new connection to listener `ip_hash(peer ip) % count` of the group
+/// `listener` belongs to, counted in the order in which they started to listen. Attach before
+/// serving; members that join later are covered.
 ///
 /// ```text
 /// v4: h = ip * C                                  ip: the address as a big-endian number, all arithmetic in 32 bits
@@ -22,12 +25,13 @@ const NETWORK_HEADER: u32 = -0x10_0000_i32 as u32;
 /// listener = (h >> 16) % count
 /// ```
 ///
-/// IPv4 clients of a dual-stack listener come in IPv4 packets: user space has to unmap `::ffff:a.b.c.d` before it computes the same. Keep
-/// that check: if the group has fewer members than `count` (one just closed), the kernel falls back to a hash of its own.
+/// IPv4 clients of a dual-stack listener come in IPv4 packets: user space has to unmap
+/// `::ffff:a.b.c.d` before it computes the same. Keep that check: if the group has fewer members
+/// than `count` (one just closed), the kernel falls back to a hash of its own.
 ///
 /// # Errors
-/// `InvalidInput`: `count` is 0, or the listener shares no port. Anything else: the kernel refused the filter; placement then needs
-/// hand-offs.
+/// `InvalidInput`: `count` is 0, or the listener shares no port. Anything else: the kernel refused
+/// the filter; placement then needs hand-offs.
 pub fn attach_ip_hash(listener: &TcpListener, count: usize) -> io::Result<()> {
     let count = u32::try_from(count)
         .ok()
@@ -38,8 +42,8 @@ pub fn attach_ip_hash(listener: &TcpListener, count: usize) -> io::Result<()> {
         len: program.len() as u16,
         filter: program.as_mut_ptr(),
     };
-    // SAFETY: option value and length describe one `sock_fprog`, which points to `len` instructions; both live until the call returns, and
-    // the kernel copies them.
+    // SAFETY: option value and length describe one `sock_fprog`, which points to `len`
+    // instructions; both live until the call returns, and the kernel copies them.
     let set = unsafe {
         libc::setsockopt(
             listener.as_raw_fd(),
