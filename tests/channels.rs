@@ -29,14 +29,24 @@ fn contract_b7_a_publication_reaches_every_subscriber_on_every_shard_in_one_orde
                         assert_eq!(message["type"], "broadcast");
                         assert_eq!(message["channel"], "news");
                         assert!(message["timestamp"].as_u64().unwrap() > 1_600_000_000_000);
-                        (message["message"]["by"].as_u64().unwrap(), message["message"]["n"].as_u64().unwrap())
+                        (
+                            message["message"]["by"].as_u64().unwrap(),
+                            message["message"]["n"].as_u64().unwrap(),
+                        )
                     })
                     .collect()
             })
             .collect();
-        assert!(orders.iter().all(|order| *order == orders[0]), "{shards} shards: one order for all");
+        assert!(
+            orders.iter().all(|order| *order == orders[0]),
+            "{shards} shards: one order for all"
+        );
         for publisher in 0..3 {
-            let own: Vec<_> = orders[0].iter().filter(|(by, _)| *by == publisher).map(|(_, n)| *n).collect();
+            let own: Vec<_> = orders[0]
+                .iter()
+                .filter(|(by, _)| *by == publisher)
+                .map(|(_, n)| *n)
+                .collect();
             assert_eq!(own.len(), 50 / 3 + usize::from(publisher < 2));
             assert!(own.is_sorted(), "a publisher's own order is kept");
         }
@@ -59,7 +69,11 @@ fn exclude_self_leaves_the_sender_out() {
 #[test]
 fn contract_m22_to_m25_the_handle_counts_finds_reaches_and_closes() {
     let engine = TestEngine::start(config(3, PlacementRule::Accept));
-    let mut clients = [engine.client("/ws?user=ann"), engine.client("/ws?user=bob"), engine.client("/ws?user=ann")];
+    let mut clients = [
+        engine.client("/ws?user=ann"),
+        engine.client("/ws?user=bob"),
+        engine.client("/ws?user=ann"),
+    ];
     for client in &mut clients {
         client.subscribe("c");
     }
@@ -73,8 +87,17 @@ fn contract_m22_to_m25_the_handle_counts_finds_reaches_and_closes() {
     }
     assert!(engine.0.publish("$shards", "no").is_err());
 
-    engine.0.broadcast(&json!({"type": "notice"}), &Audience::Users(vec!["ann".into()])).unwrap();
-    engine.0.broadcast(&json!({"type": "end"}), &Audience::Everyone).unwrap();
+    engine
+        .0
+        .broadcast(
+            &json!({"type": "notice"}),
+            &Audience::Users(vec!["ann".into()]),
+        )
+        .unwrap();
+    engine
+        .0
+        .broadcast(&json!({"type": "end"}), &Audience::Everyone)
+        .unwrap();
     for (client, notices) in clients.iter_mut().zip([true, false, true]) {
         if notices {
             assert_eq!(client.receive(), json!({"type": "notice"}));
@@ -88,7 +111,9 @@ fn contract_m22_to_m25_the_handle_counts_finds_reaches_and_closes() {
         // Reading on answers the close.
         let _ = client.0.read();
     }
-    eventually("all connections are gone", || engine.0.active_connections() == 0);
+    eventually("all connections are gone", || {
+        engine.0.active_connections() == 0
+    });
 }
 
 #[test]
@@ -99,7 +124,12 @@ fn shard_counts_are_told_while_somebody_listens() {
     watcher.subscribe("$shards");
     eventually("the counts add up to everybody", || {
         let counts = watcher.receive()["message"]["shards"].clone();
-        let counts: Vec<u64> = counts.as_array().unwrap().iter().map(|count| count.as_u64().unwrap()).collect();
+        let counts: Vec<u64> = counts
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|count| count.as_u64().unwrap())
+            .collect();
         counts.len() == 2 && counts.iter().sum::<u64>() == 6
     });
 }

@@ -34,7 +34,6 @@ impl Engine {
     /// engine.drain_and_stop()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    #[must_use]
     pub fn builder(config: Config) -> EngineBuilder {
         EngineBuilder { config }
     }

@@ -180,8 +180,13 @@ pub trait Driver {
     /// Sends the end of our direction (FIN) after what was already sent; receiving goes on.
     fn shutdown_write(&mut self, socket: SocketId);
 
-    /// Gives the socket back for a hand-off and forgets it. `None`, and nothing changes, while it is receiving (stop first, await the
-    /// answer) or if the id is stale. A pending [`Driver::notify_writable`] is dropped.
+    /// Gives the socket back for a hand-off and forgets it. `None`, and nothing changes, while it is
+    /// receiving (stop first, await the answer) or if the id is stale. A pending
+    /// [`Driver::notify_writable`] is dropped.
+    ///
+    /// Call it when handling `Stopped` or `Ended`: the driver knows what it has reported, not how far the
+    /// caller has read in its list of completions, and a `Received` before the answer belongs to the
+    /// connection that moves.
     fn release(&mut self, socket: SocketId) -> Option<OwnedFd>;
 
     /// Ends the connection in both directions and forgets it. The id is stale at once; no completion of it follows.

@@ -83,7 +83,7 @@ pub enum PreflightError {
     },
     /// Somebody listens there already.
     #[error(
-        "{address} is taken by another process. Find it: ss -ltnp 'sport = :{}' (a server that was just killed frees its port within a second)",
+        "{address} is taken by another process. Find it: ss -ltnp 'sport = :{}'",
         address.port()
     )]
     PortTaken {

@@ -100,7 +100,9 @@ impl Client {
     pub fn read_close(&mut self) -> (u16, String) {
         loop {
             match self.0.read() {
-                Ok(Message::Close(Some(frame))) => return (frame.code.into(), frame.reason.to_string()),
+                Ok(Message::Close(Some(frame))) => {
+                    return (frame.code.into(), frame.reason.to_string());
+                }
                 Ok(Message::Close(None)) => return (1005, String::new()),
                 Ok(_) => {}
                 Err(error) => panic!("ended without a close frame: {error}"),

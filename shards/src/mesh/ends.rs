@@ -20,6 +20,28 @@ pub enum Lane {
 
 const LANES: [Lane; 2] = [Lane::Control, Lane::Delivery];
 
+/// How much one lane takes before its sender keeps messages itself, and how much of that before it refuses. A server uses
+/// the default, the maxima of [`bounds`](crate::bounds); tests and the simulator make lanes small, to see them full.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LaneBounds {
+    /// Messages in the lane.
+    pub lane_messages: usize,
+    /// Messages in the overflow behind it.
+    pub overflow_messages: usize,
+    /// Payload bytes in the overflow behind it.
+    pub overflow_bytes: usize,
+}
+
+impl Default for LaneBounds {
+    fn default() -> Self {
+        Self {
+            lane_messages: LANE_MESSAGES_MAX,
+            overflow_messages: OVERFLOW_MESSAGES_MAX,
+            overflow_bytes: OVERFLOW_BYTES_MAX,
+        }
+    }
+}
+
 /// The lane and its overflow are full: nothing was queued, and the source is to be refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Refused;
@@ -29,6 +51,7 @@ pub struct Refused;
 #[derive(Debug)]
 struct Mesh {
     shards: usize,
+    bounds: LaneBounds,
     queues: Box<[SegQueue<ShardMessage>]>,
     slumbers: Box<[Slumber]>,
 }
@@ -63,9 +86,16 @@ impl MailboxEnds {
     /// The ends of all shards of a node, in shard order.
     #[must_use]
     pub fn connect(shards: u16) -> Vec<Self> {
+        Self::connect_bounded(shards, LaneBounds::default())
+    }
+
+    /// As [`connect`](Self::connect), with lanes of another size.
+    #[must_use]
+    pub fn connect_bounded(shards: u16, bounds: LaneBounds) -> Vec<Self> {
         let count = usize::from(shards);
         let mesh = Arc::new(Mesh {
             shards: count,
+            bounds,
             queues: (0..count * count * LANES.len())
                 .map(|_| SegQueue::new())
                 .collect(),
@@ -102,7 +132,9 @@ impl MailboxEnds {
     #[must_use]
     pub fn is_full(&self, to: ShardId, lane: Lane) -> bool {
         let overflow = &self.overflow[to.index() * LANES.len() + lane as usize];
-        overflow.messages.len() >= OVERFLOW_MESSAGES_MAX || overflow.bytes >= OVERFLOW_BYTES_MAX
+        let bounds = &self.mesh.bounds;
+        overflow.messages.len() >= bounds.overflow_messages
+            || overflow.bytes >= bounds.overflow_bytes
     }
 
     /// Queues a message.
@@ -123,7 +155,7 @@ impl MailboxEnds {
         debug_assert_ne!(to, self.shard, "a shard does not write to itself");
         let overflow = &mut self.overflow[to.index() * LANES.len() + lane as usize];
         let queue = self.mesh.queue(self.shard.index(), to.index(), lane);
-        if overflow.messages.is_empty() && queue.len() < LANE_MESSAGES_MAX {
+        if overflow.messages.is_empty() && queue.len() < self.mesh.bounds.lane_messages {
             queue.push(message);
         } else {
             overflow.bytes += message.payload_len();
@@ -150,7 +182,7 @@ impl MailboxEnds {
             for lane in LANES {
                 let overflow = &mut self.overflow[to * LANES.len() + lane as usize];
                 let queue = self.mesh.queue(self.shard.index(), to, lane);
-                while queue.len() < LANE_MESSAGES_MAX {
+                while queue.len() < self.mesh.bounds.lane_messages {
                     let Some(message) = overflow.messages.pop_front() else {
                         break;
                     };

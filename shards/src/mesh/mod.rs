@@ -11,5 +11,5 @@
 mod ends;
 mod slumber;
 
-pub use ends::{Lane, MailboxEnds, Refused, Sleepers};
+pub use ends::{Lane, LaneBounds, MailboxEnds, Refused, Sleepers};
 pub use slumber::Slumber;

@@ -169,9 +169,8 @@ impl<D: Driver> RunningShard<D> {
     fn writable(&mut self, now: Now, socket: SocketId) {
         match self.sockets.get_mut(socket) {
             Some(&mut SocketState::Connection(connection)) => {
-                if flush(now, &mut self.shard, &mut self.driver, connection, socket)
-                    == Flushed::Broken
-                {
+                let flushed = flush(now, &mut self.shard, &mut self.driver, connection, socket);
+                if flushed == Flushed::Broken {
                     self.lose(now, socket);
                 }
             }

@@ -36,10 +36,13 @@ fn echo_until_closed(driver: &mut Uring, closed: usize) {
 
 #[test]
 fn every_client_gets_its_own_bytes_back() {
+    echo_clients(driver(), 8);
+}
+
+pub(super) fn echo_clients(mut driver: Uring, count: u8) {
     let (listener, address) = listener();
-    let mut driver = driver();
     driver.listen(listener).unwrap();
-    let clients: Vec<_> = (0..8u8)
+    let clients: Vec<_> = (0..count)
         .map(|client| {
             thread::spawn(move || {
                 let mut stream = TcpStream::connect(address).unwrap();
@@ -56,7 +59,7 @@ fn every_client_gets_its_own_bytes_back() {
             })
         })
         .collect();
-    echo_until_closed(&mut driver, 8);
+    echo_until_closed(&mut driver, count.into());
     for client in clients {
         client.join().unwrap();
     }

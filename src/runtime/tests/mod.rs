@@ -3,7 +3,19 @@
 //! Every loop is bounded: a behaviour that does not come makes its test fail within [`PATIENCE`].
 #![allow(clippy::unwrap_used)]
 
+mod accepting;
+mod bell;
+mod children;
+mod churn;
 mod echo;
+mod fallback;
+mod hand_off;
+mod ip_hash;
+mod pause;
+mod shard;
+mod stale;
+mod starvation;
+mod writable;
 
 use std::io::IoSlice;
 use std::net::{SocketAddr, TcpListener, TcpStream};

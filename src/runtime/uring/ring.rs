@@ -38,63 +38,79 @@ pub(super) struct Ring {
     no_iowait: EnterFlags,
 }
 
-/// Set-up variants, best first.
-///
-/// Deferred task work (Linux 6.1) runs completions only inside our own wait: no interruptions of the shard, and the receive buffers are
-/// touched by the kernel at known times. A single issuer lets the kernel skip locks.
-type SetUp = fn(&mut Builder) -> &mut Builder;
-const VARIANTS: [(&str, bool, SetUp); 3] = [
-    ("deferred task work", true, |builder| {
-        builder
-            .setup_single_issuer()
-            .setup_defer_taskrun()
-            .setup_taskrun_flag()
-            .setup_submit_all()
-    }),
-    ("cooperative task work", true, |builder| {
-        builder
-            .setup_single_issuer()
-            .setup_coop_taskrun()
-            .setup_taskrun_flag()
-            .setup_submit_all()
-    }),
-    ("no flags", false, |builder| builder),
-];
+/// When the kernel runs the part of a completion that needs our thread. Decides how often it interrupts
+/// the shard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::runtime) enum TaskWork {
+    /// Only inside our own wait (Linux 6.1). Nothing interrupts a turn, and buffers are filled at known
+    /// times. Goes with a single issuer, which also lets the kernel skip locks.
+    Deferred,
+    /// At our next system call, whichever it is (5.19; the single issuer 6.0).
+    Cooperative,
+    /// At once, by an interruption.
+    Immediate,
+}
+
+impl TaskWork {
+    pub(in crate::runtime) const BEST_FIRST: [Self; 3] =
+        [Self::Deferred, Self::Cooperative, Self::Immediate];
+
+    fn set_up(self, builder: &mut Builder) {
+        match self {
+            Self::Deferred => {
+                builder.setup_single_issuer().setup_defer_taskrun();
+                builder.setup_taskrun_flag().setup_submit_all();
+            }
+            Self::Cooperative => {
+                builder.setup_single_issuer().setup_coop_taskrun();
+                builder.setup_taskrun_flag().setup_submit_all();
+            }
+            Self::Immediate => {}
+        }
+    }
+}
 
 impl Ring {
-    /// Builds the best ring this kernel grants. Must be used on the calling thread only.
-    pub(super) fn new(submission_entries: u32, completion_entries: u32) -> io::Result<Self> {
+    /// Builds the first of `kinds` that this kernel grants. Must be used on the calling thread only.
+    pub(super) fn new(
+        kinds: &[TaskWork],
+        submission_entries: u32,
+        completion_entries: u32,
+    ) -> io::Result<Self> {
         let mut refusal = None;
-        for (name, tells_pending_work, set_up) in VARIANTS {
+        for kind in kinds {
             let mut builder = IoUring::builder();
-            set_up(&mut builder)
+            kind.set_up(&mut builder);
+            builder
                 .dontfork()
                 .setup_clamp()
                 .setup_cqsize(completion_entries);
             match builder.build(submission_entries) {
-                Ok(ring) => {
-                    // Without it a shard that merely sleeps would be shown as waiting for a disk.
-                    let no_iowait = if ring.params().is_feature_no_iowait() {
-                        EnterFlags::NO_IOWAIT
-                    } else {
-                        EnterFlags::empty()
-                    };
-                    return Ok(Self {
-                        ring,
-                        backlog: VecDeque::new(),
-                        tells_pending_work,
-                        no_iowait,
-                    });
-                }
+                Ok(ring) => return Ok(Self::from_ring(ring, *kind)),
                 // Only EINVAL means "I do not know such a flag"; fewer flags cannot mend anything else.
                 Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-                    tracing::debug!(%error, variant = name, "this kernel refuses a ring with these flags, trying fewer");
+                    tracing::debug!(%error, ?kind, "the kernel refuses this kind of ring, trying the next");
                     refusal = Some(error);
                 }
                 Err(error) => return Err(error),
             }
         }
         Err(refusal.unwrap_or_else(|| io::Error::from_raw_os_error(libc::EINVAL)))
+    }
+
+    fn from_ring(ring: IoUring, kind: TaskWork) -> Self {
+        // Without it a shard that merely sleeps would be shown as waiting for a disk.
+        let no_iowait = if ring.params().is_feature_no_iowait() {
+            EnterFlags::NO_IOWAIT
+        } else {
+            EnterFlags::empty()
+        };
+        Self {
+            ring,
+            backlog: VecDeque::new(),
+            tells_pending_work: kind != TaskWork::Immediate,
+            no_iowait,
+        }
     }
 
     /// Offers a ring of `entries` provided buffers at `address`.
