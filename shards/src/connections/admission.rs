@@ -194,7 +194,7 @@ impl Shard {
         else {
             return;
         };
-        connection.flags.set(Flags::CONNECTED, true);
+        connection.flags.set(Flags::FRESH, true);
         connection.heard = tick;
         let socket = connection.socket;
         self.arm_heartbeat(now, id);

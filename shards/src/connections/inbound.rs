@@ -3,7 +3,7 @@
 use shardwire_protocol::codes::{ErrorCode, close};
 use shardwire_protocol::websocket::{Event, frame};
 
-use super::State;
+use super::{Flags, State};
 use crate::shard::Shard;
 use crate::vocabulary::{ConnectionId, Mode, Now};
 
@@ -14,6 +14,7 @@ impl Shard {
             return;
         };
         connection.heard = tick;
+        connection.flags.set(Flags::FRESH, false);
         self.counters.bytes_received += bytes.len() as u64;
         // The decoder is taken out of its slot, so that what it yields can be handled with the whole shard at hand.
         let mut decoder = std::mem::take(&mut connection.decoder);
