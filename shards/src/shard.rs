@@ -12,6 +12,7 @@ use crate::connections::{Frames, NodeCount, Pool, Registry};
 use crate::mesh::MailboxEnds;
 use crate::metrics::{CountRound, Counters};
 use crate::placement::Placement;
+use crate::routing::kept_reply;
 use crate::settings::ShardSettings;
 use crate::timers::{TICK_MS, Tick, Wheel, tick_of};
 use crate::users::Directory;
@@ -197,15 +198,24 @@ impl Shard {
                 message,
                 exclude,
                 publisher,
+                reply,
             } => {
-                self.publish_at_home(now, &channel, &message, &exclude, publisher);
+                if !self.publish_at_home(now, &channel, &message, &exclude)
+                    && let Some(publisher) = publisher
+                {
+                    self.refuse(publisher, reply);
+                }
             }
             ShardMessage::Deliver {
                 channel,
                 frame,
                 exclude,
             } => self.fan_out(&channel, frame, &exclude),
-            ShardMessage::Refused { connection, code } => self.answer_error(connection, code, None),
+            ShardMessage::Refused {
+                connection,
+                code,
+                reply,
+            } => self.answer_error(connection, code, kept_reply(reply).as_deref()),
             ShardMessage::CountQuery { shard, round } => self.answer_count(shard, round),
             ShardMessage::Count {
                 shard,

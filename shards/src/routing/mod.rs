@@ -17,6 +17,12 @@ use shardwire_protocol::websocket::frame;
 use crate::shard::Shard;
 use crate::vocabulary::{Answer, Audience, Command, ConnectionId, Effect, Mode, Now};
 
+/// The `id` of a request whose answer had to wait, as it was kept.
+pub(crate) fn kept_reply(kept: Option<Box<str>>) -> Option<Box<RawValue>> {
+    // It was read from JSON, so it is JSON.
+    kept.and_then(|text| RawValue::from_string(text.into()).ok())
+}
+
 impl Shard {
     /// One text message of a connection that speaks JSON.
     pub(crate) fn route(&mut self, now: Now, id: ConnectionId, text: &str) {
