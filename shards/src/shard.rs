@@ -50,6 +50,8 @@ pub struct Shard {
     pub(crate) chunk: BytesMut,
     mail: Vec<ShardMessage>,
     due: Vec<ConnectionId>,
+    /// When full lanes are tried again; none while nothing is held back.
+    retry: Option<u64>,
 }
 
 impl Shard {
@@ -85,6 +87,7 @@ impl Shard {
             chunk: BytesMut::new(),
             mail: Vec::new(),
             due: Vec::new(),
+            retry: None,
         }
     }
 
@@ -104,6 +107,9 @@ impl Shard {
             Input::Mail => self.take_mail(now),
             Input::Deadline => self.deadlines(now),
         }
+        if self.ends.held() > 0 {
+            self.retry.get_or_insert(now.ms + OVERFLOW_RETRY_MS);
+        }
     }
 
     /// The next thing to do; none when the turn is over.
@@ -113,15 +119,16 @@ impl Shard {
             .or_else(|| self.ends.poll_ring().map(Effect::Ring))
     }
 
-    /// When [`Input::Deadline`] is due, in milliseconds since start; none when nothing waits for time.
+    /// When [`Input::Deadline`] is due, in milliseconds since start (`now` if that has passed); none when nothing waits for
+    /// time. Asking changes nothing: until `Deadline` is handed in, it stays due.
     #[must_use]
     pub fn next_deadline(&self, now: Now) -> Option<u64> {
         let wheel = self.wheel.next_tick().map(|tick| u64::from(tick) * TICK_MS);
-        let retry = (self.ends.held() > 0).then_some(now.ms + OVERFLOW_RETRY_MS);
-        [wheel, retry, self.count_round.deadline()]
+        [wheel, self.retry, self.count_round.deadline()]
             .into_iter()
             .flatten()
             .min()
+            .map(|deadline| deadline.max(now.ms))
     }
 
     /// Whether [`Input::Mail`] is due.
@@ -174,7 +181,12 @@ impl Shard {
             self.message(now, message);
         }
         self.mail = mail;
+        self.retry_full_lanes();
+    }
+
+    fn retry_full_lanes(&mut self) {
         self.ends.retry();
+        self.retry = None;
     }
 
     fn message(&mut self, now: Now, message: ShardMessage) {
@@ -226,7 +238,7 @@ impl Shard {
     }
 
     fn deadlines(&mut self, now: Now) {
-        self.ends.retry();
+        self.retry_full_lanes();
         let mut due = std::mem::take(&mut self.due);
         self.wheel
             .advance(self.tick(now), |connection| due.push(connection));
