@@ -28,4 +28,5 @@
 
 pub mod codes;
 pub mod envelope;
+pub mod handshake;
 pub mod websocket;

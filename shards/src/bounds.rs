@@ -26,6 +26,10 @@ pub const WRITE_SLICES_MAX: usize = 64;
 /// Frames and answers up to this many bytes are copied behind each other instead of being referred to one by one.
 pub const COPIED_FRAME_MAX: usize = 256;
 
+/// Unanswered `subscribe` requests per member of an audience whose home has not answered yet: a client that repeats itself
+/// meanwhile cannot make the list of the waiting grow for ever.
+pub const WAITING_PER_MEMBER_MAX: usize = 4;
+
 /// Emptied outbox storage kept for reuse, so that a burst's buffers do not stay for ever.
 pub const OUTBOX_POOL_MAX: usize = 1024;
 

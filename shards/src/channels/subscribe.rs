@@ -6,8 +6,9 @@ use shardwire_protocol::codes::ErrorCode;
 use shardwire_protocol::envelope::outbound;
 use shardwire_protocol::websocket::frame;
 
-use super::audience::{Interest, Membership};
+use super::audience::{AudienceKey, Interest, Membership};
 use super::names::{SHARD_COUNTS, is_reserved, is_valid_channel_name};
+use crate::bounds::WAITING_PER_MEMBER_MAX;
 use crate::mesh::Lane;
 use crate::shard::Shard;
 use crate::vocabulary::{ChannelName, ConnectionId, Now, ShardId, ShardMessage};
@@ -69,6 +70,11 @@ impl Shard {
         }
         match audience.interest {
             Interest::Noted => self.answer(id, |out| outbound::subscribed(out, channel, reply)),
+            Interest::Asked(_)
+                if audience.waiting.len() >= audience.members.len() * WAITING_PER_MEMBER_MAX =>
+            {
+                self.answer_error(id, ErrorCode::Overloaded, reply);
+            }
             Interest::Asked(_) => audience
                 .waiting
                 .push((id, reply.map(|raw| raw.get().into()))),
@@ -137,10 +143,7 @@ impl Shard {
         audience.interest = Interest::Noted;
         let waiting = std::mem::take(&mut audience.waiting);
         for (id, reply) in waiting {
-            let reply = reply.and_then(|text| RawValue::from_string(text.into()).ok());
-            self.answer(id, |out| {
-                outbound::subscribed(out, channel, reply.as_deref())
-            });
+            self.tell_subscribed(id, channel, reply);
         }
     }
 
@@ -162,6 +165,7 @@ impl Shard {
                 .position(|membership| membership.audience == key)
         {
             let membership = connection.memberships.swap_remove(index);
+            self.answer_waiting(id, key, channel);
             self.leave(id, membership);
         }
         if self
@@ -174,6 +178,30 @@ impl Shard {
                 frame::write_text_with(out, |out| outbound::unsubscribed(out, channel, reply))
             });
         }
+    }
+
+    /// Whoever leaves before the home has answered still gets the answer to its `subscribe`, ahead of the next one.
+    fn answer_waiting(&mut self, id: ConnectionId, key: AudienceKey, channel: &str) {
+        let Some(audience) = self.channels.audiences.get_mut(key) else {
+            return;
+        };
+        let mut own = Vec::new();
+        audience.waiting.retain_mut(|(waiting, reply)| {
+            if *waiting == id {
+                own.push(reply.take());
+            }
+            *waiting != id
+        });
+        for reply in own {
+            self.tell_subscribed(id, channel, reply);
+        }
+    }
+
+    fn tell_subscribed(&mut self, id: ConnectionId, channel: &str, reply: Option<Box<str>>) {
+        let reply = reply.and_then(|text| RawValue::from_string(text.into()).ok());
+        self.answer(id, |out| {
+            outbound::subscribed(out, channel, reply.as_deref())
+        });
     }
 
     pub(crate) fn leave_all_channels(&mut self, id: ConnectionId) {

@@ -194,6 +194,7 @@ impl Shard {
         else {
             return;
         };
+        connection.flags.set(Flags::PAUSED, false);
         connection.flags.set(Flags::FRESH, true);
         connection.heard = tick;
         let socket = connection.socket;

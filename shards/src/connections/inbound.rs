@@ -5,7 +5,7 @@ use shardwire_protocol::websocket::{Event, frame};
 
 use super::{Flags, State};
 use crate::shard::Shard;
-use crate::vocabulary::{ConnectionId, Mode, Now};
+use crate::vocabulary::{ConnectionId, Effect, Mode, Now};
 
 impl Shard {
     pub(crate) fn received(&mut self, now: Now, id: ConnectionId, bytes: &mut [u8]) {
@@ -16,6 +16,19 @@ impl Shard {
         connection.heard = tick;
         connection.flags.set(Flags::FRESH, false);
         self.counters.bytes_received += bytes.len() as u64;
+        if let State::Admitting(admitting) = &mut connection.state {
+            // The homes have not answered yet: what comes is kept, and beyond the soft limit not read.
+            admitting.early.extend_from_slice(bytes);
+            if admitting.early.len() > self.settings.outbox_soft_limit
+                && !connection.flags.has(Flags::PAUSED)
+            {
+                connection.flags.set(Flags::PAUSED, true);
+                let socket = connection.socket;
+                self.effects
+                    .push_back(Effect::Receive { socket, on: false });
+            }
+            return;
+        }
         // The decoder is taken out of its slot, so that what it yields can be handled with the whole shard at hand.
         let mut decoder = std::mem::take(&mut connection.decoder);
         let mut at = 0;
@@ -34,6 +47,11 @@ impl Shard {
                     return;
                 }
             }
+        }
+        // The last message of these bytes may have been gathered in a buffer, which the next call lets go.
+        if decoder.held_bytes() > 0 {
+            let nothing = decoder.decode(&self.rules, &mut []);
+            debug_assert!(matches!(&nothing, Ok(decoded) if decoded.event.is_none()));
         }
         if let Some(connection) = self.registry.get_mut(id) {
             connection.decoder = decoder;

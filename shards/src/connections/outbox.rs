@@ -6,7 +6,9 @@ use super::{FrameKey, Frames};
 use crate::bounds::{COPIED_FRAME_MAX, OUTBOX_POOL_MAX, OUTBOX_POOLED_BYTES_MAX};
 
 /// Emptied storage of other outboxes, so that a busy shard allocates nothing for a reply.
+/// (Boxes, because they move between here and outboxes, which keep one word each for them.)
 #[derive(Debug, Default)]
+#[allow(clippy::vec_box)]
 pub(crate) struct Pool(Vec<Box<Mixed>>);
 
 impl Pool {

@@ -18,7 +18,7 @@ use crate::vocabulary::{ConnectionId, LimitedKey, UserId};
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
     users: AHashMap<UserId, SmallVec<[ConnectionId; 2]>>,
-    addresses: AHashMap<IpAddr, u32>,
+    addresses: AHashMap<IpAddr, usize>,
 }
 
 /// The address under which a peer is counted: IPv4 as it is, IPv6 by its /64, which is what one subscriber line gets.
@@ -39,9 +39,7 @@ impl Directory {
     ) -> bool {
         match key {
             LimitedKey::User(user) => {
-                let limit = settings
-                    .max_connections_per_user
-                    .map_or(usize::MAX, |limit| limit as usize);
+                let limit = settings.max_connections_per_user.unwrap_or(usize::MAX);
                 if let Some(connections) = self.users.get_mut(user) {
                     if connections.len() >= limit {
                         return false;
@@ -57,10 +55,10 @@ impl Directory {
                 true
             }
             LimitedKey::Address(address) => {
-                let limit = settings.max_connections_per_ip.unwrap_or(u32::MAX);
+                let limit = settings.max_connections_per_ip.unwrap_or(usize::MAX);
                 let count = self.addresses.entry(*address).or_default();
                 let granted = *count < limit;
-                *count += u32::from(granted);
+                *count += usize::from(granted);
                 if *count == 0 {
                     self.addresses.remove(address);
                 }

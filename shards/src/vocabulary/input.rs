@@ -34,7 +34,8 @@ pub enum Input<'a> {
     /// An upgraded socket arrives. Answered by [`Effect::Opened`](super::Effect::Opened) in the same turn. The caller
     /// holds an admission for it ([`Shard::admit`](crate::Shard::admit)); it passes to the connection.
     Opened(Opening),
-    /// Bytes arrived. They are lent for this call and are unmasked in place.
+    /// Bytes arrived. They are lent for this call and are unmasked in place. Taken from `Opened` on, also before
+    /// [`Effect::Receive`](super::Effect::Receive) has asked for them.
     Bytes {
         /// The receiver.
         connection: ConnectionId,

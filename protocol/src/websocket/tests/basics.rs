@@ -111,27 +111,6 @@ fn a_header_alone_costs_no_heap() {
 }
 
 #[test]
-fn an_announced_length_reserves_nothing() {
-    let rules = Rules {
-        role: Role::Client,
-        max_message_size: 1 << 30,
-    };
-    let mut input = vec![0x82, 127];
-    input.extend_from_slice(&(1u64 << 30).to_be_bytes());
-    input.extend_from_slice(&[0; 1000]);
-    let mut decoder = Decoder::default();
-    let decoded = decoder.decode(&rules, &mut input).unwrap();
-    assert_eq!(
-        decoded,
-        Decoded {
-            consumed: 1010,
-            event: None
-        }
-    );
-    assert!(decoder.held_bytes() < 2500, "{}", decoder.held_bytes());
-}
-
-#[test]
 fn close_frames() {
     let close = |code: u16, reason: &str| {
         let mut input = Vec::new();

@@ -1,0 +1,162 @@
+//! The client's side of the handshake.
+
+use super::{
+    head::{self, Head, HeadError},
+    lists,
+    server::write_header,
+};
+use tungstenite::handshake::derive_accept_key;
+
+/// Longest head of a response that is taken, in bytes.
+pub const MAX_HEAD_BYTES: usize = 16 * 1024;
+
+/// Most header lines of a response that are taken.
+pub const MAX_HEADERS: usize = 64;
+
+/// One opening handshake; remembers the key it sent.
+#[derive(Clone, Debug)]
+pub struct ClientHandshake {
+    key: String,
+}
+
+/// The server did not open a WebSocket. The connection is of no further use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientHandshakeError {
+    /// Not 101: the server refused, redirects or wants credentials. What follows the head may say more.
+    #[error("the server answered with HTTP status {0}")]
+    Status(u16),
+    /// Not an HTTP/1.1 response.
+    #[error("the answer is not HTTP: {0}")]
+    Malformed(&'static str),
+    /// The head is longer than [`MAX_HEAD_BYTES`] or has more than [`MAX_HEADERS`] lines.
+    #[error("the head of the answer is too large")]
+    TooLarge,
+    /// 101, but `Upgrade` does not list `websocket` or `Connection` does not list `Upgrade`.
+    #[error("the server switched to something that is not a WebSocket")]
+    NotWebSocket,
+    /// `Sec-WebSocket-Accept` does not fit the key: an answer to somebody else, or not a WebSocket server.
+    #[error("the server's Sec-WebSocket-Accept does not fit the key")]
+    WrongAccept,
+    /// The server chose an extension. None was offered.
+    #[error("the server chose an extension that was not offered")]
+    UnofferedExtension,
+}
+
+impl ClientHandshake {
+    /// Begins a handshake with 16 random bytes, fresh for each connection (RFC 6455 section 4.1).
+    pub fn new(random: [u8; 16]) -> ClientHandshake {
+        ClientHandshake {
+            key: base64(random),
+        }
+    }
+
+    /// Appends the request.
+    ///
+    /// `host` as in a URL (with the port unless it is the default), `path_and_query` percent-encoded and beginning with `/`,
+    /// `headers` further lines such as `Authorization`, `Origin` or `Sec-WebSocket-Protocol`. Control characters are
+    /// dropped from all of them (and spaces from the target), so that no text can add a line.
+    pub fn write_request(
+        &self,
+        out: &mut Vec<u8>,
+        host: &str,
+        path_and_query: &str,
+        headers: &[(&str, &str)],
+    ) {
+        out.extend_from_slice(b"GET ");
+        out.extend(
+            path_and_query
+                .bytes()
+                .filter(|byte| byte.is_ascii_graphic() || *byte >= 0x80),
+        );
+        out.extend_from_slice(b" HTTP/1.1\r\n");
+        write_header(out, "Host", host);
+        out.extend_from_slice(b"Upgrade: websocket\r\nConnection: Upgrade\r\n");
+        write_header(out, "Sec-WebSocket-Version", "13");
+        write_header(out, "Sec-WebSocket-Key", &self.key);
+        for (name, value) in headers.iter().filter(|(name, _)| lists::is_token(name)) {
+            write_header(out, name, value);
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// Checks the response at the front of `buffer`: `None` while its head is not whole, else the head's length. The
+    /// bytes behind it are the first frames.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientHandshakeError`]; all are final.
+    pub fn read_response(&self, buffer: &[u8]) -> Result<Option<usize>, ClientHandshakeError> {
+        use ClientHandshakeError as Error;
+        let (head_len, lines) = match head::find_end(buffer, 0, MAX_HEAD_BYTES) {
+            Ok(Head::Complete { len, lines }) => (len, lines),
+            Ok(Head::Incomplete { .. }) => return Ok(None),
+            Err(HeadError::TooLong) => return Err(Error::TooLarge),
+            Err(HeadError::BareLineFeed) => {
+                return Err(Error::Malformed("a line does not end in CR LF"));
+            }
+        };
+        let mut slots = head::header_slots(lines, MAX_HEADERS);
+        let mut response = httparse::Response::new(&mut slots);
+        match response.parse(&buffer[..head_len]) {
+            Ok(httparse::Status::Complete(_)) => {}
+            Ok(httparse::Status::Partial) => return Err(Error::Malformed("no status line")),
+            Err(httparse::Error::TooManyHeaders) => return Err(Error::TooLarge),
+            Err(_) => return Err(Error::Malformed("invalid head")),
+        }
+        match response.code {
+            Some(101) => {}
+            Some(status) => return Err(Error::Status(status)),
+            None => return Err(Error::Malformed("no status")),
+        }
+        let fields =
+            head::fields(response.headers).ok_or(Error::Malformed("a value is not UTF-8"))?;
+        let values = |name| head::values(&fields, name);
+        if response.version != Some(1)
+            || !lists::any_lists(values("upgrade"), "websocket")
+            || !lists::any_lists(values("connection"), "upgrade")
+        {
+            return Err(Error::NotWebSocket);
+        }
+        let mut accepts = values("sec-websocket-accept");
+        let expected = derive_accept_key(self.key.as_bytes());
+        if (accepts.next(), accepts.next()) != (Some(&expected), None) {
+            return Err(Error::WrongAccept);
+        }
+        if values("sec-websocket-extensions")
+            .flat_map(lists::quoted_items)
+            .next()
+            .is_some()
+        {
+            return Err(Error::UnofferedExtension);
+        }
+        Ok(Some(head_len))
+    }
+}
+
+/// RFC 4648 base64 of 16 bytes: 24 characters, the last two of them padding.
+fn base64(bytes: [u8; 16]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    // Six bits a digit from the top; 128 bits are 21 digits and two bits, which count as the top of a 22nd.
+    let number = u128::from_be_bytes(bytes);
+    let digit = |index: u32| {
+        let six = match index {
+            0..21 => number >> (122 - 6 * index),
+            _ => number << 4,
+        };
+        char::from(DIGITS[(six & 0x3f) as usize])
+    };
+    (0..22).map(digit).chain("==".chars()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_of_the_rfc() {
+        assert_eq!(base64(*b"the sample nonce"), "dGhlIHNhbXBsZSBub25jZQ==");
+        assert_eq!(base64([0; 16]), "AAAAAAAAAAAAAAAAAAAAAA==");
+        assert_eq!(base64([0xff; 16]), "/////////////////////w==");
+    }
+}
