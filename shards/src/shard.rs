@@ -44,6 +44,8 @@ pub struct Shard {
     pub(crate) count_round: CountRound,
     pub(crate) counters: Counters,
     pub(crate) effects: VecDeque<Effect>,
+    /// Connections that got something while their socket takes nothing; judged before the next message is looked at.
+    pub(crate) stuck: Vec<ConnectionId>,
     /// Where envelopes are written before they become shared frames.
     pub(crate) scratch: Vec<u8>,
     /// Storage that small shared frames are cut from, so that a broadcast allocates nothing of its own.
@@ -83,6 +85,7 @@ impl Shard {
             count_round: CountRound::default(),
             counters: Counters::default(),
             effects: VecDeque::new(),
+            stuck: Vec::new(),
             scratch: Vec::new(),
             chunk: BytesMut::new(),
             mail: Vec::new(),
@@ -107,6 +110,7 @@ impl Shard {
             Input::Mail => self.take_mail(now),
             Input::Deadline => self.deadlines(now),
         }
+        self.judge_stuck(now);
         if self.ends.held() > 0 {
             self.retry.get_or_insert(now.ms + OVERFLOW_RETRY_MS);
         }
@@ -179,6 +183,7 @@ impl Shard {
         self.ends.take_batch(&mut mail);
         for message in mail.drain(..) {
             self.message(now, message);
+            self.judge_stuck(now);
         }
         self.mail = mail;
         self.retry_full_lanes();

@@ -31,7 +31,7 @@ impl Shard {
             connection
                 .outbox
                 .push_frame(key, &mut self.frames, &mut self.pool);
-            Self::ask_flush(&mut self.effects, id, connection);
+            Self::ask_flush(&mut self.effects, &mut self.stuck, id, connection);
             deliveries += 1;
         }
         self.frames.release(key);
