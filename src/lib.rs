@@ -1,1 +1,28 @@
-//! placeholder
+//! `shardwire`: a sharded, thread-per-core WebSocket engine for services that hold very many live connections and must
+//! answer fast. This crate WAITS: sockets, cores, clocks, and everybody outside.
+//!
+//! The house, in the direction data flows:
+//!
+//! | room | is |
+//! | --- | --- |
+//! | [`config`] | what an operator writes, checked once into settings |
+//! | [`engine`] | build, start, reach, drain, join: [`Engine`], [`EngineHandle`] |
+//! | `runtime` | the only room that names glommio and io_uring: driver, shard threads, clock, bell, start-up checks |
+//! | `listen` | from an accepted socket to a connection, or to a plain HTTP answer |
+//! | `transport` | sockets: bytes in, outbox out |
+//! | [`telemetry`] | logs |
+//!
+//! What a connection may do, who gets what and in which order is decided in the crate `shardwire-shards`; what bytes mean, in
+//! `shardwire-protocol`. `docs/architecture.md` walks a message through all of it.
+
+pub mod config;
+pub mod engine;
+mod listen;
+pub mod runtime;
+pub mod telemetry;
+mod transport;
+
+pub use engine::{
+    Engine, EngineBuilder, EngineError, EngineHandle, Pending, PublishError, StartError,
+};
+pub use shardwire_shards::vocabulary::{Audience, ConnectionId};

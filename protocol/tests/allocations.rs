@@ -71,6 +71,7 @@ fn read(decoder: &mut Decoder, input: &mut [u8], ends: &[usize]) -> usize {
     for &end in ends {
         while start < end {
             let decoded = decoder.decode(&RULES, &mut input[start..end]).unwrap();
+            assert!(decoded.consumed > 0, "else this loop would not end");
             start += decoded.consumed;
             events += usize::from(black_box(decoded.event).is_some());
         }

@@ -1,1 +1,30 @@
-//! placeholder
+//! `shardwire-shards` DECIDES: one shard, and how shards talk.
+//!
+//! **Lives here:** who may, who gets, in what order, what is dropped; all state, each room in a folder of its own.
+//! **Does not:** sockets, threads, clocks, `async`: time is an argument, everything else an [`Input`](vocabulary::Input)
+//! or an [`Effect`](vocabulary::Effect).
+//! **Invariants:** nothing is shared between shards but the mailboxes, the settings, encoded frames and one connection
+//! count; every opened socket ends in exactly one `Disconnected`; subscribers of one channel see one order.
+//! **Called by:** the engine (`src/engine`) and the simulator, which drive it alike. **Calls:** `protocol`.
+//! **Tests:** beside the code, `tests/` for whole shards by hand, `simulator/` for whole shards by the thousand.
+//!
+//! One inbound message: [`Shard::handle`] → `connections/inbound` (frames) → `routing/` (meaning) → `channels/`
+//! (publish, home, fan-out) → `connections/outbox`; the world flushes.
+
+pub mod bounds;
+mod channels;
+mod connections;
+pub mod mesh;
+pub mod metrics;
+pub mod placement;
+mod routing;
+mod settings;
+mod shard;
+pub mod timers;
+mod users;
+pub mod vocabulary;
+
+pub use channels::is_valid_channel_name;
+pub use connections::NodeCount;
+pub use settings::ShardSettings;
+pub use shard::{Residue, Shard};

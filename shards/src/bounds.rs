@@ -1,0 +1,44 @@
+//! Every maximum that is not the operator's to choose, each with its reason, and what must hold between them.
+//! (What the operator may choose is in [`ShardSettings`](crate::ShardSettings).)
+
+/// Longest channel name in bytes. Names are keys in every shard's maps; 255 is room for any scheme with ids in it.
+pub const CHANNEL_NAME_BYTES_MAX: usize = 255;
+
+/// Messages one lane holds before its sender keeps the rest itself. A lane is drained every turn; 1,024 is many turns' worth.
+pub const LANE_MESSAGES_MAX: usize = 1024;
+
+/// Messages a sender keeps for one full lane before it refuses the source.
+pub const OVERFLOW_MESSAGES_MAX: usize = 8192;
+
+/// Payload bytes a sender keeps for one full lane before it refuses the source, so that large messages to a stalled shard
+/// cannot take the machine's memory.
+pub const OVERFLOW_BYTES_MAX: usize = 32 << 20;
+
+/// Milliseconds after which a sender tries a full lane again when nothing else wakes it.
+pub const OVERFLOW_RETRY_MS: u64 = 1;
+
+/// Messages taken from one lane of one sender per round: neither lane, and no sender, starves the others.
+pub const MAIL_BATCH: usize = 64;
+
+/// Slices of gathered output per write: enough to merge a burst of small frames, far below the kernel's 1,024.
+pub const WRITE_SLICES_MAX: usize = 64;
+
+/// Frames and answers up to this many bytes are copied behind each other instead of being referred to one by one.
+pub const COPIED_FRAME_MAX: usize = 256;
+
+/// Unanswered `subscribe` requests per member of an audience whose home has not answered yet: a client that repeats itself
+/// meanwhile cannot make the list of the waiting grow for ever.
+pub const WAITING_PER_MEMBER_MAX: usize = 4;
+
+/// Emptied outbox storage kept for reuse, so that a burst's buffers do not stay for ever.
+pub const OUTBOX_POOL_MAX: usize = 1024;
+
+/// Largest capacity of an outbox buffer that goes back to the pool; larger ones are freed.
+pub const OUTBOX_POOLED_BYTES_MAX: usize = 16 << 10;
+
+/// Milliseconds between two counts of `$shards` while somebody listens.
+pub const SHARD_COUNT_INTERVAL_MS: u64 = 1000;
+
+const _: () = assert!(MAIL_BATCH <= LANE_MESSAGES_MAX);
+const _: () = assert!(LANE_MESSAGES_MAX <= OVERFLOW_MESSAGES_MAX);
+const _: () = assert!(COPIED_FRAME_MAX <= OUTBOX_POOLED_BYTES_MAX);

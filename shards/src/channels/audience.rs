@@ -1,0 +1,100 @@
+//! Who on this shard listens to what.
+
+use ahash::AHashMap;
+
+use crate::vocabulary::{ChannelName, ConnectionId};
+
+/// Place of a channel in [`Audiences`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct AudienceKey(u32);
+
+/// A connection's side of a subscription: which audience, and where in it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Membership {
+    pub(crate) audience: AudienceKey,
+    pub(crate) position: u32,
+}
+
+/// Whether the channel's home knows of this audience.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Interest {
+    /// Asked under this number; `subscribed` waits for the answer.
+    Asked(u32),
+    /// Known: whatever the home accepts comes here.
+    Noted,
+}
+
+/// The local audience of one channel.
+#[derive(Debug)]
+pub(crate) struct Audience {
+    pub(crate) name: ChannelName,
+    pub(crate) members: Vec<ConnectionId>,
+    pub(crate) interest: Interest,
+    /// Who is told `subscribed` once the home knows, with the id of their request.
+    pub(crate) waiting: Vec<(ConnectionId, Option<Box<str>>)>,
+}
+
+/// All local audiences.
+#[derive(Debug, Default)]
+pub(crate) struct Audiences {
+    by_name: AHashMap<ChannelName, AudienceKey>,
+    entries: Vec<Option<Audience>>,
+    free: Vec<AudienceKey>,
+    asks: u32,
+}
+
+impl Audiences {
+    pub(crate) fn find(&self, name: &str) -> Option<AudienceKey> {
+        self.by_name.get(name).copied()
+    }
+
+    pub(crate) fn get(&self, key: AudienceKey) -> Option<&Audience> {
+        self.entries[key.0 as usize].as_ref()
+    }
+
+    pub(crate) fn get_mut(&mut self, key: AudienceKey) -> Option<&mut Audience> {
+        self.entries[key.0 as usize].as_mut()
+    }
+
+    /// A number no other open question carries.
+    pub(crate) fn next_ask(&mut self) -> u32 {
+        self.asks = self.asks.wrapping_add(1);
+        self.asks
+    }
+
+    pub(crate) fn create(&mut self, name: ChannelName, interest: Interest) -> AudienceKey {
+        let audience = Audience {
+            name: name.clone(),
+            members: Vec::new(),
+            interest,
+            waiting: Vec::new(),
+        };
+        let key = match self.free.pop() {
+            Some(key) => {
+                self.entries[key.0 as usize] = Some(audience);
+                key
+            }
+            None => {
+                let key = AudienceKey(
+                    u32::try_from(self.entries.len())
+                        .expect("fewer than 2^32 channels on one shard"),
+                );
+                self.entries.push(Some(audience));
+                key
+            }
+        };
+        self.by_name.insert(name, key);
+        key
+    }
+
+    pub(crate) fn remove(&mut self, key: AudienceKey) -> Option<Audience> {
+        let audience = self.entries[key.0 as usize].take()?;
+        self.by_name.remove(&audience.name);
+        self.free.push(key);
+        Some(audience)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.by_name.len()
+    }
+}

@@ -1,0 +1,34 @@
+//! From one frame to the outboxes of a local audience.
+
+use bytes::Bytes;
+
+use crate::shard::Shard;
+use crate::vocabulary::ConnectionId;
+
+impl Shard {
+    /// Puts the frame into every member's outbox but the excluded ones': a reference each, no copy of the payload.
+    pub(crate) fn fan_out(&mut self, channel: &str, frame: Bytes, exclude: &[ConnectionId]) {
+        let audiences = &self.channels.audiences;
+        let Some(audience) = audiences.find(channel).and_then(|key| audiences.get(key)) else {
+            return;
+        };
+        let key = self.frames.insert(frame);
+        let mut deliveries = 0;
+        for &id in &audience.members {
+            if !exclude.is_empty() && exclude.contains(&id) {
+                continue;
+            }
+            let Some(connection) = self.registry.get_mut(id) else {
+                continue;
+            };
+            connection
+                .outbox
+                .push_frame(key, &mut self.frames, &mut self.pool);
+            Self::ask_flush(&mut self.effects, id, connection);
+            deliveries += 1;
+        }
+        self.frames.release(key);
+        self.counters.deliveries += deliveries;
+        self.counters.messages_sent += deliveries;
+    }
+}

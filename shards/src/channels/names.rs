@@ -1,0 +1,32 @@
+//! What may be a channel's name.
+
+use crate::bounds::CHANNEL_NAME_BYTES_MAX;
+
+/// The channel that tells how many connections each shard has, about once a second while somebody listens.
+pub(crate) const SHARD_COUNTS: &str = "$shards";
+
+/// Whether `name` may name a channel: 1 to 255 bytes, no control characters.
+#[must_use]
+pub fn is_valid_channel_name(name: &str) -> bool {
+    !name.is_empty() && name.len() <= CHANNEL_NAME_BYTES_MAX && !name.chars().any(char::is_control)
+}
+
+/// Names the server speaks on (decision D5): clients may not publish there.
+pub(crate) fn is_reserved(name: &str) -> bool {
+    name.starts_with('$')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_bounded_and_printable() {
+        assert!(is_valid_channel_name("room:42 – größer"));
+        assert!(!is_valid_channel_name(""));
+        assert!(!is_valid_channel_name("a\nb"));
+        assert!(is_valid_channel_name(&"x".repeat(255)));
+        assert!(!is_valid_channel_name(&"x".repeat(256)));
+        assert!(is_reserved("$shards"));
+    }
+}

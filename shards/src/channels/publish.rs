@@ -1,0 +1,158 @@
+//! The way of a publication: to its home, there into the channel's order, from there to every interested shard
+//! (contract B4, B7).
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+use smallvec::SmallVec;
+
+use shardwire_protocol::codes::ErrorCode;
+use shardwire_protocol::envelope::outbound;
+use shardwire_protocol::websocket::frame;
+
+use super::names::{is_reserved, is_valid_channel_name};
+use crate::mesh::Lane;
+use crate::shard::Shard;
+use crate::vocabulary::{ChannelName, ConnectionId, Now, ShardId, ShardMessage};
+
+/// Frames up to this size are cut from a chunk shared with others; larger ones get storage of their own, so that a large
+/// frame is not copied once more and a slow reader of one does not keep a chunk alive.
+const CHUNKED_FRAME_MAX: usize = 4 << 10;
+const CHUNK_BYTES: usize = 64 << 10;
+
+impl Shard {
+    /// A client publishes `message`, one valid JSON value.
+    pub(crate) fn publish(
+        &mut self,
+        now: Now,
+        publisher: ConnectionId,
+        channel: &str,
+        message: &str,
+        exclude: SmallVec<[ConnectionId; 1]>,
+        reply: Option<&RawValue>,
+    ) {
+        if !is_valid_channel_name(channel) {
+            return self.answer_error(publisher, ErrorCode::InvalidChannel, reply);
+        }
+        if is_reserved(channel) {
+            return self.answer_error(publisher, ErrorCode::ReservedChannel, reply);
+        }
+        self.counters.publications += 1;
+        let home = self.placement.home_of_channel(channel);
+        if home == self.id {
+            self.publish_at_home(now, channel, message.as_bytes(), &exclude, Some(publisher));
+            return;
+        }
+        let message = ShardMessage::Publish {
+            channel: self.channel_name(channel),
+            message: Bytes::copy_from_slice(message.as_bytes()),
+            exclude,
+            publisher: Some(publisher),
+        };
+        if self.ends.send(home, Lane::Delivery, message).is_err() {
+            self.answer_error(publisher, ErrorCode::Overloaded, reply);
+        }
+    }
+
+    /// Somebody outside publishes; names were checked at that door.
+    pub(crate) fn publish_command(
+        &mut self,
+        now: Now,
+        channel: &ChannelName,
+        message: Bytes,
+        exclude: SmallVec<[ConnectionId; 1]>,
+    ) {
+        self.counters.publications += 1;
+        let home = self.placement.home_of_channel(channel);
+        if home == self.id {
+            self.publish_at_home(now, channel, &message, &exclude, None);
+            return;
+        }
+        let message = ShardMessage::Publish {
+            channel: channel.clone(),
+            message,
+            exclude,
+            publisher: None,
+        };
+        if self.ends.send(home, Lane::Delivery, message).is_err() {
+            self.counters.publications_refused += 1;
+        }
+    }
+
+    /// The shared name if this shard already holds one, so that a busy publisher allocates none.
+    fn channel_name(&self, channel: &str) -> ChannelName {
+        let audiences = &self.channels.audiences;
+        match audiences.find(channel).and_then(|key| audiences.get(key)) {
+            Some(audience) => audience.name.clone(),
+            None => channel.into(),
+        }
+    }
+
+    /// At home: the publication takes its place in the channel's order, or is refused as a whole.
+    pub(crate) fn publish_at_home(
+        &mut self,
+        now: Now,
+        channel: &str,
+        message: &[u8],
+        exclude: &[ConnectionId],
+        publisher: Option<ConnectionId>,
+    ) {
+        let interested: SmallVec<[ShardId; 8]> =
+            SmallVec::from_slice(self.channels.homes.interested(channel));
+        if interested.is_empty() {
+            return;
+        }
+        if interested
+            .iter()
+            .any(|&shard| shard != self.id && self.ends.is_full(shard, Lane::Delivery))
+        {
+            self.counters.publications_refused += 1;
+            return self.refuse(publisher);
+        }
+        let frame = self.encode_broadcast(now, channel, message);
+        for &shard in &interested {
+            if shard != self.id {
+                let channel = self.channel_name(channel);
+                let deliver = ShardMessage::Deliver {
+                    channel,
+                    frame: frame.clone(),
+                    exclude: exclude.into(),
+                };
+                self.ends.post(shard, Lane::Delivery, deliver);
+            }
+        }
+        if interested.contains(&self.id) {
+            self.fan_out(channel, frame, exclude);
+        }
+    }
+
+    fn refuse(&mut self, publisher: Option<ConnectionId>) {
+        let Some(publisher) = publisher else { return };
+        if publisher.shard() == self.id {
+            self.answer_error(publisher, ErrorCode::Overloaded, None);
+        } else {
+            let refused = ShardMessage::Refused {
+                connection: publisher,
+                code: ErrorCode::Overloaded,
+            };
+            self.ends.post(publisher.shard(), Lane::Control, refused);
+        }
+    }
+
+    /// Encodes once what every subscriber on every shard gets.
+    fn encode_broadcast(&mut self, now: Now, channel: &str, message: &[u8]) -> Bytes {
+        // Valid by construction: the parser or the embedding door checked it; a broken one becomes `null`, not a broken envelope.
+        let message = std::str::from_utf8(message).unwrap_or("null");
+        self.scratch.clear();
+        frame::write_text_with(&mut self.scratch, |out| {
+            outbound::broadcast(out, channel, message, now.unix_ms)
+        });
+        if self.scratch.len() > CHUNKED_FRAME_MAX {
+            return Bytes::from(std::mem::take(&mut self.scratch));
+        }
+        if self.chunk.capacity() < self.scratch.len() {
+            self.chunk.reserve(CHUNK_BYTES);
+        }
+        self.chunk.extend_from_slice(&self.scratch);
+        self.chunk.split().freeze()
+    }
+}

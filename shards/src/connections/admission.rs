@@ -1,0 +1,234 @@
+//! From a socket to an open connection: counted on the node, at its user's home, at its address's home.
+
+use shardwire_protocol::codes::close;
+
+use super::connection::Admitting;
+use super::{Connection, Flags, Outbox, State};
+use crate::mesh::Lane;
+use crate::shard::Shard;
+use crate::users::limited_address;
+use crate::vocabulary::{ConnectionId, Effect, Event, LimitedKey, Now, Opening, ShardMessage};
+
+impl Shard {
+    /// Asked before an upgrade is answered: is there room on the node (contract M1)? True: one place is taken, to be passed
+    /// on with `Opened` or given back by [`revoke_admission`](Self::revoke_admission).
+    #[must_use]
+    pub fn admit(&mut self) -> bool {
+        let admitted = self.node_count.try_acquire(self.settings.max_connections);
+        if !admitted {
+            self.counters.connections_refused += 1;
+        }
+        admitted
+    }
+
+    /// The socket ended between [`admit`](Self::admit) and `Opened`.
+    pub fn revoke_admission(&mut self) {
+        self.node_count.release();
+    }
+
+    pub(crate) fn opened(&mut self, now: Now, opening: Opening) {
+        let Opening {
+            socket,
+            mode,
+            address,
+            user,
+            early,
+        } = opening;
+        let connection = Connection {
+            socket,
+            decoder: Default::default(),
+            outbox: Outbox::default(),
+            user,
+            memberships: Vec::new(),
+            address,
+            mode,
+            flags: Flags::default(),
+            state: State::Admitting(Box::new(Admitting {
+                verdicts_missing: 0,
+                early,
+            })),
+            heard: self.tick(now),
+            pinged: None,
+        };
+        let Some(id) = self.registry.insert(connection) else {
+            self.node_count.release();
+            self.counters.connections_refused += 1;
+            self.effects.push_back(Effect::Close { socket });
+            return;
+        };
+        self.counters.connections_opened += 1;
+        self.effects.push_back(Effect::Opened {
+            connection: id,
+            socket,
+        });
+        self.ask_for_admission(now, id);
+    }
+
+    /// Asks the homes of the connection's keys; opens at once if none has to be asked.
+    fn ask_for_admission(&mut self, now: Now, id: ConnectionId) {
+        let Some(connection) = self.registry.get(id) else {
+            return;
+        };
+        let user = connection.user.clone().map(LimitedKey::User);
+        // An address is counted only while it is limited; a user always, for `ConnectionsOfUser`.
+        let address = self
+            .settings
+            .max_connections_per_ip
+            .map(|_| LimitedKey::Address(limited_address(connection.address)));
+        let mut missing = 0;
+        for key in [user, address].into_iter().flatten() {
+            let home = self.home_of(&key);
+            if home == self.id {
+                let granted = self.directory.admit(id, &key, &self.settings);
+                if !self.note_verdict(id, key, granted) {
+                    return;
+                }
+            } else if self
+                .ends
+                .send(
+                    home,
+                    Lane::Control,
+                    ShardMessage::Admit {
+                        connection: id,
+                        key,
+                    },
+                )
+                .is_ok()
+            {
+                missing += 1;
+            } else {
+                self.close(now, id, close::OVERLOADED, "overloaded");
+                return;
+            }
+        }
+        if let Some(Connection {
+            state: State::Admitting(admitting),
+            ..
+        }) = self.registry.get_mut(id)
+        {
+            admitting.verdicts_missing = missing;
+        }
+        if missing == 0 {
+            self.open(now, id);
+        }
+    }
+
+    /// As a key's home: may this connection open?
+    pub(crate) fn decide_admission(&mut self, connection: ConnectionId, key: LimitedKey) {
+        let granted = self.directory.admit(connection, &key, &self.settings);
+        self.ends.post(
+            connection.shard(),
+            Lane::Control,
+            ShardMessage::Verdict {
+                connection,
+                key,
+                granted,
+            },
+        );
+    }
+
+    /// A home's verdict arrives.
+    pub(crate) fn verdict(&mut self, now: Now, id: ConnectionId, key: LimitedKey, granted: bool) {
+        if !self.note_verdict(id, key, granted) {
+            return;
+        }
+        let Some(connection) = self.registry.get_mut(id) else {
+            return;
+        };
+        if let State::Admitting(admitting) = &mut connection.state {
+            admitting.verdicts_missing -= 1;
+            if admitting.verdicts_missing == 0 {
+                self.open(now, id);
+            }
+        }
+    }
+
+    /// Records a verdict; closes the connection if it was refused, gives the count back if nobody waits for it any more.
+    fn note_verdict(&mut self, id: ConnectionId, key: LimitedKey, granted: bool) -> bool {
+        let waiting = self
+            .registry
+            .get_mut(id)
+            .filter(|connection| matches!(connection.state, State::Admitting(_)));
+        match waiting {
+            Some(connection) if granted => {
+                let flag = match key {
+                    LimitedKey::User(_) => Flags::USER_COUNTED,
+                    LimitedKey::Address(_) => Flags::ADDRESS_COUNTED,
+                };
+                connection.flags.set(flag, true);
+                true
+            }
+            Some(_) => {
+                let (code, reason) = match key {
+                    LimitedKey::User(_) => {
+                        (close::TOO_MANY_OF_USER, "too many connections of this user")
+                    }
+                    LimitedKey::Address(_) => (
+                        close::TOO_MANY_OF_ADDRESS,
+                        "too many connections from this address",
+                    ),
+                };
+                self.counters.connections_refused += 1;
+                let heard = self
+                    .registry
+                    .get(id)
+                    .map_or(0, |connection| connection.heard);
+                self.close_at(heard, id, code, reason, true);
+                false
+            }
+            None => {
+                if granted {
+                    self.release_key(id, key);
+                }
+                false
+            }
+        }
+    }
+
+    fn open(&mut self, now: Now, id: ConnectionId) {
+        let tick = self.tick(now);
+        let Some(connection) = self.registry.get_mut(id) else {
+            return;
+        };
+        let State::Admitting(admitting) = std::mem::replace(&mut connection.state, State::Open)
+        else {
+            return;
+        };
+        connection.flags.set(Flags::PAUSED, false);
+        connection.flags.set(Flags::FRESH, true);
+        connection.heard = tick;
+        let socket = connection.socket;
+        self.arm_heartbeat(now, id);
+        self.effects
+            .push_back(Effect::Event(Event::Connected { connection: id }));
+        self.effects.push_back(Effect::Receive { socket, on: true });
+        let mut early = admitting.early;
+        if !early.is_empty() {
+            self.received(now, id, &mut early);
+        }
+    }
+
+    pub(crate) fn home_of(&self, key: &LimitedKey) -> crate::vocabulary::ShardId {
+        match key {
+            LimitedKey::User(user) => self.placement.home_of_user(user),
+            LimitedKey::Address(address) => self.placement.home_of_address(*address),
+        }
+    }
+
+    /// Gives one counted key back to its home.
+    pub(crate) fn release_key(&mut self, id: ConnectionId, key: LimitedKey) {
+        let home = self.home_of(&key);
+        if home == self.id {
+            self.directory.release(id, &key);
+        } else {
+            self.ends.post(
+                home,
+                Lane::Control,
+                ShardMessage::Release {
+                    connection: id,
+                    key,
+                },
+            );
+        }
+    }
+}

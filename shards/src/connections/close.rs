@@ -1,0 +1,261 @@
+//! The end of a connection: the closing handshake, its deadline, and what is given back (RFC 6455, section 7).
+
+use shardwire_protocol::codes::close;
+use shardwire_protocol::websocket::frame;
+
+use super::{Connection, Flags, State};
+use crate::shard::Shard;
+use crate::timers::{Tick, tick_at};
+use crate::users::limited_address;
+use crate::vocabulary::{CloseCause, ConnectionId, Effect, Event, LimitedKey, Now};
+
+impl Shard {
+    /// Closes with the closing handshake: our close frame leaves behind what waits, the peer has `close_timeout` to answer.
+    pub(crate) fn close(&mut self, now: Now, id: ConnectionId, code: u16, reason: &str) {
+        self.close_at(self.tick(now), id, code, reason, true);
+    }
+
+    /// Fails the connection (RFC 6455, 7.1.7): the peer is told why and not listened to any more.
+    pub(crate) fn fail(&mut self, now: Now, id: ConnectionId, code: u16, reason: &str) {
+        self.counters.connections_failed += 1;
+        self.close_at(self.tick(now), id, code, reason, false);
+    }
+
+    pub(crate) fn close_at(
+        &mut self,
+        tick: Tick,
+        id: ConnectionId,
+        code: u16,
+        reason: &str,
+        await_peer: bool,
+    ) {
+        let Some(connection) = self.registry.get(id) else {
+            return;
+        };
+        let receives = match connection.state {
+            State::Closing { .. } => return,
+            State::Admitting(_) => false,
+            State::Open => true,
+        };
+        self.retire(id);
+        let until = tick.saturating_add(tick_at(self.settings.close_timeout_ms).max(1));
+        let Some(connection) = self.registry.get_mut(id) else {
+            return;
+        };
+        // Whoever was never read from must be read from now, or its close frame could not be seen.
+        let socket = connection.socket;
+        connection.state = State::Closing {
+            until,
+            await_peer,
+            cause: CloseCause::Us(code),
+        };
+        if await_peer && (!receives || connection.flags.has(Flags::PAUSED)) {
+            connection.flags.set(Flags::PAUSED, false);
+            self.effects.push_back(Effect::Receive { socket, on: true });
+        }
+        self.wheel.arm(until, id);
+        self.write(id, |out| frame::write_close(out, code, reason));
+    }
+
+    /// The peer does not read: what waits is dropped, it is told why, and gets `close_timeout` to take that.
+    pub(crate) fn close_slow_consumer(&mut self, now: Now, id: ConnectionId) {
+        self.counters.slow_consumers += 1;
+        if let Some(connection) = self.registry.get_mut(id) {
+            connection
+                .outbox
+                .keep_only_begun(&mut self.frames, &mut self.pool);
+        }
+        self.close_at(
+            self.tick(now),
+            id,
+            close::SLOW_CONSUMER,
+            "slow consumer",
+            false,
+        );
+    }
+
+    /// The peer's close frame arrived. `code` is 1005 if it carried none.
+    pub(crate) fn peer_closes(&mut self, now: Now, id: ConnectionId, code: u16) {
+        let tick = self.tick(now);
+        let Some(connection) = self.registry.get_mut(id) else {
+            return;
+        };
+        match &mut connection.state {
+            State::Closing { await_peer, .. } => {
+                *await_peer = false;
+                self.finish_if_flushed(id);
+            }
+            State::Open | State::Admitting(_) => {
+                self.retire(id);
+                let until = tick.saturating_add(tick_at(self.settings.close_timeout_ms).max(1));
+                self.wheel.arm(until, id);
+                if let Some(connection) = self.registry.get_mut(id) {
+                    connection.state = State::Closing {
+                        until,
+                        await_peer: false,
+                        cause: CloseCause::Peer(code),
+                    };
+                }
+                self.write(id, |out| {
+                    if code == close::NO_STATUS {
+                        frame::write_server(out, frame::Kind::Close, &[]);
+                    } else {
+                        frame::write_close(out, code, "");
+                    }
+                });
+            }
+        }
+    }
+
+    /// Once a closing connection has nothing to send and nobody to wait for, its socket can go.
+    pub(crate) fn finish_if_flushed(&mut self, id: ConnectionId) {
+        let Some(connection) = self.registry.get(id) else {
+            return;
+        };
+        if let State::Closing {
+            await_peer: false, ..
+        } = connection.state
+            && connection.outbox.is_empty()
+        {
+            self.finish(id);
+        }
+    }
+
+    /// Patience has ended, or nothing is left to do: the socket is closed and the connection is gone.
+    pub(crate) fn finish(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.registry.get(id) {
+            self.effects.push_back(Effect::Close {
+                socket: connection.socket,
+            });
+            self.remove(id);
+        }
+    }
+
+    /// The world says that the socket is gone.
+    pub(crate) fn socket_ended(&mut self, id: ConnectionId) {
+        if self
+            .registry
+            .get(id)
+            .is_some_and(|connection| !matches!(connection.state, State::Closing { .. }))
+        {
+            self.retire(id);
+        }
+        self.remove(id);
+    }
+
+    /// Takes the connection out of everything but its slot: nothing is delivered to it any more, it counts for no limit.
+    fn retire(&mut self, id: ConnectionId) {
+        self.leave_all_channels(id);
+        let Some(connection) = self.registry.get_mut(id) else {
+            return;
+        };
+        let user = connection
+            .flags
+            .has(Flags::USER_COUNTED)
+            .then(|| connection.user.clone())
+            .flatten();
+        let address = connection
+            .flags
+            .has(Flags::ADDRESS_COUNTED)
+            .then(|| limited_address(connection.address));
+        connection.flags.set(Flags::USER_COUNTED, false);
+        connection.flags.set(Flags::ADDRESS_COUNTED, false);
+        if let Some(user) = user {
+            self.release_key(id, LimitedKey::User(user));
+        }
+        if let Some(address) = address {
+            self.release_key(id, LimitedKey::Address(address));
+        }
+    }
+
+    fn remove(&mut self, id: ConnectionId) {
+        let Some(mut connection) = self.registry.remove(id) else {
+            return;
+        };
+        connection.outbox.clear(&mut self.frames, &mut self.pool);
+        self.node_count.release();
+        self.counters.connections_closed += 1;
+        let cause = match connection.state {
+            State::Closing { cause, .. } => cause,
+            State::Open | State::Admitting(_) => CloseCause::Lost,
+        };
+        self.effects.push_back(Effect::Event(Event::Disconnected {
+            connection: id,
+            cause,
+        }));
+    }
+
+    /// Closes every connection (contract M25).
+    pub(crate) fn close_all(&mut self, now: Now, code: u16, reason: &str) {
+        let ids: Vec<ConnectionId> = self.registry.ids().collect();
+        for id in ids {
+            self.close(now, id, code, reason);
+        }
+    }
+
+    /// Appends to an outbox and asks for a flush.
+    pub(crate) fn write(&mut self, id: ConnectionId, fill: impl FnOnce(&mut Vec<u8>)) {
+        if let Some(connection) = self.registry.get_mut(id) {
+            connection.outbox.write(&mut self.pool, fill);
+            Self::ask_flush(&mut self.effects, id, connection);
+        }
+    }
+
+    pub(crate) fn ask_flush(
+        effects: &mut std::collections::VecDeque<Effect>,
+        id: ConnectionId,
+        connection: &mut Connection,
+    ) {
+        if !connection.flags.has(Flags::FLUSHING) && !connection.flags.has(Flags::BLOCKED) {
+            connection.flags.set(Flags::FLUSHING, true);
+            effects.push_back(Effect::Flush {
+                connection: id,
+                socket: connection.socket,
+            });
+        }
+    }
+
+    /// The unsent bytes of a connection, in order; nothing for a stale id.
+    pub fn pending(&self, id: ConnectionId) -> impl Iterator<Item = &[u8]> {
+        self.registry
+            .get(id)
+            .into_iter()
+            .flat_map(|connection| connection.outbox.slices(&self.frames))
+    }
+
+    /// The socket took `written` bytes of [`pending`](Self::pending). `blocked`: it takes no more for now; flush again when it is writable.
+    pub fn sent(&mut self, now: Now, id: ConnectionId, written: usize, blocked: bool) {
+        let (soft, hard) = (
+            self.settings.outbox_soft_limit,
+            self.settings.outbox_hard_limit,
+        );
+        let Some(connection) = self.registry.get_mut(id) else {
+            return;
+        };
+        connection
+            .outbox
+            .advance(written, &mut self.frames, &mut self.pool);
+        self.counters.bytes_sent += written as u64;
+        connection.flags.set(Flags::FLUSHING, false);
+        connection.flags.set(Flags::BLOCKED, blocked);
+        let (waiting, socket, open) = (
+            connection.outbox.len(),
+            connection.socket,
+            connection.is_open(),
+        );
+        let paused = connection.flags.has(Flags::PAUSED);
+        if blocked && open && waiting > hard {
+            self.close_slow_consumer(now, id);
+        } else if blocked && open && waiting > soft && !paused {
+            connection.flags.set(Flags::PAUSED, true);
+            self.effects
+                .push_back(Effect::Receive { socket, on: false });
+        } else if paused && waiting <= soft / 2 {
+            connection.flags.set(Flags::PAUSED, false);
+            self.effects.push_back(Effect::Receive { socket, on: true });
+        }
+        if waiting == 0 {
+            self.finish_if_flushed(id);
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Bytes of one connection: frames, control frames, messages on to `routing/`.
+
+use shardwire_protocol::codes::{ErrorCode, close};
+use shardwire_protocol::websocket::{Event, frame};
+
+use super::{Flags, State};
+use crate::shard::Shard;
+use crate::vocabulary::{ConnectionId, Effect, Mode, Now};
+
+impl Shard {
+    pub(crate) fn received(&mut self, now: Now, id: ConnectionId, bytes: &mut [u8]) {
+        let tick = self.tick(now);
+        let Some(connection) = self.registry.get_mut(id) else {
+            return;
+        };
+        connection.heard = tick;
+        connection.flags.set(Flags::FRESH, false);
+        self.counters.bytes_received += bytes.len() as u64;
+        if let State::Admitting(admitting) = &mut connection.state {
+            // The homes have not answered yet: what comes is kept, and beyond the soft limit not read.
+            admitting.early.extend_from_slice(bytes);
+            if admitting.early.len() > self.settings.outbox_soft_limit
+                && !connection.flags.has(Flags::PAUSED)
+            {
+                connection.flags.set(Flags::PAUSED, true);
+                let socket = connection.socket;
+                self.effects
+                    .push_back(Effect::Receive { socket, on: false });
+            }
+            return;
+        }
+        // The decoder is taken out of its slot, so that what it yields can be handled with the whole shard at hand.
+        let mut decoder = std::mem::take(&mut connection.decoder);
+        let mut at = 0;
+        while at < bytes.len() {
+            match decoder.decode(&self.rules, &mut bytes[at..]) {
+                Ok(decoded) => {
+                    at += decoded.consumed;
+                    if let Some(event) = decoded.event
+                        && !self.frame_event(now, id, event)
+                    {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    self.broken(now, id, error.close_code(), &error.to_string());
+                    return;
+                }
+            }
+        }
+        // The last message of these bytes may have been gathered in a buffer, which the next call lets go.
+        if decoder.held_bytes() > 0 {
+            let nothing = decoder.decode(&self.rules, &mut []);
+            debug_assert!(matches!(&nothing, Ok(decoded) if decoded.event.is_none()));
+        }
+        if let Some(connection) = self.registry.get_mut(id) {
+            connection.decoder = decoder;
+        }
+    }
+
+    /// One event of the decoder. False: nothing that follows matters any more.
+    fn frame_event(&mut self, now: Now, id: ConnectionId, event: Event<'_>) -> bool {
+        let Some(connection) = self.registry.get(id) else {
+            return false;
+        };
+        let mode = connection.mode;
+        if !connection.is_open() {
+            // We have sent our close frame: only the peer's still matters (RFC 6455, 5.5.1).
+            if let Event::Close(peer) = event {
+                self.peer_closes(now, id, peer.map_or(close::NO_STATUS, |peer| peer.code));
+                return false;
+            }
+            return true;
+        }
+        match event {
+            Event::Ping(payload) => {
+                self.write(id, |out| {
+                    frame::write_server(out, frame::Kind::Pong, payload)
+                });
+            }
+            Event::Pong(_) => {}
+            Event::Close(peer) => {
+                self.peer_closes(now, id, peer.map_or(close::NO_STATUS, |peer| peer.code));
+                return false;
+            }
+            Event::Text(text) => {
+                self.counters.messages_received += 1;
+                match mode {
+                    Mode::Echo => self.echo(id, frame::Kind::Text, text.as_bytes()),
+                    Mode::Json => self.route(now, id, text),
+                }
+            }
+            Event::Binary(payload) => {
+                self.counters.messages_received += 1;
+                match mode {
+                    Mode::Echo => self.echo(id, frame::Kind::Binary, payload),
+                    Mode::Json => self.answer_error(id, ErrorCode::InvalidFormat, None),
+                }
+            }
+        }
+        true
+    }
+
+    fn echo(&mut self, id: ConnectionId, kind: frame::Kind, payload: &[u8]) {
+        self.counters.messages_sent += 1;
+        self.write(id, |out| frame::write_server(out, kind, payload));
+    }
+
+    /// The bytes broke the protocol. One who is closing already is not told again.
+    fn broken(&mut self, now: Now, id: ConnectionId, code: u16, reason: &str) {
+        let Some(connection) = self.registry.get_mut(id) else {
+            return;
+        };
+        if let State::Closing { await_peer, .. } = &mut connection.state {
+            *await_peer = false;
+            self.finish_if_flushed(id);
+        } else {
+            self.fail(now, id, code, reason);
+        }
+    }
+}

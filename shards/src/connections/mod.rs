@@ -1,0 +1,25 @@
+//! The connections of one shard: registry, admission, heartbeat, close, outboxes and the policy for slow consumers.
+//!
+//! **Lives here:** everything that is per connection. **Does not:** whom a channel reaches (`channels/`), how many connections
+//! a user or an address may have (`users/` counts, this room asks).
+//! **Invariants:** every socket handed in by `Opened` ends in exactly one `Disconnected`; from the moment a connection begins to
+//! close it is in no registry but its slot; an idle connection holds no buffer; at most one flush per connection is
+//! under way; a connection's outbox is bounded while its peer does not read.
+//! **Called by:** the shard. **Calls:** `timers/`, `users/`, `channels/` (to leave them).
+//! **Tests:** beside each file; the simulator checks the invariants on whole shards.
+
+mod admission;
+mod close;
+mod connection;
+mod frames;
+mod heartbeat;
+mod inbound;
+mod node_count;
+mod outbox;
+mod registry;
+
+pub(crate) use connection::{Connection, Flags, State};
+pub(crate) use frames::{FrameKey, Frames};
+pub use node_count::NodeCount;
+pub(crate) use outbox::{Outbox, Pool};
+pub(crate) use registry::Registry;

@@ -1,0 +1,134 @@
+//! From a message's `type` to what is done about it.
+//!
+//! **Lives here:** the table of the built-in messages, the answers that need no other room, commands from outside.
+//! **Does not:** parsing (`protocol/envelope`), what a subscription or a publication is (`channels/`).
+//! **Invariants:** one parse per message; every message that cannot be served is answered, with the client's own `id`.
+//! **Called by:** `connections/inbound`, the shard. **Calls:** `channels/`, `connections/`.
+//! **Tests:** `tests/first_messages.rs`.
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+use smallvec::SmallVec;
+
+use shardwire_protocol::codes::ErrorCode;
+use shardwire_protocol::envelope::{self, Inbound, outbound};
+use shardwire_protocol::websocket::frame;
+
+use crate::shard::Shard;
+use crate::vocabulary::{Answer, Audience, Command, ConnectionId, Effect, Mode, Now};
+
+impl Shard {
+    /// One text message of a connection that speaks JSON.
+    pub(crate) fn route(&mut self, now: Now, id: ConnectionId, text: &str) {
+        let inbound = match envelope::parse(text) {
+            Ok(inbound) => inbound,
+            Err(code) => return self.answer_error(id, code, None),
+        };
+        let reply = inbound.id;
+        match &*inbound.kind {
+            "ping" => self.answer(id, |out| outbound::pong(out, now.unix_ms, reply)),
+            "echo" => {
+                let data = inbound.data.map_or("null", RawValue::get);
+                self.answer(id, |out| outbound::echo(out, data, now.unix_ms, reply));
+            }
+            "subscribe" => match inbound.channel.as_deref() {
+                Some(channel) => self.subscribe(now, id, channel, reply),
+                None => self.answer_error(id, ErrorCode::InvalidChannel, reply),
+            },
+            "unsubscribe" => match inbound.channel.as_deref() {
+                Some(channel) => self.unsubscribe(id, channel, reply),
+                None => self.answer_error(id, ErrorCode::InvalidChannel, reply),
+            },
+            "publish" => self.publish_message(now, id, &inbound),
+            _ => self.answer_error(id, ErrorCode::UnknownType, reply),
+        }
+    }
+
+    fn publish_message(&mut self, now: Now, id: ConnectionId, inbound: &Inbound<'_>) {
+        let Some(channel) = inbound.channel.as_deref() else {
+            return self.answer_error(id, ErrorCode::InvalidChannel, inbound.id);
+        };
+        let mut exclude = SmallVec::new();
+        match inbound.exclude.as_deref() {
+            None => {}
+            Some("self") => exclude.push(id),
+            Some(_) => return self.answer_error(id, ErrorCode::InvalidMessage, inbound.id),
+        }
+        let Some(message) = inbound.message else {
+            return self.answer_error(id, ErrorCode::InvalidMessage, inbound.id);
+        };
+        self.publish(now, id, channel, message.get(), exclude, inbound.id);
+    }
+
+    /// Answers a client with a text message.
+    pub(crate) fn answer(&mut self, id: ConnectionId, body: impl FnOnce(&mut Vec<u8>)) {
+        if self
+            .registry
+            .get(id)
+            .is_some_and(|connection| connection.is_open())
+        {
+            self.counters.messages_sent += 1;
+            self.write(id, |out| frame::write_text_with(out, body));
+        }
+    }
+
+    /// Tells a client what could not be done.
+    pub(crate) fn answer_error(
+        &mut self,
+        id: ConnectionId,
+        code: ErrorCode,
+        reply: Option<&RawValue>,
+    ) {
+        self.counters.errors_answered += 1;
+        self.answer(id, |out| outbound::error(out, code, reply));
+    }
+
+    /// Something asked for from outside.
+    pub(crate) fn command(&mut self, now: Now, command: Command) {
+        match command {
+            Command::Publish {
+                channel,
+                message,
+                exclude,
+            } => {
+                self.publish_command(now, &channel, message, exclude.into());
+            }
+            Command::Broadcast { frame, audience } => self.broadcast(frame, &audience),
+            Command::ConnectionsOfUser { user, answer } => {
+                let answer_value = Answer::Connections(self.directory.connections_of(&user));
+                self.effects.push_back(Effect::Answer {
+                    id: answer,
+                    answer: answer_value,
+                });
+            }
+            Command::CloseAll { code, reason } => self.close_all(now, code, &reason),
+        }
+    }
+
+    /// One frame to this shard's share of an audience (contract M24).
+    fn broadcast(&mut self, frame: Bytes, audience: &Audience) {
+        let ids: Vec<ConnectionId> = self.registry.ids().collect();
+        let key = self.frames.insert(frame);
+        for id in ids {
+            let Some(connection) = self.registry.get_mut(id) else {
+                continue;
+            };
+            let wanted = match audience {
+                Audience::Everyone => true,
+                Audience::Users(users) => connection
+                    .user
+                    .as_ref()
+                    .is_some_and(|user| users.contains(user)),
+                Audience::Except(excluded) => !excluded.contains(&id),
+            };
+            if wanted && connection.is_open() && connection.mode == Mode::Json {
+                self.counters.messages_sent += 1;
+                connection
+                    .outbox
+                    .push_frame(key, &mut self.frames, &mut self.pool);
+                Self::ask_flush(&mut self.effects, id, connection);
+            }
+        }
+        self.frames.release(key);
+    }
+}

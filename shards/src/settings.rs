@@ -1,0 +1,47 @@
+//! What the operator chose, as the shard reads it: checked and in native types.
+
+/// Limits and times of one shard. Built from the configuration, which checks the ranges; immutable afterwards.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ShardSettings {
+    /// Connections of the whole node (contract M1).
+    pub max_connections: usize,
+    /// Connections of one user on the node (contract M17); none: unlimited.
+    pub max_connections_per_user: Option<usize>,
+    /// Connections of one address on the node (contract M18), IPv6 by /64; none: unlimited.
+    pub max_connections_per_ip: Option<usize>,
+    /// Largest message in bytes, fragments added up (decision D15).
+    pub max_message_size: usize,
+    /// Channels one connection may be subscribed to.
+    pub max_channels: usize,
+    /// Silence after which the peer is pinged (contract M3), in milliseconds.
+    pub heartbeat_interval_ms: u64,
+    /// Time a pinged peer has to send anything at all (contract M4), in milliseconds.
+    pub heartbeat_timeout_ms: u64,
+    /// Time the peer has to answer a close frame, in milliseconds.
+    pub close_timeout_ms: u64,
+    /// Unsent bytes beyond which a peer that does not read is not read from either.
+    pub outbox_soft_limit: usize,
+    /// Unsent bytes beyond which a peer that does not read is closed as a slow consumer.
+    pub outbox_hard_limit: usize,
+    /// Whether `$shards` may be subscribed to (the demonstration page shows it).
+    pub publish_shard_counts: bool,
+}
+
+impl Default for ShardSettings {
+    /// The contract's defaults, for tests and the simulator; the server's come from its configuration.
+    fn default() -> Self {
+        Self {
+            max_connections: 1000,
+            max_connections_per_user: Some(5),
+            max_connections_per_ip: Some(10),
+            max_message_size: 64 << 10,
+            max_channels: 128,
+            heartbeat_interval_ms: 30_000,
+            heartbeat_timeout_ms: 10_000,
+            close_timeout_ms: 5_000,
+            outbox_soft_limit: 256 << 10,
+            outbox_hard_limit: 1 << 20,
+            publish_shard_counts: true,
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! One shard: holds the rooms by value and forwards inputs to them.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use shardwire_protocol::websocket::{Role, Rules};
+
+use crate::bounds::OVERFLOW_RETRY_MS;
+use crate::channels::Channels;
+use crate::connections::{Frames, NodeCount, Pool, Registry};
+use crate::mesh::MailboxEnds;
+use crate::metrics::{CountRound, Counters};
+use crate::placement::Placement;
+use crate::settings::ShardSettings;
+use crate::timers::{TICK_MS, Tick, Wheel, tick_of};
+use crate::users::Directory;
+use crate::vocabulary::{ConnectionId, Effect, Input, Now, ShardId, ShardMessage};
+
+/// One core's owner of state. No socket, no clock, no thread: what happens comes in by [`handle`](Self::handle), what
+/// is to be done goes out by [`poll_effect`](Self::poll_effect).
+///
+/// A turn is any number of `handle` calls, then `poll_effect` until it is empty; a connection touched many times in
+/// between is flushed once.
+///
+/// - `handle`, `admit`, `sent`: the world tells.
+/// - `poll_effect`, `pending`, `next_deadline`, `has_mail`: the world asks.
+/// - `fall_asleep`, `wake_up`: around blocking.
+#[derive(Debug)]
+pub struct Shard {
+    pub(crate) id: ShardId,
+    pub(crate) settings: Arc<ShardSettings>,
+    pub(crate) placement: Placement,
+    pub(crate) rules: Rules,
+    pub(crate) registry: Registry,
+    pub(crate) frames: Frames,
+    pub(crate) pool: Pool,
+    pub(crate) node_count: NodeCount,
+    pub(crate) channels: Channels,
+    pub(crate) directory: Directory,
+    pub(crate) ends: MailboxEnds,
+    pub(crate) wheel: Wheel<ConnectionId>,
+    pub(crate) count_round: CountRound,
+    pub(crate) counters: Counters,
+    pub(crate) effects: VecDeque<Effect>,
+    /// Where envelopes are written before they become shared frames.
+    pub(crate) scratch: Vec<u8>,
+    /// Storage that small shared frames are cut from, so that a broadcast allocates nothing of its own.
+    pub(crate) chunk: BytesMut,
+    mail: Vec<ShardMessage>,
+    due: Vec<ConnectionId>,
+}
+
+impl Shard {
+    /// A shard with nothing in it. `ends` names which one it is; `node_count` is the one all shards share.
+    #[must_use]
+    pub fn new(
+        settings: Arc<ShardSettings>,
+        placement: Placement,
+        ends: MailboxEnds,
+        node_count: NodeCount,
+    ) -> Self {
+        let id = ends.shard();
+        Self {
+            id,
+            rules: Rules {
+                role: Role::Server,
+                max_message_size: settings.max_message_size,
+            },
+            settings,
+            placement,
+            registry: Registry::new(id),
+            frames: Frames::default(),
+            pool: Pool::default(),
+            node_count,
+            channels: Channels::default(),
+            directory: Directory::default(),
+            ends,
+            wheel: Wheel::default(),
+            count_round: CountRound::default(),
+            counters: Counters::default(),
+            effects: VecDeque::new(),
+            scratch: Vec::new(),
+            chunk: BytesMut::new(),
+            mail: Vec::new(),
+            due: Vec::new(),
+        }
+    }
+
+    /// Which shard this is.
+    #[must_use]
+    pub fn id(&self) -> ShardId {
+        self.id
+    }
+
+    /// Takes in one thing that happened.
+    pub fn handle(&mut self, now: Now, input: Input<'_>) {
+        match input {
+            Input::Opened(opening) => self.opened(now, opening),
+            Input::Bytes { connection, bytes } => self.received(now, connection, bytes),
+            Input::Closed { connection } => self.socket_ended(connection),
+            Input::Command(command) => self.command(now, command),
+            Input::Mail => self.take_mail(now),
+            Input::Deadline => self.deadlines(now),
+        }
+    }
+
+    /// The next thing to do; none when the turn is over.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects
+            .pop_front()
+            .or_else(|| self.ends.poll_ring().map(Effect::Ring))
+    }
+
+    /// When [`Input::Deadline`] is due, in milliseconds since start; none when nothing waits for time.
+    #[must_use]
+    pub fn next_deadline(&self, now: Now) -> Option<u64> {
+        let wheel = self.wheel.next_tick().map(|tick| u64::from(tick) * TICK_MS);
+        let retry = (self.ends.held() > 0).then_some(now.ms + OVERFLOW_RETRY_MS);
+        [wheel, retry, self.count_round.deadline()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Whether [`Input::Mail`] is due.
+    #[must_use]
+    pub fn has_mail(&self) -> bool {
+        self.ends.has_mail()
+    }
+
+    /// Announces that the caller is about to block. False: do not, there is mail.
+    #[must_use]
+    pub fn fall_asleep(&self) -> bool {
+        self.ends.fall_asleep()
+    }
+
+    /// To be called after blocking.
+    pub fn wake_up(&self) {
+        self.ends.wake_up();
+    }
+
+    /// Connections in the registry, those being closed included.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.registry.len()
+    }
+
+    /// What has been counted so far.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// What is still held on behalf of anybody; all zero when everyone is gone everywhere.
+    #[must_use]
+    pub fn residue(&self) -> Residue {
+        Residue {
+            connections: self.registry.len(),
+            local_channels: self.channels.audiences.len(),
+            homed_channels: self.channels.homes.len(),
+            counted_users: self.directory.users(),
+            counted_addresses: self.directory.addresses(),
+            frames: self.frames.held(),
+            held_mail: self.ends.held(),
+        }
+    }
+
+    fn take_mail(&mut self, now: Now) {
+        let mut mail = std::mem::take(&mut self.mail);
+        self.ends.take_batch(&mut mail);
+        for message in mail.drain(..) {
+            self.message(now, message);
+        }
+        self.mail = mail;
+        self.ends.retry();
+    }
+
+    fn message(&mut self, now: Now, message: ShardMessage) {
+        match message {
+            ShardMessage::Admit { connection, key } => self.decide_admission(connection, key),
+            ShardMessage::Verdict {
+                connection,
+                key,
+                granted,
+            } => self.verdict(now, connection, key, granted),
+            ShardMessage::Release { connection, key } => self.directory.release(connection, &key),
+            ShardMessage::Interest {
+                channel,
+                shard,
+                ask,
+                on,
+            } => self.note_interest(now, channel, shard, ask, on),
+            ShardMessage::Interested { channel, ask } => self.interest_noted(&channel, ask),
+            ShardMessage::Publish {
+                channel,
+                message,
+                exclude,
+                publisher,
+            } => {
+                self.publish_at_home(now, &channel, &message, &exclude, publisher);
+            }
+            ShardMessage::Deliver {
+                channel,
+                frame,
+                exclude,
+            } => self.fan_out(&channel, frame, &exclude),
+            ShardMessage::Refused { connection, code } => self.answer_error(connection, code, None),
+            ShardMessage::CountQuery { shard, round } => self.answer_count(shard, round),
+            ShardMessage::Count {
+                shard,
+                round,
+                connections,
+            } => self.note_count(now, shard, round, connections),
+        }
+    }
+
+    fn deadlines(&mut self, now: Now) {
+        self.ends.retry();
+        let mut due = std::mem::take(&mut self.due);
+        self.wheel
+            .advance(self.tick(now), |connection| due.push(connection));
+        for connection in due.drain(..) {
+            self.look_after(now, connection);
+        }
+        self.due = due;
+        self.count_shards(now);
+    }
+
+    pub(crate) fn tick(&self, now: Now) -> Tick {
+        tick_of(now.ms)
+    }
+}
+
+/// What a shard still holds; see [`Shard::residue`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Residue {
+    /// Connections in the registry.
+    pub connections: usize,
+    /// Channels with a local audience.
+    pub local_channels: usize,
+    /// Channels homed here in which some shard is interested.
+    pub homed_channels: usize,
+    /// Users counted here.
+    pub counted_users: usize,
+    /// Addresses counted here.
+    pub counted_addresses: usize,
+    /// Shared frames that wait in outboxes.
+    pub frames: usize,
+    /// Messages in the overflow of full lanes.
+    pub held_mail: usize,
+}

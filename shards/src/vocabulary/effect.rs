@@ -1,0 +1,74 @@
+//! All that a shard asks of the world.
+
+use super::{Answer, AnswerId, ConnectionId, ShardId, SocketToken};
+
+/// All that a shard asks of the world. The world carries effects out in order, after each turn.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Effect {
+    /// The socket is now this connection; its bytes are to be handed in under this id once `Receive` says so.
+    Opened {
+        /// The new id.
+        connection: ConnectionId,
+        /// The world's socket.
+        socket: SocketToken,
+    },
+    /// Begin (or stop) reading from the socket. Bytes that were already on their way when reading stops may still be handed in.
+    Receive {
+        /// The world's socket.
+        socket: SocketToken,
+        /// Read, or do not.
+        on: bool,
+    },
+    /// The outbox has something to write: gather [`Shard::pending`](crate::Shard::pending), write once, report by
+    /// [`Shard::sent`](crate::Shard::sent). At most one per connection is under way.
+    Flush {
+        /// Whose outbox.
+        connection: ConnectionId,
+        /// The world's socket.
+        socket: SocketToken,
+    },
+    /// Close the socket: all that could be sent was sent. The id is dead already; what still arrives is to be thrown away.
+    Close {
+        /// The world's socket.
+        socket: SocketToken,
+    },
+    /// Wake that shard: it sleeps and has mail.
+    Ring(ShardId),
+    /// What came of a [`Command`](super::Command) that asked something.
+    Answer {
+        /// As given with the question.
+        id: AnswerId,
+        /// What came of it.
+        answer: Answer,
+    },
+    /// Something an embedding service may observe.
+    Event(Event),
+}
+
+/// All that an embedding service may observe.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// A connection was admitted and is open.
+    Connected {
+        /// Who.
+        connection: ConnectionId,
+    },
+    /// A connection is gone. Exactly one for every socket that was handed in by `Opened`, also when it was refused.
+    Disconnected {
+        /// Who.
+        connection: ConnectionId,
+        /// Why.
+        cause: CloseCause,
+    },
+}
+
+/// Why a connection ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CloseCause {
+    /// The peer sent a close frame with this code (1005: none given).
+    Peer(u16),
+    /// We sent a close frame with this code.
+    Us(u16),
+    /// The socket ended without a close frame.
+    Lost,
+}

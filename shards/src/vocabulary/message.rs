@@ -1,0 +1,119 @@
+//! All that shards say to each other.
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+use std::net::IpAddr;
+
+use shardwire_protocol::codes::ErrorCode;
+
+use super::{ChannelName, ConnectionId, ShardId, UserId};
+
+/// A key under which the number of connections is limited; its home shard counts.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum LimitedKey {
+    /// A user's connections (contract M17).
+    User(UserId),
+    /// An address's connections (contract M18); IPv6 by its /64.
+    Address(IpAddr),
+}
+
+/// All that shards say to each other.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ShardMessage {
+    /// May this connection open? To the key's home; answered by `Verdict`.
+    Admit {
+        /// Who asks.
+        connection: ConnectionId,
+        /// Under which key.
+        key: LimitedKey,
+    },
+    /// The home's answer to `Admit`.
+    Verdict {
+        /// Who asked.
+        connection: ConnectionId,
+        /// Under which key.
+        key: LimitedKey,
+        /// Whether it was counted in.
+        granted: bool,
+    },
+    /// A connection counted in at this home is gone.
+    Release {
+        /// Who.
+        connection: ConnectionId,
+        /// Under which key.
+        key: LimitedKey,
+    },
+    /// "I have an audience for this channel" (or no longer); to the channel's home.
+    Interest {
+        /// Which channel.
+        channel: ChannelName,
+        /// Whose audience.
+        shard: ShardId,
+        /// Comes back with `Interested`, so that a late answer is not taken for a newer one's.
+        ask: u32,
+        /// Begin or end.
+        on: bool,
+    },
+    /// The home has noted the interest. Travels in the delivery lane: all that follows it there was published after it.
+    Interested {
+        /// Which channel.
+        channel: ChannelName,
+        /// As asked.
+        ask: u32,
+    },
+    /// A publication on its way to the channel's home.
+    Publish {
+        /// Which channel.
+        channel: ChannelName,
+        /// One valid JSON value.
+        message: Bytes,
+        /// Who shall not get it.
+        exclude: SmallVec<[ConnectionId; 1]>,
+        /// Who is told when it is refused.
+        publisher: Option<ConnectionId>,
+    },
+    /// A broadcast on its way to one shard's audience.
+    Deliver {
+        /// Which channel.
+        channel: ChannelName,
+        /// The frame every subscriber gets, header included.
+        frame: Bytes,
+        /// Who shall not get it.
+        exclude: SmallVec<[ConnectionId; 1]>,
+    },
+    /// Something a client asked for could not be done; tell it.
+    Refused {
+        /// Whom to tell.
+        connection: ConnectionId,
+        /// What to tell.
+        code: ErrorCode,
+    },
+    /// How many connections do you hold? Answered by `Count`.
+    CountQuery {
+        /// Who asks.
+        shard: ShardId,
+        /// Comes back with the answer, so that a late one is not taken for a newer one.
+        round: u32,
+    },
+    /// The answer to `CountQuery`.
+    Count {
+        /// Who answers.
+        shard: ShardId,
+        /// As asked.
+        round: u32,
+        /// Connections in its registry.
+        connections: u64,
+    },
+}
+
+impl ShardMessage {
+    /// Bytes the message keeps alive outside itself; what the lanes' byte bounds count.
+    #[must_use]
+    pub fn payload_len(&self) -> usize {
+        match self {
+            Self::Publish { message, .. } => message.len(),
+            Self::Deliver { frame, .. } => frame.len(),
+            _ => 0,
+        }
+    }
+}

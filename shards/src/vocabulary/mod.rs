@@ -1,0 +1,22 @@
+//! The words every room shares: who, when, what happened, what is asked for.
+//!
+//! **Lives here:** plain data. [`Input`] is all that can happen to a shard, [`Effect`] all it asks of the world,
+//! [`Command`] all that can be asked of it, [`ShardMessage`] all that shards say to each other, [`Event`] all that an
+//! embedding service may observe.
+//! **Does not:** behaviour. No room is named here, so every room may use these words.
+//! **Invariants:** a [`ConnectionId`] names one connection for ever: its slot may be used again, its generation not.
+//! **Called by:** everybody; calls nobody. **Tests:** at the end of `ids.rs`.
+
+mod command;
+mod effect;
+mod ids;
+mod input;
+mod message;
+mod now;
+
+pub use command::{Answer, AnswerId, Audience, Command};
+pub use effect::{CloseCause, Effect, Event};
+pub use ids::{ChannelName, ConnectionId, ShardId, SocketToken, UserId};
+pub use input::{Input, Mode, Opening};
+pub use message::{LimitedKey, ShardMessage};
+pub use now::Now;

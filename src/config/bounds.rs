@@ -1,0 +1,111 @@
+//! Every range a key allows, each with its reason, in the one place that both the check and the reference page read.
+//!
+//! The `Display` of a range is the text an operator sees as "what is allowed".
+
+use std::fmt;
+use std::ops::RangeInclusive;
+
+use super::text::{ByteSize, TextDuration};
+
+/// A closed range of values; `what` names their kind in messages.
+#[derive(Debug)]
+pub(super) struct Range<T> {
+    what: &'static str,
+    pub(super) least: T,
+    pub(super) most: T,
+}
+
+impl<T: PartialOrd> Range<T> {
+    pub(super) fn allows(&self, value: &T) -> bool {
+        *value >= self.least && *value <= self.most
+    }
+}
+
+impl<T: fmt::Display> fmt::Display for Range<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "{} from {} to {}",
+            self.what, self.least, self.most
+        )
+    }
+}
+
+const fn whole(range: RangeInclusive<usize>) -> Range<usize> {
+    Range {
+        what: "a whole number",
+        least: *range.start(),
+        most: *range.end(),
+    }
+}
+
+const fn duration(least: TextDuration, most: TextDuration) -> Range<TextDuration> {
+    Range {
+        what: "a duration",
+        least,
+        most,
+    }
+}
+
+const fn size(least: ByteSize, most: ByteSize) -> Range<ByteSize> {
+    Range {
+        what: "a size",
+        least,
+        most,
+    }
+}
+
+const fn ms(milliseconds: u64) -> TextDuration {
+    TextDuration::from_millis(milliseconds)
+}
+
+const fn minutes(minutes: u64) -> TextDuration {
+    TextDuration::from_secs(60 * minutes)
+}
+
+/// `listen(2)` takes more, but the kernel cuts at `net.core.somaxconn`, whose largest useful value is this.
+pub(super) const BACKLOG: Range<usize> = whole(1..=65_535);
+
+/// Each shard keeps two mailbox lanes to every other: 256 shards are 130,560 lanes, and more cores than one machine has today.
+pub(super) const SHARD_COUNT: Range<usize> = whole(1..=256);
+
+/// 2^24: what the id of a connection can tell apart on one shard, and all connections may meet on one; sixteen times what `fs.nr_open`
+/// lets one process open unless an administrator raised it.
+pub(super) const CONNECTIONS: Range<usize> = whole(1..=16_777_216);
+
+/// Under 100 ms a handshake over a long line has no chance; over ten minutes a silent peer holds a descriptor for nothing.
+pub(super) const CONNECTION_TIMEOUT: Range<TextDuration> = duration(ms(100), minutes(10));
+
+/// Under 100 ms pings are the load; over an hour no middlebox keeps the connection in its table anyway.
+pub(super) const HEARTBEAT: Range<TextDuration> = duration(ms(100), minutes(60));
+
+/// The least holds one control frame's payload (RFC 6455 section 5.5); the most bounds what one peer may make a shard hold.
+pub(super) const MESSAGE_SIZE: Range<ByteSize> = size(ByteSize::bytes(125), ByteSize::mib(64));
+
+/// One connection's share of a shard's channel tables; beyond this a client wants one channel, not many.
+pub(super) const CHANNELS: Range<usize> = whole(1..=65_536);
+
+/// The other side needs a round trip to answer a close; nobody needs a minute.
+pub(super) const CLOSE_TIMEOUT: Range<TextDuration> = duration(ms(100), minutes(1));
+
+/// The least lets a few small messages wait; the most is what one slow consumer may cost before it is closed.
+pub(super) const OUTBOX: Range<ByteSize> = size(ByteSize::kib(1), ByteSize::mib(1_024));
+
+/// Zero cuts the connections at once, for tests and for the impatient; an hour is a long goodbye.
+pub(super) const DRAIN_TIMEOUT: Range<TextDuration> = duration(ms(0), minutes(60));
+
+/// A shard that is still alive ends a turn within milliseconds; one that needs ten minutes is stuck.
+pub(super) const JOIN_TIMEOUT: Range<TextDuration> = duration(ms(100), minutes(10));
+
+/// Longest name of a subprotocol, in bytes: every one is compared at every handshake.
+pub(super) const PROTOCOL_NAME_BYTES: usize = 64;
+
+/// Most subprotocols an allow-list may hold.
+pub(super) const PROTOCOLS: usize = 64;
+
+/// Files the engine itself holds open, which connections therefore cannot have: per shard a listener, a bell, the rings of its driver and
+/// of its executor with their event descriptors (about ten, rounded up); and standard streams, pipes, signal sockets and what an
+/// embedding program opens.
+pub(super) const fn open_files_kept_back(shards: usize) -> usize {
+    64 + 16 * shards
+}

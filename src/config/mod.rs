@@ -1,0 +1,141 @@
+//! The configuration: what an operator writes, checked once, in one place, into what the rooms read.
+//!
+//! - **Lives here**: [`Config`] (the keys, as written), [`Settings`] (checked, native types), the one function between them
+//!   ([`Config::check`]), and the layers a configuration is read from ([`Layers`]).
+//! - **Does not**: reading the machine. The number of cores and the open-file limit come in as an [`Environment`]; whether a port is
+//!   free or io_uring is allowed is the runtime's preflight.
+//! - **Invariants**: `Settings` exist only for a configuration without fault; *all* faults of all layers are reported at once, each
+//!   with its key, its place, what was found and what is allowed; no default stands anywhere else; rooms never see `Config`.
+//! - **Called by** `main.rs` (layers) and the engine's builder (`check`); calls nobody.
+//! - **Tests**: beside each file, the layers in `load/tests.rs`, the page `docs/reference/config.md` in `reference.rs`; through the
+//!   binary in `tests/config.rs`.
+//!
+//! Who adds a key writes, in this order: the field with its doc comment and its default in `sections/`, its range in `bounds`, what it
+//! becomes in `check` of the section, and runs the tests with `UPDATE_REFERENCE=1`.
+
+mod bounds;
+mod check;
+mod environment;
+mod fault;
+mod keys;
+mod layer;
+mod load;
+#[cfg(test)]
+mod reference;
+mod sections;
+mod text;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use environment::Environment;
+pub use fault::{Fault, Faults, Origin};
+pub use load::{Layers, Loaded};
+pub use sections::connections::{ConnectionSettings, Connections};
+pub use sections::echo::{Echo, EchoSettings};
+pub use sections::listen::{Listen, ListenSettings};
+pub use sections::log::{Log, LogFormat, LogLevel, LogSettings};
+pub use sections::page::{Page, PageSettings};
+pub use sections::shards::{PlacementRule, ShardSettings, Shards};
+pub use sections::shutdown::{Shutdown, ShutdownSettings};
+pub use text::{ByteSize, Limit, TextDuration};
+
+use check::Checker;
+
+/// What an operator wrote, or an embedding program says in Rust. Every key has a default, so `Config::default()` runs.
+///
+/// ```
+/// use shardwire::config::{Config, Environment, Listen, PlacementRule, Shards};
+///
+/// let config = Config {
+///     listen: Listen { address: "127.0.0.1:0".parse()?, ..Listen::default() },
+///     shards: Shards { count: Some(2), placement: PlacementRule::Accept, ..Shards::default() },
+///     ..Config::default()
+/// };
+/// let settings = config.check(&Environment { cores: 2, open_file_limit: 20_000 })?;
+/// assert_eq!(settings.shards.count, 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where clients connect.
+    pub listen: Listen,
+    /// How many shards there are, and which of them a connection lives on.
+    pub shards: Shards,
+    /// What one connection may cost, how many there may be, and when one is given up.
+    pub connections: Connections,
+    /// The endpoint `/echo`.
+    pub echo: Echo,
+    /// The page at `/`.
+    pub page: Page,
+    /// How long leaving may take.
+    pub shutdown: Shutdown,
+    /// What the engine tells its operator.
+    pub log: Log,
+}
+
+/// A configuration without fault, in the types the rooms read. Immutable, shared by all shards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Where clients connect.
+    pub listen: ListenSettings,
+    /// How many shards, and the homes of connections.
+    pub shards: ShardSettings,
+    /// Limits and deadlines of connections.
+    pub connections: ConnectionSettings,
+    /// The endpoint `/echo`.
+    pub echo: EchoSettings,
+    /// The page at `/`.
+    pub page: PageSettings,
+    /// How long leaving may take.
+    pub shutdown: ShutdownSettings,
+    /// What is told, and how.
+    pub log: LogSettings,
+    /// Files the engine needs to be able to hold open for all this: `max_connections` and what it keeps back for itself. The preflight
+    /// compares it with what the process may have.
+    pub open_files_needed: u64,
+    /// What the operator should read in the start-up log although nothing is wrong: defaults that follow from the machine or from
+    /// another key, and choices with a consequence. One sentence each, without a full stop.
+    pub notes: Vec<String>,
+}
+
+impl Config {
+    /// Reads a configuration from TOML text alone, with all faults of its form: syntax, unknown keys, wrong types. What the values mean
+    /// is for [`Config::check`], which the engine's builder calls.
+    pub fn from_toml(text: &str) -> Result<Self, Faults> {
+        Layers::new().toml("configuration", text).config()
+    }
+
+    /// Turns what was written into what the rooms read, or tells everything that is wrong with it. Pure: what it needs to know of the
+    /// machine is in `environment`.
+    pub fn check(&self, environment: &Environment) -> Result<Settings, Faults> {
+        let mut checker = Checker::default();
+        let listen = self.listen.check(&mut checker);
+        let on_loopback = listen.on_loopback();
+        let shards = self.shards.check(environment, &mut checker);
+        let connections =
+            self.connections
+                .check(shards.count, on_loopback, environment, &mut checker);
+        let echo = self.echo.check(on_loopback);
+        let page = self.page.check(on_loopback);
+        let shutdown = self
+            .shutdown
+            .check(self.connections.close_timeout, &mut checker);
+        let log = self.log.check();
+        let open_files = connections
+            .max_connections
+            .saturating_add(bounds::open_files_kept_back(shards.count));
+        Ok(Settings {
+            listen,
+            shards,
+            connections,
+            echo,
+            page,
+            shutdown,
+            log,
+            open_files_needed: open_files as u64,
+            notes: checker.finish()?,
+        })
+    }
+}

@@ -1,0 +1,16 @@
+//! The sections of a configuration, one file each: the keys with their documentation, their defaults, and what they become once checked.
+//!
+//! - **Lives here**: `Config`'s parts (`Shards`, what the operator wrote) and `Settings`' parts (`ShardSettings`, what a room reads).
+//! - **Does not**: ranges (`bounds`), spellings (`text`), reading layers (`load`).
+//! - **Invariants**: a key's doc comment is its entry in the reference page; a default is written in `Default` or, where it depends on
+//!   the machine or another key, in `check`, and nowhere else.
+//! - **Called by** `Config::check`; calls `check::Checker`.
+//! - **Tests**: beside each section; all of them together in `load/tests.rs`.
+
+pub(super) mod connections;
+pub(super) mod echo;
+pub(super) mod listen;
+pub(super) mod log;
+pub(super) mod page;
+pub(super) mod shards;
+pub(super) mod shutdown;

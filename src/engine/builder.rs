@@ -1,0 +1,195 @@
+//! From a configuration to a running engine.
+
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
+
+use shardwire_shards::mesh::MailboxEnds;
+use shardwire_shards::placement::{Placement, Rule};
+use shardwire_shards::vocabulary::ShardId;
+use shardwire_shards::{NodeCount, Shard, ShardSettings};
+
+use super::ending::Endings;
+use super::error::StartError;
+use super::handle::{EngineHandle, Inner};
+use super::inbox::Inboxes;
+use super::shard_loop::{LoopParts, RunningShard};
+use crate::config::{Config, Environment, PlacementRule, Settings};
+use crate::listen::Routes;
+use crate::runtime::preflight::{self, Needs, listen_error};
+use crate::runtime::{Clock, DriverOptions, attach_ip_hash, cores, listen_group, spawn_shard};
+
+/// The engine: see [`Engine::builder`].
+#[derive(Debug)]
+pub struct Engine;
+
+impl Engine {
+    /// Begins an engine with this configuration.
+    ///
+    /// ```no_run
+    /// use shardwire::{Engine, config::Config};
+    ///
+    /// let engine = Engine::builder(Config::default()).start()?;
+    /// println!("listening on {}", engine.local_address());
+    /// engine.publish("news", "hello")?;
+    /// engine.drain_and_stop()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn builder(config: Config) -> EngineBuilder {
+        EngineBuilder { config }
+    }
+}
+
+/// An engine that is not started yet.
+#[derive(Debug)]
+#[must_use = "an engine that is built does nothing until it is started"]
+pub struct EngineBuilder {
+    config: Config,
+}
+
+impl EngineBuilder {
+    /// Checks configuration and machine, binds, starts one thread per shard, and returns when all of them serve.
+    ///
+    /// # Errors
+    /// [`StartError`], with everything that is wrong; nothing is left running then.
+    pub fn start(self) -> Result<EngineHandle, StartError> {
+        let settings = self.config.check(&environment()?)?;
+        for note in &settings.notes {
+            tracing::info!("{note}");
+        }
+        start(&settings)
+    }
+}
+
+/// What the machine gives this process; raises the soft limit of open files to the hard one on the way.
+fn environment() -> Result<Environment, StartError> {
+    let limit = preflight::open_file_limit().map_err(|fault| StartError::Preflight(vec![fault]))?;
+    Ok(Environment::detect(limit))
+}
+
+fn start(settings: &Settings) -> Result<EngineHandle, StartError> {
+    let count = settings.shards.count;
+    let needs = Needs {
+        shards: count,
+        max_connections: Some(settings.connections.max_connections),
+    };
+    let faults = preflight::check(&needs);
+    if !faults.is_empty() {
+        return Err(StartError::Preflight(faults));
+    }
+    let shards = u16::try_from(count).expect("the configuration allows at most 256 shards");
+    let placement = Placement::new(rule(settings.shards.placement), shards);
+    let wanted = settings.listen.address;
+    let refused = |source| StartError::Preflight(vec![listen_error(wanted, source)]);
+    let listeners =
+        listen_group(wanted, count, u32::from(settings.listen.backlog)).map_err(refused)?;
+    let address = listeners[0].local_addr().map_err(refused)?;
+    if placement.rule() == Rule::IpHash && settings.shards.kernel_steering && count > 1 {
+        steer(&listeners);
+    }
+
+    let clock = Clock::start();
+    let node_count = NodeCount::default();
+    let ends = MailboxEnds::connect(shards);
+    let (inboxes, receivers) = Inboxes::new(shards, ends[0].sleepers());
+    let shard_settings = Arc::new(shard_settings(settings));
+    let routes = Routes {
+        echo: settings.echo.enabled,
+        page: settings.page.enabled,
+    };
+    let cores = if settings.shards.pin {
+        cores::allowed_cores().unwrap_or_default()
+    } else {
+        Vec::new()
+    };
+    let endings = Endings::default();
+    let inner = Inner {
+        address,
+        placement,
+        inboxes: inboxes.clone(),
+        node_count: node_count.clone(),
+        clock,
+        drain_timeout: settings.shutdown.drain_timeout,
+        join_timeout: settings.shutdown.join_timeout,
+        threads: Mutex::new(Vec::with_capacity(count)),
+        endings: endings.clone(),
+    };
+    let handle = EngineHandle {
+        inner: Arc::new(inner),
+    };
+
+    for (index, ((ends, receiver), listener)) in
+        ends.into_iter().zip(receivers).zip(listeners).enumerate()
+    {
+        let parts = LoopParts {
+            clock,
+            inbox: receiver,
+            inboxes: inboxes.clone(),
+            node_count: node_count.clone(),
+            placement,
+            routes,
+            connection_timeout_ms: settings.connections.connection_timeout_ms,
+            _ending: endings.guard(),
+        };
+        let (settings, node_count, inboxes) = (
+            Arc::clone(&shard_settings),
+            node_count.clone(),
+            inboxes.clone(),
+        );
+        let make = move |driver: crate::runtime::Uring| {
+            inboxes.hang_bell(ShardId(index as u16), crate::runtime::Driver::bell(&driver));
+            let shard = Shard::new(settings, placement, ends, node_count);
+            RunningShard::new(parts, shard, driver, listener)
+        };
+        match spawn_shard(
+            index,
+            cores::core_of(index, &cores),
+            DriverOptions::default(),
+            make,
+        ) {
+            Ok(thread) => handle.add_thread(thread),
+            Err(error) => {
+                // Those that run already are told to stop; their error would only hide this one.
+                let _ = handle.drain_and_stop();
+                return Err(error.into());
+            }
+        }
+    }
+    tracing::info!(%address, shards, placement = ?placement.rule(), "engine started");
+    Ok(handle)
+}
+
+/// Lets the kernel place connections by address. Where it refuses, shards hand them off instead, which costs a little more.
+fn steer(listeners: &[TcpListener]) {
+    if let Err(error) = attach_ip_hash(&listeners[0], listeners.len()) {
+        tracing::warn!(%error, "the kernel does not steer connections by address; shards hand them off instead");
+    }
+}
+
+fn rule(rule: PlacementRule) -> Rule {
+    match rule {
+        PlacementRule::Accept => Rule::Accept,
+        PlacementRule::IpHash => Rule::IpHash,
+        PlacementRule::UserHash => Rule::UserHash,
+    }
+}
+
+fn shard_settings(settings: &Settings) -> ShardSettings {
+    let connections = &settings.connections;
+    ShardSettings {
+        max_connections: connections.max_connections,
+        max_connections_per_user: connections
+            .max_connections_per_user
+            .map(|limit| limit as usize),
+        max_connections_per_ip: connections
+            .max_connections_per_ip
+            .map(|limit| limit as usize),
+        max_message_size: connections.max_message_size,
+        max_channels: connections.max_channels,
+        heartbeat_interval_ms: connections.heartbeat_interval_ms,
+        heartbeat_timeout_ms: connections.heartbeat_timeout_ms,
+        close_timeout_ms: connections.close_timeout_ms,
+        outbox_soft_limit: connections.outbox_soft_limit,
+        outbox_hard_limit: connections.outbox_hard_limit,
+        publish_shard_counts: settings.page.enabled,
+    }
+}

@@ -1,0 +1,49 @@
+//! What can go wrong outside the shards, and who mends it.
+
+use crate::config::Faults;
+use crate::runtime::{PreflightError, RuntimeError};
+
+/// Why an engine did not start. Nothing is left running.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The configuration has faults, all of them listed; the operator mends them.
+    #[error(transparent)]
+    Config(#[from] Faults),
+    /// The machine lacks something; each message names the command that mends it.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Preflight(Vec<PreflightError>),
+    /// A shard could not be started.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+}
+
+/// How an engine ended other than as it should.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// A shard broke; the node must be restarted.
+    #[error(transparent)]
+    Shard(#[from] RuntimeError),
+    /// Connections had to be cut because they did not end within `shutdown.drain_timeout`.
+    #[error("{connections} connections did not end in time and were cut")]
+    Cut {
+        /// How many.
+        connections: usize,
+    },
+}
+
+/// Why a publication (or broadcast) from outside was not taken.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// Not a channel's name: 1 to 255 bytes without control characters, not beginning with `$`. The caller's mistake.
+    #[error("{0:?} is not the name of a channel one may publish to")]
+    Channel(String),
+    /// The message cannot be written as JSON. The caller's mistake.
+    #[error("the message is not valid JSON: {0}")]
+    Message(#[from] serde_json::Error),
+    /// The shard has more to do than it can hold. Nothing was published; try again a little later.
+    #[error("the shard is overloaded or the engine has stopped; nothing was published")]
+    Overloaded,
+}

@@ -1,0 +1,130 @@
+//! What reaches a shard from outside the mesh: commands of the embedding service, sockets handed off by other shards.
+
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, OnceLock};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use shardwire_shards::mesh::Sleepers;
+use shardwire_shards::vocabulary::{AnswerId, Command, ConnectionId, Mode, ShardId, UserId};
+
+use crate::runtime::Bell;
+
+/// Items one inbox holds before it refuses more. An item is small, but a command may carry a message of the service's own making;
+/// 4,096 is several milliseconds of work for a shard.
+const INBOX_MAX: usize = 4096;
+
+/// Something for one shard.
+#[derive(Debug)]
+pub(crate) enum Item {
+    /// Do this.
+    Command(Command),
+    /// Answer this.
+    ConnectionsOfUser {
+        user: UserId,
+        answer: oneshot::Sender<Vec<ConnectionId>>,
+    },
+    /// A socket that is at home here.
+    Socket(HandedOff),
+    /// Empty this shard until `deadline_ms`, then stop.
+    Drain { deadline_ms: u64 },
+}
+
+/// A socket handed off by the shard that accepted it.
+#[derive(Debug)]
+pub(crate) struct HandedOff {
+    pub(crate) socket: OwnedFd,
+    pub(crate) address: IpAddr,
+    pub(crate) stage: Stage,
+}
+
+/// How far it has come.
+#[derive(Debug)]
+pub(crate) enum Stage {
+    /// Just accepted, nothing read; patience ends at `deadline_ms`.
+    Accepted { deadline_ms: u64 },
+    /// Upgraded; holds an admission; `early` came behind the request.
+    Upgraded {
+        mode: Mode,
+        user: Option<UserId>,
+        early: Vec<u8>,
+    },
+}
+
+/// The sending side of every shard's inbox.
+#[derive(Clone, Debug)]
+pub(crate) struct Inboxes(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    senders: Vec<Sender<Item>>,
+    /// Hung up by each shard when its driver exists. A shard cannot sleep before that, so nobody misses a bell.
+    bells: Vec<OnceLock<Bell>>,
+    sleepers: Sleepers,
+}
+
+impl Inboxes {
+    /// The inboxes of all shards, and the receiving ends in shard order.
+    pub(crate) fn new(shards: u16, sleepers: Sleepers) -> (Self, Vec<Receiver<Item>>) {
+        let (senders, receivers) = (0..shards).map(|_| bounded(INBOX_MAX)).unzip();
+        let bells = (0..shards).map(|_| OnceLock::new()).collect();
+        (
+            Self(Arc::new(Inner {
+                senders,
+                bells,
+                sleepers,
+            })),
+            receivers,
+        )
+    }
+
+    /// A shard's driver exists.
+    pub(crate) fn hang_bell(&self, shard: ShardId, bell: Bell) {
+        let first = self.0.bells[shard.index()].set(bell);
+        debug_assert!(first.is_ok(), "a shard has one driver");
+    }
+
+    /// Puts an item into a shard's inbox and wakes the shard if it sleeps. The item comes back when the inbox is full or its
+    /// shard has stopped.
+    pub(crate) fn send(&self, to: ShardId, item: Item) -> Result<(), Item> {
+        match self.0.senders[to.index()].try_send(item) {
+            Ok(()) => {
+                if self.0.sleepers.must_ring(to) {
+                    self.ring(to);
+                }
+                Ok(())
+            }
+            Err(TrySendError::Full(item) | TrySendError::Disconnected(item)) => Err(item),
+        }
+    }
+
+    /// Wakes a shard.
+    pub(crate) fn ring(&self, shard: ShardId) {
+        if let Some(bell) = self.0.bells[shard.index()].get() {
+            bell.ring();
+        }
+    }
+}
+
+/// Ties questions to whoever waits for their answers.
+#[derive(Debug, Default)]
+pub(crate) struct Questions {
+    next: u64,
+    open: Vec<(AnswerId, oneshot::Sender<Vec<ConnectionId>>)>,
+}
+
+impl Questions {
+    pub(crate) fn ask(&mut self, answer: oneshot::Sender<Vec<ConnectionId>>) -> AnswerId {
+        self.next += 1;
+        let id = AnswerId(self.next);
+        self.open.push((id, answer));
+        id
+    }
+
+    pub(crate) fn answer(&mut self, id: AnswerId, connections: Vec<ConnectionId>) {
+        if let Some(at) = self.open.iter().position(|(open, _)| *open == id) {
+            // Whoever asked may have given up waiting.
+            let _ = self.open.swap_remove(at).1.send(connections);
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! Sockets on their way to being connections: accepted, placed, upgraded, handed off.
+
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+
+use shardwire_protocol::handshake::server::Refusal;
+use shardwire_shards::placement::Rule;
+use shardwire_shards::vocabulary::{Input, Mode, Now, Opening, ShardId, UserId};
+
+use super::{ACCEPT_RETRY_MS, RunningShard};
+use crate::engine::inbox::{HandedOff, Item, Stage};
+use crate::listen::{Arrival, UPGRADING_MAX, Upgrading};
+use crate::runtime::{BufferId, Driver, SocketId};
+use crate::transport::{Flushed, HandingOff, Responding, SocketState, token_of, write_some};
+
+/// Seconds a refused client is asked to stay away (`Retry-After`).
+const RETRY_AFTER_S: u32 = 5;
+
+/// Bytes a connection in the middle of its hand-off may send before it arrives; beyond that the client does not wait for
+/// answers it must expect, and is cut.
+const EARLY_BYTES_MAX: usize = 256 << 10;
+
+impl<D: Driver> RunningShard<D> {
+    /// The kernel gave this shard a socket. By address it may be at home elsewhere: where the kernel does not steer (or its
+    /// group of listeners was in flux), it is sent on before a byte is read.
+    pub(super) fn accepted(&mut self, now: Now, socket: OwnedFd) {
+        if self.draining.is_some() {
+            return;
+        }
+        let Some(id) = self.adopt(socket) else { return };
+        let Ok(peer) = self.driver.peer_address(id) else {
+            // It is gone already.
+            self.driver.close(id);
+            return;
+        };
+        let address = peer.ip().to_canonical();
+        let deadline_ms = now.ms + self.parts.connection_timeout_ms;
+        let home = match self.parts.placement.rule() {
+            Rule::IpHash => self.parts.placement.home_of_address(address),
+            Rule::Accept | Rule::UserHash => self.shard.id(),
+        };
+        if home == self.shard.id() {
+            self.begin_upgrade(now, id, address, deadline_ms);
+        } else if let Some(socket) = self.driver.release(id) {
+            let handed_off = HandedOff {
+                socket,
+                address,
+                stage: Stage::Accepted { deadline_ms },
+            };
+            self.send_home(home, handed_off);
+        }
+    }
+
+    /// Descriptors ran out: wait for some to come back instead of trying in a circle. Logged once per bout.
+    pub(super) fn accept_failed(&mut self, now: Now, error: &io::Error) {
+        self.accept_failures += 1;
+        if self.accept_failures.is_power_of_two() {
+            let (shard, failures) = (self.shard.id().0, self.accept_failures);
+            tracing::warn!(shard, failures, %error, "cannot accept; raise the open-file limit or lower max_connections");
+        }
+        self.accept_again_ms = Some(now.ms + ACCEPT_RETRY_MS);
+    }
+
+    fn adopt(&mut self, socket: OwnedFd) -> Option<SocketId> {
+        match self.driver.adopt(socket) {
+            Ok(id) => Some(id),
+            Err(error) => {
+                tracing::warn!(shard = self.shard.id().0, %error, "a socket had to be dropped");
+                None
+            }
+        }
+    }
+
+    fn begin_upgrade(&mut self, now: Now, socket: SocketId, address: IpAddr, deadline_ms: u64) {
+        if self.sockets.upgrading() >= UPGRADING_MAX {
+            let mut answer = Vec::with_capacity(256);
+            Refusal::unavailable("no room for another connection", RETRY_AFTER_S)
+                .write(&mut answer);
+            return self.respond(now, socket, answer);
+        }
+        self.sockets.set(
+            socket,
+            SocketState::Upgrading(Box::new(Upgrading::new(address, deadline_ms))),
+        );
+        self.upgrade_deadlines.push(deadline_ms, socket);
+        self.driver.start_receiving(socket);
+    }
+
+    /// A socket that is no connection yet (or no longer) sent something.
+    pub(super) fn received_before_opening(
+        &mut self,
+        now: Now,
+        socket: SocketId,
+        buffer: BufferId,
+        len: usize,
+    ) {
+        let bytes = self.driver.buffer(buffer, len);
+        match self.sockets.get_mut(socket) {
+            Some(SocketState::Upgrading(upgrading)) => {
+                let address = upgrading.address;
+                match upgrading.received(bytes, &self.request_limits, &self.parts.routes) {
+                    Arrival::Incomplete => {}
+                    Arrival::Answer(answer) => self.respond(now, socket, answer),
+                    Arrival::Socket {
+                        mode,
+                        user,
+                        response,
+                        early,
+                    } => {
+                        self.upgraded(now, socket, address, (mode, user), &response, early);
+                    }
+                }
+            }
+            Some(SocketState::HandingOff(handing_off)) => {
+                handing_off.early.extend_from_slice(bytes);
+                if handing_off.early.len() > EARLY_BYTES_MAX {
+                    self.lose(now, socket);
+                }
+            }
+            Some(SocketState::Opening) => {
+                // The shard names a socket in the turn it gets it; that has to happen before more is read.
+                let bytes = bytes.to_vec();
+                self.carry_out(now);
+                if let Some(&mut SocketState::Connection(connection)) = self.sockets.get_mut(socket)
+                {
+                    let mut bytes = bytes;
+                    self.shard.handle(
+                        now,
+                        Input::Bytes {
+                            connection,
+                            bytes: &mut bytes,
+                        },
+                    );
+                }
+            }
+            // Lingering, or waiting for an answer to be written: nothing more is listened to.
+            _ => {}
+        }
+    }
+
+    /// The request is good. Is there room, and is it at home here?
+    fn upgraded(
+        &mut self,
+        now: Now,
+        socket: SocketId,
+        address: IpAddr,
+        (mode, user): (Mode, Option<UserId>),
+        response: &[u8],
+        early: Vec<u8>,
+    ) {
+        if !self.shard.admit() {
+            let mut answer = Vec::with_capacity(256);
+            Refusal::unavailable("no room for another connection", RETRY_AFTER_S)
+                .write(&mut answer);
+            return self.respond(now, socket, answer);
+        }
+        // A new socket takes these 200 bytes at once; one that does not is broken.
+        let mut responding = Responding {
+            bytes: response.to_vec(),
+            written: 0,
+        };
+        if write_some(&mut self.driver, socket, &mut responding) != Flushed::Done {
+            self.shard.revoke_admission();
+            return self.lose(now, socket);
+        }
+        let home = self
+            .parts
+            .placement
+            .home(self.shard.id(), address, user.as_deref());
+        if home == self.shard.id() {
+            self.open(now, socket, address, mode, user, early);
+        } else {
+            let handing_off = HandingOff {
+                home,
+                mode,
+                address,
+                user,
+                early,
+            };
+            self.sockets
+                .set(socket, SocketState::HandingOff(Box::new(handing_off)));
+            self.driver.stop_receiving(socket);
+        }
+    }
+
+    fn open(
+        &mut self,
+        now: Now,
+        socket: SocketId,
+        address: IpAddr,
+        mode: Mode,
+        user: Option<UserId>,
+        early: Vec<u8>,
+    ) {
+        self.sockets.set(socket, SocketState::Opening);
+        let opening = Opening {
+            socket: token_of(socket),
+            mode,
+            address,
+            user,
+            early,
+        };
+        self.shard.handle(now, Input::Opened(opening));
+        if let Some(code) = self
+            .draining
+            .map(|_| shardwire_protocol::codes::close::DRAINING)
+        {
+            // It came through another shard's door while this one was being emptied.
+            let reason = "draining".into();
+            let command = shardwire_shards::vocabulary::Command::CloseAll { code, reason };
+            self.shard.handle(now, Input::Command(command));
+        }
+    }
+
+    /// The driver has stopped receiving: every byte is either in `early` or still in the socket, so it can go home.
+    pub(super) fn stopped(&mut self, socket: SocketId) {
+        if !matches!(
+            self.sockets.get_mut(socket),
+            Some(SocketState::HandingOff(_))
+        ) {
+            return;
+        }
+        let Some(SocketState::HandingOff(handing_off)) = self.sockets.take(socket) else {
+            return;
+        };
+        let HandingOff {
+            home,
+            mode,
+            address,
+            user,
+            early,
+        } = *handing_off;
+        match self.driver.release(socket) {
+            Some(fd) => {
+                let stage = Stage::Upgraded { mode, user, early };
+                self.send_home(
+                    home,
+                    HandedOff {
+                        socket: fd,
+                        address,
+                        stage,
+                    },
+                );
+            }
+            None => {
+                self.shard.revoke_admission();
+                self.driver.close(socket);
+            }
+        }
+    }
+
+    /// Gives a socket to its home. A home that has no room loses it: the client sees its connection end and comes back.
+    fn send_home(&mut self, home: ShardId, handed_off: HandedOff) {
+        if let Err(Item::Socket(refused)) = self.parts.inboxes.send(home, Item::Socket(handed_off))
+        {
+            if matches!(refused.stage, Stage::Upgraded { .. }) {
+                self.shard.revoke_admission();
+            }
+            tracing::debug!(shard = home.0, "a hand-off found its home overloaded");
+        }
+    }
+
+    /// Another shard accepted this one's socket.
+    pub(super) fn handed_off(&mut self, now: Now, handed_off: HandedOff) {
+        let HandedOff {
+            socket,
+            address,
+            stage,
+        } = handed_off;
+        let Some(socket) = self.adopt(socket) else {
+            if matches!(stage, Stage::Upgraded { .. }) {
+                self.shard.revoke_admission();
+            }
+            return;
+        };
+        match stage {
+            Stage::Accepted { .. } if self.draining.is_some() => self.driver.close(socket),
+            Stage::Accepted { deadline_ms } => {
+                // Deadlines here are in order; what was accepted elsewhere a moment ago may be that moment out of it.
+                let deadline_ms = deadline_ms.max(now.ms + self.parts.connection_timeout_ms);
+                self.begin_upgrade(now, socket, address, deadline_ms);
+            }
+            Stage::Upgraded { mode, user, early } => {
+                self.open(now, socket, address, mode, user, early)
+            }
+        }
+    }
+
+    /// Half a request, then silence: the deadline counts from accept, whatever trickles in.
+    pub(super) fn upgrade_overdue(&mut self, now: Now, socket: SocketId) {
+        if let Some(SocketState::Upgrading(upgrading)) = self.sockets.get_mut(socket)
+            && upgrading.deadline_ms <= now.ms
+        {
+            let mut answer = Vec::with_capacity(256);
+            Refusal::request_timeout().write(&mut answer);
+            self.respond(now, socket, answer);
+        }
+    }
+
+    /// A plain answer, then the end.
+    fn respond(&mut self, now: Now, socket: SocketId, answer: Vec<u8>) {
+        let mut responding = Responding {
+            bytes: answer,
+            written: 0,
+        };
+        match write_some(&mut self.driver, socket, &mut responding) {
+            Flushed::Done => self.linger(now, socket),
+            Flushed::Blocked => {
+                self.sockets
+                    .set(socket, SocketState::Responding(Box::new(responding)));
+            }
+            Flushed::Broken => {
+                self.sockets.set(socket, SocketState::Lingering);
+                self.lose(now, socket);
+            }
+        }
+    }
+}

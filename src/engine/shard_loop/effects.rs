@@ -1,0 +1,95 @@
+//! Carrying out what the shard asks for, and the end of a socket.
+
+use shardwire_shards::vocabulary::{Answer, Effect, Event, Input, Now, SocketToken};
+
+use super::RunningShard;
+use crate::listen::LINGER_MS;
+use crate::runtime::{Driver, SocketId};
+use crate::transport::{Flushed, SocketState, flush};
+
+impl<D: Driver> RunningShard<D> {
+    /// Effects until there are none; carrying one out may bring more.
+    pub(super) fn carry_out(&mut self, now: Now) {
+        while let Some(effect) = self.shard.poll_effect() {
+            match effect {
+                Effect::Opened { connection, socket } => {
+                    if let Some(socket) = self.sockets.by_token(socket) {
+                        self.sockets
+                            .set(socket, SocketState::Connection(connection));
+                    }
+                }
+                Effect::Receive { socket, on } => self.receive(socket, on),
+                Effect::Flush { connection, socket } => {
+                    if let Some(socket) = self.sockets.by_token(socket)
+                        && flush(now, &mut self.shard, &mut self.driver, connection, socket)
+                            == Flushed::Broken
+                    {
+                        self.lose(now, socket);
+                    }
+                }
+                Effect::Close { socket } => {
+                    if let Some(socket) = self.sockets.by_token(socket) {
+                        self.linger(now, socket);
+                    }
+                }
+                Effect::Ring(shard) => self.parts.inboxes.ring(shard),
+                Effect::Answer {
+                    id,
+                    answer: Answer::Connections(connections),
+                } => {
+                    self.questions.answer(id, connections);
+                }
+                Effect::Event(event) => trace(&event),
+            }
+        }
+    }
+
+    fn receive(&mut self, socket: SocketToken, on: bool) {
+        let Some(socket) = self.sockets.by_token(socket) else {
+            return;
+        };
+        if on {
+            self.driver.start_receiving(socket);
+        } else {
+            self.driver.stop_receiving(socket);
+        }
+    }
+
+    /// Ends our direction and reads on for a while, so that the peer can take what was sent last.
+    pub(super) fn linger(&mut self, now: Now, socket: SocketId) {
+        self.driver.shutdown_write(socket);
+        self.driver.start_receiving(socket);
+        self.sockets.set(socket, SocketState::Lingering);
+        self.linger_deadlines.push(now.ms + LINGER_MS, socket);
+    }
+
+    /// The stream ended. What was asked for before is carried out first: an answer to the peer's last words may still reach it.
+    pub(super) fn ended(&mut self, now: Now, socket: SocketId) {
+        self.carry_out(now);
+        self.lose(now, socket);
+    }
+
+    /// The socket is of no use any more, whatever it was.
+    pub(super) fn lose(&mut self, now: Now, socket: SocketId) {
+        match self.sockets.take(socket) {
+            Some(SocketState::Connection(connection)) => {
+                self.shard.handle(now, Input::Closed { connection })
+            }
+            Some(SocketState::HandingOff(_)) => self.shard.revoke_admission(),
+            Some(_) => {}
+            None => return,
+        }
+        self.driver.close(socket);
+    }
+}
+
+fn trace(event: &Event) {
+    match event {
+        Event::Connected { connection } => {
+            tracing::trace!(shard = connection.shard().0, %connection, "connected")
+        }
+        Event::Disconnected { connection, cause } => {
+            tracing::trace!(shard = connection.shard().0, %connection, ?cause, "disconnected");
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! The loop that joins one driver to one shard: what the driver reports becomes inputs, what the shard asks for is carried out.
+//!
+//! **Lives here:** the turn (this file), arriving sockets and their upgrade (`arrivals.rs`), carrying out effects
+//! (`effects.rs`). **Does not:** decide about connections (the shard does) or know how the kernel is asked (the driver does).
+//! **Invariants:** one turn is one wait, all its completions, one batch of mail and of the inbox, due deadlines, then effects until
+//! there are none: a socket touched many times in a turn is written once. Before it blocks, the loop says so, and looks
+//! into its queues once more.
+//! **Called by:** `runtime/` (turn after turn). **Calls:** `shards/`, `transport/`, `listen/`, the driver.
+//! **Tests:** `tests/` at the root.
+
+mod arrivals;
+mod effects;
+
+use std::net::TcpListener;
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use crossbeam_channel::Receiver;
+use shardwire_protocol::handshake::server::RequestLimits;
+use shardwire_shards::placement::Placement;
+use shardwire_shards::vocabulary::{Command, Input, Now};
+use shardwire_shards::{NodeCount, Shard};
+
+use super::ending::EndGuard;
+use super::inbox::{Inboxes, Item, Questions};
+use crate::listen::Routes;
+use crate::runtime::{Clock, Completion, Driver, ShardLoop, SocketId};
+use crate::transport::{Deadlines, Flushed, SocketState, Sockets, flush, write_some};
+
+/// Longest sleep of a shard with nothing to do. Nothing depends on it: whoever has work for the shard rings its bell.
+const IDLE_BLOCK: Duration = Duration::from_secs(1);
+
+/// Longest sleep while draining, when the end of the last connection of *another* shard is what is waited for.
+const DRAIN_BLOCK: Duration = Duration::from_millis(10);
+
+/// Inbox items taken per turn: commands share the core with everybody else.
+const INBOX_BATCH: usize = 256;
+
+/// Milliseconds before accepting is tried again when descriptors ran out.
+const ACCEPT_RETRY_MS: u64 = 100;
+
+/// What a shard's loop is made of, apart from the shard and its driver.
+#[derive(Debug)]
+pub(super) struct LoopParts {
+    pub(super) clock: Clock,
+    pub(super) inbox: Receiver<Item>,
+    pub(super) inboxes: Inboxes,
+    pub(super) node_count: NodeCount,
+    pub(super) placement: Placement,
+    pub(super) routes: Routes,
+    pub(super) connection_timeout_ms: u64,
+    /// Tells, when it is dropped, that this loop has ended, however it did.
+    pub(super) _ending: EndGuard,
+}
+
+/// One shard at work.
+pub(super) struct RunningShard<D> {
+    shard: Shard,
+    driver: D,
+    sockets: Sockets,
+    questions: Questions,
+    upgrade_deadlines: Deadlines,
+    linger_deadlines: Deadlines,
+    accept_again_ms: Option<u64>,
+    accept_failures: u64,
+    request_limits: RequestLimits,
+    completions: Vec<Completion>,
+    draining: Option<u64>,
+    parts: LoopParts,
+}
+
+impl<D: Driver> RunningShard<D> {
+    pub(super) fn new(
+        parts: LoopParts,
+        shard: Shard,
+        mut driver: D,
+        listener: TcpListener,
+    ) -> Self {
+        if let Err(error) = driver.listen(listener) {
+            // The driver is new, so this cannot be a second listener; whatever it is, the node must not pretend to serve.
+            panic!("the driver does not listen: {error}");
+        }
+        Self {
+            shard,
+            driver,
+            sockets: Sockets::default(),
+            questions: Questions::default(),
+            upgrade_deadlines: Deadlines::default(),
+            linger_deadlines: Deadlines::default(),
+            accept_again_ms: None,
+            accept_failures: 0,
+            request_limits: RequestLimits::default(),
+            completions: Vec::new(),
+            draining: None,
+            parts,
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now {
+            ms: self.parts.clock.elapsed_ms(),
+            unix_ms: self.parts.clock.unix_ms(),
+        }
+    }
+
+    /// How long the driver may block.
+    fn patience(&self, now: Now) -> Duration {
+        if self.shard.has_mail() || !self.parts.inbox.is_empty() {
+            return Duration::ZERO;
+        }
+        let deadlines = [
+            self.shard.next_deadline(now),
+            self.upgrade_deadlines.next(),
+            self.linger_deadlines.next(),
+            self.accept_again_ms,
+            self.draining,
+        ];
+        let longest = if self.draining.is_some() {
+            DRAIN_BLOCK
+        } else {
+            IDLE_BLOCK
+        };
+        match deadlines.into_iter().flatten().min() {
+            Some(deadline) => Duration::from_millis(deadline.saturating_sub(now.ms)).min(longest),
+            None => longest,
+        }
+    }
+
+    /// Blocks until something happened, at most until the next deadline.
+    fn wait(&mut self) {
+        let mut patience = self.patience(self.now());
+        if !patience.is_zero() && (!self.shard.fall_asleep() || !self.parts.inbox.is_empty()) {
+            patience = Duration::ZERO;
+        }
+        let mut completions = std::mem::take(&mut self.completions);
+        if let Err(error) = self.driver.wait(Some(patience), &mut completions) {
+            // Without its driver a shard serves nobody: fail loudly, the node is restarted from outside.
+            panic!("the driver is broken: {error}");
+        }
+        self.shard.wake_up();
+        self.completions = completions;
+    }
+
+    fn completion(&mut self, now: Now, completion: Completion) {
+        match completion {
+            Completion::Accepted(socket) => self.accepted(now, socket),
+            Completion::AcceptFailed(error) => self.accept_failed(now, &error),
+            Completion::Received {
+                socket,
+                buffer,
+                len,
+            } => {
+                if let Some(&mut SocketState::Connection(connection)) = self.sockets.get_mut(socket)
+                {
+                    let bytes = self.driver.buffer(buffer, len);
+                    self.shard.handle(now, Input::Bytes { connection, bytes });
+                } else {
+                    self.received_before_opening(now, socket, buffer, len);
+                }
+                self.driver.recycle(buffer);
+            }
+            Completion::Ended { socket, error: _ } => self.ended(now, socket),
+            Completion::Stopped { socket } => self.stopped(socket),
+            Completion::Writable { socket } => self.writable(now, socket),
+            Completion::Bell => {}
+        }
+    }
+
+    fn writable(&mut self, now: Now, socket: SocketId) {
+        match self.sockets.get_mut(socket) {
+            Some(&mut SocketState::Connection(connection)) => {
+                let flushed = flush(now, &mut self.shard, &mut self.driver, connection, socket);
+                if flushed == Flushed::Broken {
+                    self.lose(now, socket);
+                }
+            }
+            Some(SocketState::Responding(responding)) => {
+                match write_some(&mut self.driver, socket, responding) {
+                    Flushed::Done => self.linger(now, socket),
+                    Flushed::Blocked => {}
+                    Flushed::Broken => self.lose(now, socket),
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn take_inbox(&mut self, now: Now) {
+        for _ in 0..INBOX_BATCH {
+            let Ok(item) = self.parts.inbox.try_recv() else {
+                break;
+            };
+            match item {
+                Item::Command(command) => self.shard.handle(now, Input::Command(command)),
+                Item::ConnectionsOfUser { user, answer } => {
+                    let answer = self.questions.ask(answer);
+                    self.shard.handle(
+                        now,
+                        Input::Command(Command::ConnectionsOfUser { user, answer }),
+                    );
+                }
+                Item::Socket(handed_off) => self.handed_off(now, handed_off),
+                Item::Drain { deadline_ms } => self.drain(now, deadline_ms),
+            }
+        }
+    }
+
+    fn deadlines(&mut self, now: Now) {
+        if self
+            .shard
+            .next_deadline(now)
+            .is_some_and(|deadline| deadline <= now.ms)
+        {
+            self.shard.handle(now, Input::Deadline);
+        }
+        while let Some(socket) = self.upgrade_deadlines.pop_due(now.ms) {
+            self.upgrade_overdue(now, socket);
+        }
+        while let Some(socket) = self.linger_deadlines.pop_due(now.ms) {
+            if let Some(SocketState::Lingering) = self.sockets.get_mut(socket) {
+                self.sockets.take(socket);
+                self.driver.close(socket);
+            }
+        }
+        if self.accept_again_ms.is_some_and(|at| at <= now.ms) {
+            self.accept_again_ms = None;
+            self.driver.resume_accepting();
+        }
+    }
+
+    /// Stops accepting and asks everybody to go. Sockets in the middle of their upgrade are cut: they have lost nothing.
+    fn drain(&mut self, now: Now, deadline_ms: u64) {
+        if self.draining.is_some() {
+            return;
+        }
+        self.draining = Some(deadline_ms);
+        self.driver.stop_accepting();
+        for socket in self.sockets.all_upgrading() {
+            self.sockets.take(socket);
+            self.driver.close(socket);
+        }
+        let code = shardwire_protocol::codes::close::DRAINING;
+        self.shard.handle(
+            now,
+            Input::Command(Command::CloseAll {
+                code,
+                reason: "draining".into(),
+            }),
+        );
+    }
+
+    /// A draining shard stays until the last connection of *all* shards is gone, since it may be home to what they leave.
+    fn is_done(&self, now: Now) -> bool {
+        let Some(deadline) = self.draining else {
+            return false;
+        };
+        (self.parts.node_count.get() == 0 && self.sockets.len() == 0) || now.ms >= deadline
+    }
+}
+
+impl<D: Driver> ShardLoop for RunningShard<D> {
+    fn turn(&mut self) -> ControlFlow<()> {
+        self.wait();
+        let now = self.now();
+        let mut completions = std::mem::take(&mut self.completions);
+        for completion in completions.drain(..) {
+            self.completion(now, completion);
+        }
+        self.completions = completions;
+        if self.shard.has_mail() {
+            self.shard.handle(now, Input::Mail);
+        }
+        self.take_inbox(now);
+        self.deadlines(now);
+        self.carry_out(now);
+        if self.is_done(now) {
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    }
+}

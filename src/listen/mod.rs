@@ -1,0 +1,23 @@
+//! From an accepted socket to a WebSocket connection, or to a plain HTTP answer.
+//!
+//! **Lives here:** collecting the upgrade request (`upgrade.rs`), which path means what (`routes.rs`), the page at `/`
+//! (`page.rs`). **Does not:** HTTP's grammar and the upgrade policy (`protocol/handshake`), binding and steering
+//! (`runtime/`), moving sockets between shards (`engine/`).
+//! **Invariants:** a request is at most 16 KiB and has one absolute deadline from accept; a request is scanned once; every
+//! request is answered, a refused one with proper HTTP; nothing of a connection exists before its upgrade was answered.
+//! **Called by:** `engine/shard_loop`. **Calls:** `protocol/handshake`. **Tests:** below and `tests/bad_input.rs`.
+
+mod page;
+mod routes;
+mod upgrade;
+
+pub(crate) use routes::Routes;
+pub(crate) use upgrade::{Arrival, Upgrading};
+
+/// Sockets of one shard that may be in the middle of their upgrade at once. Each may hold 16 KiB, so this bounds what
+/// strangers can make a shard hold to 64 MiB; a crowd that connects at once waits in the kernel's backlog before that.
+pub(crate) const UPGRADING_MAX: usize = 4096;
+
+/// Milliseconds a closed socket is read on so that the peer can take our last words (RFC 6455, 7.1.1, without a reset that
+/// would throw them away).
+pub(crate) const LINGER_MS: u64 = 2000;

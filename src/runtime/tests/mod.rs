@@ -1,0 +1,98 @@
+//! The runtime on real sockets of the loopback.
+//!
+//! Every loop is bounded: a behaviour that does not come makes its test fail within [`PATIENCE`].
+#![allow(clippy::unwrap_used)]
+
+mod accepting;
+mod bell;
+mod children;
+mod churn;
+mod echo;
+mod fallback;
+mod hand_off;
+mod ip_hash;
+mod pause;
+mod shard;
+mod stale;
+mod starvation;
+mod writable;
+
+use std::io::IoSlice;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use super::{Completion, Driver, DriverOptions, SocketId, Uring, listen_group};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A driver with a small pool: 16 buffers of 2 KiB.
+fn driver() -> Uring {
+    driver_with(16, 2048)
+}
+
+fn driver_with(buffer_count: u16, buffer_size: u32) -> Uring {
+    Uring::new(&DriverOptions {
+        buffer_count,
+        buffer_size,
+        ..DriverOptions::default()
+    })
+    .unwrap()
+}
+
+fn listener() -> (TcpListener, SocketAddr) {
+    let listener = listen_group("127.0.0.1:0".parse().unwrap(), 1, 4096)
+        .unwrap()
+        .remove(0);
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+/// Both ends of a fresh connection, in blocking mode; reads of the first fail after [`PATIENCE`].
+fn connection() -> (TcpStream, OwnedFd) {
+    let (listener, address) = listener();
+    let client = TcpStream::connect(address).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.set_nodelay(true).unwrap();
+    let (server, _) = listener.accept().unwrap();
+    (client, server.into())
+}
+
+/// Turns the driver until `done` says so; every completion goes through `each`.
+fn turn_until<D: Driver, S>(
+    driver: &mut D,
+    state: &mut S,
+    mut each: impl FnMut(&mut D, &mut S, Completion),
+    mut done: impl FnMut(&S) -> bool,
+) {
+    let deadline = Instant::now() + PATIENCE;
+    let mut completions = Vec::new();
+    while !done(state) {
+        assert!(
+            Instant::now() < deadline,
+            "it did not happen within {PATIENCE:?}"
+        );
+        driver
+            .wait(Some(Duration::from_millis(10)), &mut completions)
+            .unwrap();
+        for completion in completions.drain(..) {
+            each(driver, state, completion);
+        }
+    }
+}
+
+/// Copies a received buffer out and recycles it.
+fn take<D: Driver>(driver: &mut D, buffer: super::BufferId, len: usize) -> Vec<u8> {
+    let bytes = driver.buffer(buffer, len).to_vec();
+    driver.recycle(buffer);
+    bytes
+}
+
+fn send_all<D: Driver>(driver: &mut D, socket: SocketId, bytes: &[u8]) {
+    let sent = driver.send(socket, &[IoSlice::new(bytes)]).unwrap();
+    assert_eq!(
+        sent,
+        bytes.len(),
+        "the test sends less than a socket buffer holds"
+    );
+}

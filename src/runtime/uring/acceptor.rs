@@ -1,0 +1,125 @@
+//! The listener of one driver and the state of its multishot accept.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::net::{Shutdown, TcpListener};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+
+use super::ring::{Answer, Ring};
+use super::tag::Tag;
+use crate::runtime::driver::Completion;
+
+/// At most one listener; its descriptor stays open until the accept's last completion has come.
+#[derive(Default)]
+pub(super) struct Acceptor {
+    listener: Option<TcpListener>,
+    armed: bool,
+    stopping: bool,
+}
+
+impl Acceptor {
+    pub(super) fn listen(&mut self, listener: TcpListener, ring: &mut Ring) -> io::Result<()> {
+        if self.listener.is_some() {
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "the driver has a listener already",
+            ));
+        }
+        self.listener = Some(listener);
+        self.stopping = false;
+        self.arm(ring);
+        Ok(())
+    }
+
+    pub(super) fn resume(&mut self, ring: &mut Ring) {
+        if !self.armed && !self.stopping {
+            self.arm(ring);
+        }
+    }
+
+    pub(super) fn stop(&mut self, ring: &mut Ring) {
+        let Some(listener) = &self.listener else {
+            return;
+        };
+        if self.stopping {
+            return;
+        }
+        self.stopping = true;
+        // The order matters: a listener that is only closed stays bound for as long as the kernel's
+        // accept request holds it.
+        if self.armed {
+            ring.cancel(Tag::Accept, Tag::Cancel);
+        }
+        // Takes the port out of service at once, also for the other members of its reuse-port
+        // group. Can only fail if it is so already.
+        let _ = socket2::SockRef::from(listener).shutdown(Shutdown::Both);
+        self.close_if_done();
+    }
+
+    /// A listener is still open (perhaps only until its last completion).
+    pub(super) fn is_open(&self) -> bool {
+        self.listener.is_some()
+    }
+
+    pub(super) fn answered(
+        &mut self,
+        answer: Answer,
+        ring: &mut Ring,
+        completions: &mut Vec<Completion>,
+    ) {
+        if !answer.more {
+            self.armed = false;
+        }
+        if answer.result >= 0 {
+            // SAFETY: a successful accept hands over a fresh descriptor, and each completion is
+            // taken once.
+            completions.push(Completion::Accepted(unsafe {
+                OwnedFd::from_raw_fd(answer.result)
+            }));
+        } else if !self.stopping && !is_about_one_connection(-answer.result) {
+            completions.push(Completion::AcceptFailed(io::Error::from_raw_os_error(
+                -answer.result,
+            )));
+            self.close_if_done();
+            return;
+        }
+        // A multishot accept may end for reasons of the kernel's own (completions set aside, say):
+        // go on.
+        self.resume(ring);
+        self.close_if_done();
+    }
+
+    fn arm(&mut self, ring: &mut Ring) {
+        if let Some(listener) = &self.listener {
+            ring.accept(listener.as_fd());
+            self.armed = true;
+        }
+    }
+
+    fn close_if_done(&mut self) {
+        if self.stopping && !self.armed {
+            self.listener = None;
+        }
+    }
+}
+
+/// Errors that took a failed connection out of the queue (accept(2), "Error handling"), or nothing
+/// at all: the next accept may well work. Anything else would come again at once, so the loop has
+/// to back off.
+fn is_about_one_connection(error: i32) -> bool {
+    matches!(
+        error,
+        libc::ECANCELED
+            | libc::EINTR
+            | libc::EAGAIN
+            | libc::ECONNABORTED
+            | libc::EPERM
+            | libc::EPROTO
+            | libc::ENETDOWN
+            | libc::ENOPROTOOPT
+            | libc::EHOSTDOWN
+            | libc::ENONET
+            | libc::EHOSTUNREACH
+            | libc::ENETUNREACH
+    )
+}

@@ -1,0 +1,121 @@
+//! An engine of the test's own on a free port, and clients that are not ours.
+#![allow(clippy::unwrap_used, dead_code)]
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use shardwire::config::{Config, PlacementRule};
+use shardwire::{Engine, EngineHandle};
+use socket2::{Domain, Socket, Type};
+use tungstenite::{Message, WebSocket};
+
+/// Longest any single step of a test may take; generous, because the machine may be busy.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A configuration on a free port.
+pub fn config(shards: usize, placement: PlacementRule) -> Config {
+    let mut config = Config::default();
+    config.listen.address = "127.0.0.1:0".parse().unwrap();
+    config.shards.count = Some(shards);
+    config.shards.pin = Some(false);
+    config.shards.placement = placement;
+    config
+}
+
+/// A running engine that is stopped at the end of the test.
+pub struct TestEngine(pub EngineHandle);
+
+impl TestEngine {
+    pub fn start(config: Config) -> Self {
+        Self(Engine::builder(config).start().unwrap())
+    }
+
+    pub fn client(&self, path: &str) -> Client {
+        self.client_from(IpAddr::V4(Ipv4Addr::LOCALHOST), path)
+    }
+
+    pub fn client_from(&self, source: IpAddr, path: &str) -> Client {
+        Client::over(self.socket_from(source), path)
+    }
+
+    pub fn socket(&self) -> TcpStream {
+        self.socket_from(IpAddr::V4(Ipv4Addr::LOCALHOST))
+    }
+
+    /// A TCP connection from one of this machine's loopback addresses.
+    pub fn socket_from(&self, source: IpAddr) -> TcpStream {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::new(source, 0).into()).unwrap();
+        socket.connect(&self.0.local_address().into()).unwrap();
+        let stream = TcpStream::from(socket);
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+}
+
+impl Drop for TestEngine {
+    fn drop(&mut self) {
+        let ended = self.0.drain_and_stop();
+        if !std::thread::panicking() {
+            ended.unwrap();
+        }
+    }
+}
+
+/// tungstenite's client.
+pub struct Client(pub WebSocket<TcpStream>);
+
+impl Client {
+    pub fn over(stream: TcpStream, path: &str) -> Self {
+        let (socket, _) = tungstenite::client(format!("ws://server{path}"), stream).unwrap();
+        Self(socket)
+    }
+
+    pub fn send(&mut self, message: &Value) {
+        self.0.send(Message::text(message.to_string())).unwrap();
+    }
+
+    /// The next text message as JSON.
+    pub fn receive(&mut self) -> Value {
+        loop {
+            if let Message::Text(text) = self.0.read().unwrap() {
+                return serde_json::from_str(text.as_str()).unwrap();
+            }
+        }
+    }
+
+    pub fn ask(&mut self, message: &Value) -> Value {
+        self.send(message);
+        self.receive()
+    }
+
+    pub fn subscribe(&mut self, channel: &str) {
+        let answer = self.ask(&json!({"type": "subscribe", "channel": channel}));
+        assert_eq!(answer, json!({"type": "subscribed", "channel": channel}));
+    }
+
+    /// Reads until the close frame: its code and reason.
+    pub fn read_close(&mut self) -> (u16, String) {
+        loop {
+            match self.0.read() {
+                Ok(Message::Close(Some(frame))) => {
+                    return (frame.code.into(), frame.reason.to_string());
+                }
+                Ok(Message::Close(None)) => return (1005, String::new()),
+                Ok(_) => {}
+                Err(error) => panic!("ended without a close frame: {error}"),
+            }
+        }
+    }
+}
+
+/// Waits until `condition` holds.
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !condition() {
+        assert!(begin.elapsed() < PATIENCE, "did not happen: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
