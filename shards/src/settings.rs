@@ -6,9 +6,9 @@ pub struct ShardSettings {
     /// Connections of the whole node (contract M1).
     pub max_connections: usize,
     /// Connections of one user on the node (contract M17); none: unlimited.
-    pub max_connections_per_user: Option<u32>,
+    pub max_connections_per_user: Option<usize>,
     /// Connections of one address on the node (contract M18), IPv6 by /64; none: unlimited.
-    pub max_connections_per_ip: Option<u32>,
+    pub max_connections_per_ip: Option<usize>,
     /// Largest message in bytes, fragments added up (decision D15).
     pub max_message_size: usize,
     /// Channels one connection may be subscribed to.

@@ -177,8 +177,12 @@ fn shard_settings(settings: &Settings) -> ShardSettings {
     let connections = &settings.connections;
     ShardSettings {
         max_connections: connections.max_connections,
-        max_connections_per_user: connections.max_connections_per_user,
-        max_connections_per_ip: connections.max_connections_per_ip,
+        max_connections_per_user: connections
+            .max_connections_per_user
+            .map(|limit| limit as usize),
+        max_connections_per_ip: connections
+            .max_connections_per_ip
+            .map(|limit| limit as usize),
         max_message_size: connections.max_message_size,
         max_channels: connections.max_channels,
         heartbeat_interval_ms: connections.heartbeat_interval_ms,

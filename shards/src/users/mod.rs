@@ -39,9 +39,7 @@ impl Directory {
     ) -> bool {
         match key {
             LimitedKey::User(user) => {
-                let limit = settings
-                    .max_connections_per_user
-                    .map_or(usize::MAX, |limit| limit as usize);
+                let limit = settings.max_connections_per_user.unwrap_or(usize::MAX);
                 if let Some(connections) = self.users.get_mut(user) {
                     if connections.len() >= limit {
                         return false;
@@ -57,9 +55,7 @@ impl Directory {
                 true
             }
             LimitedKey::Address(address) => {
-                let limit = settings
-                    .max_connections_per_ip
-                    .map_or(usize::MAX, |limit| limit as usize);
+                let limit = settings.max_connections_per_ip.unwrap_or(usize::MAX);
                 let count = self.addresses.entry(*address).or_default();
                 let granted = *count < limit;
                 *count += usize::from(granted);
