@@ -424,6 +424,11 @@ impl World<'_> {
             socket.to_client.clear();
         }
         let blocked = taken < offered;
+        if socket.blocked && taken > 0 {
+            // It has read, so it lives.
+            self.clients[client].heard_at = self.ms;
+        }
+        socket.blocked = blocked;
         socket.wants_room = blocked;
         socket.was_blocked |= blocked;
         self.trace.line(
