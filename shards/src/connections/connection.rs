@@ -35,6 +35,8 @@ pub(crate) enum State {
     Admitting(Box<Admitting>),
     /// Alive.
     Open,
+    /// Alive, and an application handler runs for it: what it sends meanwhile is kept, as it came.
+    Calling(Box<Vec<u8>>),
     /// A close frame is in the outbox or sent. In no registry any more.
     Closing {
         /// When patience ends.
@@ -85,6 +87,6 @@ impl Flags {
 
 impl Connection {
     pub(crate) fn is_open(&self) -> bool {
-        matches!(self.state, State::Open)
+        matches!(self.state, State::Open | State::Calling(_))
     }
 }

@@ -395,7 +395,9 @@ impl World {
         self.events
             .iter()
             .filter_map(|event| match event {
-                Event::Disconnected { connection, cause } if *connection == id => Some(*cause),
+                Event::Disconnected {
+                    connection, cause, ..
+                } if *connection == id => Some(*cause),
                 _ => None,
             })
             .collect()

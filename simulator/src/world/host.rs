@@ -376,7 +376,9 @@ impl World<'_> {
                 self.clients[client].connected = true;
                 self.see(Seen::Connected { client });
             }
-            Event::Disconnected { connection, cause } => {
+            Event::Disconnected {
+                connection, cause, ..
+            } => {
                 let client = self.client_of[&connection];
                 self.see(Seen::Disconnected { client, cause });
                 self.clients[client].disconnected = true;
