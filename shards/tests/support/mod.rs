@@ -301,6 +301,7 @@ impl World {
                 }
                 Effect::Ring(_) => {}
                 Effect::Answer { answer, .. } => self.answers.push(answer),
+                Effect::Call { .. } => unreachable!("no application routes are registered"),
                 Effect::Event(event) => self.events.push(event),
             }
         }

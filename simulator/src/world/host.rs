@@ -359,6 +359,7 @@ impl World<'_> {
                         connections: &connections,
                     });
                 }
+                Effect::Call { .. } => unreachable!("the scenario registers no application routes"),
                 Effect::Event(event) => self.observe(at, event),
             }
             if self.failure.is_some() {
