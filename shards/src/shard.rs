@@ -110,6 +110,10 @@ impl Shard {
             Input::Opened(opening) => self.opened(now, opening),
             Input::Bytes { connection, bytes } => self.received(now, connection, bytes),
             Input::Closed { connection } => self.socket_ended(connection),
+            Input::Returned {
+                connection,
+                outcome,
+            } => self.returned(now, connection, outcome),
             Input::Command(command) => self.command(now, command),
             Input::Mail => self.take_mail(now),
             Input::Deadline => self.deadlines(now),

@@ -55,7 +55,7 @@ impl Shard {
                 }
             }
             State::Admitting(_) => {}
-            State::Open => {
+            State::Open | State::Calling(_) => {
                 if let Some(pinged) = connection.pinged
                     && connection.heard < pinged
                 {

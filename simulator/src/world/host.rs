@@ -369,6 +369,7 @@ impl World<'_> {
                         connections: &connections,
                     });
                 }
+                Effect::Call { .. } => unreachable!("the scenario registers no application routes"),
                 Effect::Event(event) => self.observe(at, event),
             }
             if self.failure.is_some() {
@@ -387,7 +388,9 @@ impl World<'_> {
                 self.clients[client].heard_at = self.ms;
                 self.see(Seen::Connected { client });
             }
-            Event::Disconnected { connection, cause } => {
+            Event::Disconnected {
+                connection, cause, ..
+            } => {
                 let client = self.client_of[&connection];
                 self.see(Seen::Disconnected { client, cause });
                 self.clients[client].disconnected = true;
