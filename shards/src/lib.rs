@@ -18,6 +18,8 @@ mod connections;
 pub mod mesh;
 pub mod metrics;
 pub mod placement;
+#[cfg(feature = "planted-faults")]
+pub mod planted;
 mod routing;
 mod settings;
 mod shard;
