@@ -50,6 +50,10 @@ pub enum ErrorCode {
     ReservedChannel,
     /// A field this `type` needs is missing or has the wrong shape (contract W9).
     InvalidMessage,
+    /// The identity's permissions do not reach that far (contract D5).
+    NotPermitted,
+    /// The token of a `refresh` message was not accepted, or nothing here checks tokens.
+    AuthenticationFailed,
 }
 
 /// One row of the table of error codes.
@@ -80,7 +84,7 @@ const fn row(
 }
 
 /// All error codes, ordered by number without gaps.
-pub static ERRORS: [ErrorRow; 12] = [
+pub static ERRORS: [ErrorRow; 14] = [
     row(
         ErrorCode::MissingType,
         "Missing message type",
@@ -153,6 +157,18 @@ pub static ERRORS: [ErrorRow; 12] = [
         false,
         "A field that this `type` needs is missing or has the wrong shape.",
     ),
+    row(
+        ErrorCode::NotPermitted,
+        "Not permitted",
+        false,
+        "The permissions of this identity do not allow it. Other permissions come with another token.",
+    ),
+    row(
+        ErrorCode::AuthenticationFailed,
+        "Authentication failed",
+        false,
+        "The new token was not accepted; the connection goes on with the old one until that expires.",
+    ),
 ];
 
 impl ErrorCode {
@@ -201,7 +217,7 @@ mod tests {
         }
         // The last variant has the last row, so no variant is without one.
         assert_eq!(
-            ErrorCode::InvalidMessage.row().text,
+            ErrorCode::AuthenticationFailed.row().text,
             ERRORS[ERRORS.len() - 1].text
         );
     }
@@ -215,6 +231,10 @@ mod tests {
         assert_eq!(ErrorCode::InvalidType.text(), "Invalid message type");
         assert_eq!(ErrorCode::MessageTooLarge.text(), "Message too large");
         assert_eq!(ErrorCode::InvalidMessage.text(), "Invalid message");
+        assert_eq!(
+            ErrorCode::AuthenticationFailed.text(),
+            "Authentication failed"
+        );
         assert_eq!(ErrorCode::UnknownType.number(), 103);
     }
 
