@@ -7,6 +7,8 @@ use mio::net::TcpStream;
 use shardwire_protocol::handshake::client::ClientHandshake;
 use shardwire_protocol::websocket::Decoder;
 
+use super::failure::{End, Failure};
+
 /// Kept capacity above which an emptied buffer is given back.
 const KEPT_CAPACITY: usize = 64 * 1024;
 
@@ -35,6 +37,30 @@ pub struct Upgrading {
     pub handshake: ClientHandshake,
     /// What was received of the response head.
     pub response: Vec<u8>,
+}
+
+impl Upgrading {
+    /// Adds `input` to the response head. `Some`: the upgrade is accepted, and frames begin there in `input`.
+    pub fn read(&mut self, input: &[u8]) -> Result<Option<usize>, End> {
+        let before = self.response.len();
+        self.response.extend_from_slice(input);
+        match self.handshake.read_response(&self.response) {
+            Ok(Some(head_len)) => Ok(Some(head_len.saturating_sub(before))),
+            Ok(None) => Ok(None),
+            Err(error) => Err(End::NotOpened(Failure::HandshakeRefused(
+                status_line(&self.response).unwrap_or_else(|| error.to_string()),
+            ))),
+        }
+    }
+}
+
+/// The first line of an HTTP response, if it is one and says something else than 101.
+fn status_line(response: &[u8]) -> Option<String> {
+    let line = response
+        .split(|byte| *byte == b'\r' || *byte == b'\n')
+        .next()?;
+    let line = std::str::from_utf8(line).ok()?;
+    (line.starts_with("HTTP/") && !line.contains(" 101")).then(|| line.chars().take(80).collect())
 }
 
 /// Where a connection stands.
@@ -76,6 +102,24 @@ impl Connection {
     /// Whether the WebSocket was ever open.
     pub fn was_open(&self) -> bool {
         matches!(self.state, State::Open | State::Closing)
+    }
+
+    /// How it ended when the other side said no more.
+    pub fn end_of_input(&self) -> End {
+        match self.state {
+            State::Connecting => End::NotOpened(Failure::Connect("connection ended".to_owned())),
+            State::Upgrading(_) => End::NotOpened(Failure::HandshakeEnded),
+            State::Open | State::Closing => End::Broken(Failure::Ended),
+        }
+    }
+
+    /// How it ended by this failure.
+    pub fn end_by(&self, failure: Failure) -> End {
+        if self.was_open() {
+            End::Broken(failure)
+        } else {
+            End::NotOpened(failure)
+        }
     }
 
     /// Writes `bytes`, after what waits already; keeps what the kernel does not take. Clears `bytes`.

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
-use std::net::IpAddr;
 use std::time::Duration;
 
 use mio::{Events, Interest, Poll, Token};
@@ -12,9 +11,9 @@ use slab::Slab;
 
 use super::connection::{Connection, ConnectionId, State, Upgrading};
 use super::failure::{End, Failure};
+use super::handler::{ClientOptions, Handler, Message};
 use super::outgoing::{MAX_UNSENT, Masks, Outgoing};
 use super::sources::Sources;
-use super::target::Target;
 use super::timer::Timer;
 use crate::measure::clock;
 
@@ -28,51 +27,6 @@ const EVENTS: usize = 1024;
 const NORMAL: u16 = 1000;
 
 const TIMER: Token = Token(usize::MAX);
-
-/// What a message is.
-#[derive(Debug, Clone, Copy)]
-pub enum Message<'a> {
-    Text(&'a str),
-    Binary(&'a [u8]),
-    Pong(&'a [u8]),
-}
-
-impl Message<'_> {
-    /// The payload, whatever the kind.
-    pub fn bytes(&self) -> &[u8] {
-        match self {
-            Message::Text(text) => text.as_bytes(),
-            Message::Binary(bytes) | Message::Pong(bytes) => bytes,
-        }
-    }
-}
-
-/// What a scenario is told, always from within [`Client::poll`]. `at` is when the bytes were read, `tag` the number given to
-/// [`Client::connect`]. Frames put into `out` leave on the same connection when all that was read is handled.
-pub trait Handler {
-    /// The upgrade was accepted.
-    fn opened(&mut self, at: u64, id: ConnectionId, tag: u32, out: &mut Outgoing<'_>);
-    /// A whole message, or a pong. Pings are answered already.
-    fn message(&mut self, at: u64, tag: u32, message: Message<'_>, out: &mut Outgoing<'_>);
-    /// The connection is no more.
-    fn closed(&mut self, at: u64, tag: u32, end: End);
-}
-
-/// How connections are made.
-#[derive(Debug, Clone)]
-pub struct ClientOptions {
-    pub target: Target,
-    /// Source addresses, used in turn; none: the kernel chooses.
-    pub source_addresses: Vec<IpAddr>,
-    /// Further headers of the upgrade request.
-    pub headers: Vec<(String, String)>,
-    /// Time for connecting and upgrade together, in nanoseconds.
-    pub connect_timeout: u64,
-    /// Time for the answer to a close frame, in nanoseconds.
-    pub close_timeout: u64,
-    /// Longest message taken from the server, in bytes.
-    pub max_message_size: usize,
-}
 
 /// All connections of this process.
 pub struct Client {
@@ -210,7 +164,7 @@ impl Client {
                 self.closing_deadlines
                     .push_back((clock::now() + self.options.close_timeout, id));
             } else if !matches!(connection.state, State::Closing) {
-                self.forget(id, |connection| end_by(connection, Failure::CloseTimeout));
+                self.forget(id, |connection| connection.end_by(Failure::CloseTimeout));
             }
         }
     }
@@ -278,7 +232,7 @@ impl Client {
             }
         } else {
             let sent = connection.send_unsent();
-            sent.map_err(|error| end_by(connection, Failure::Broken(error.kind())))
+            sent.map_err(|error| connection.end_by(Failure::Broken(error.kind())))
         };
         if let Err(end) = result {
             self.end(id, end, handler);
@@ -315,14 +269,14 @@ impl Client {
             };
             let count = match connection.socket.read(&mut self.read_buffer) {
                 Ok(0) => {
-                    let end = end_of_input(connection);
+                    let end = connection.end_of_input();
                     return self.end(id, end, handler);
                 }
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
-                    let end = end_by(connection, Failure::Broken(error.kind()));
+                    let end = connection.end_by(Failure::Broken(error.kind()));
                     return self.end(id, end, handler);
                 }
             };
@@ -356,7 +310,7 @@ impl Client {
         };
         let mut from = 0;
         if let State::Upgrading(upgrading) = &mut connection.state {
-            let Some(head_in_input) = read_head(upgrading, input)? else {
+            let Some(head_in_input) = upgrading.read(input)? else {
                 return Ok(());
             };
             from = head_in_input;
@@ -470,42 +424,4 @@ fn living(connections: &mut Slab<Connection>, id: ConnectionId) -> Option<&mut C
     connections
         .get_mut(id.slot as usize)
         .filter(|connection| connection.generation == id.generation)
-}
-
-/// Adds `input` to the response head. `Some`: the upgrade is accepted, and frames begin there in `input`.
-fn read_head(upgrading: &mut Upgrading, input: &[u8]) -> Result<Option<usize>, End> {
-    let before = upgrading.response.len();
-    upgrading.response.extend_from_slice(input);
-    match upgrading.handshake.read_response(&upgrading.response) {
-        Ok(Some(head_len)) => Ok(Some(head_len.saturating_sub(before))),
-        Ok(None) => Ok(None),
-        Err(error) => Err(End::NotOpened(Failure::HandshakeRefused(
-            status_line(&upgrading.response).unwrap_or_else(|| error.to_string()),
-        ))),
-    }
-}
-
-/// The first line of an HTTP response, if it is one and says something else than 101.
-fn status_line(response: &[u8]) -> Option<String> {
-    let line = response
-        .split(|byte| *byte == b'\r' || *byte == b'\n')
-        .next()?;
-    let line = std::str::from_utf8(line).ok()?;
-    (line.starts_with("HTTP/") && !line.contains(" 101")).then(|| line.chars().take(80).collect())
-}
-
-fn end_of_input(connection: &Connection) -> End {
-    match connection.state {
-        State::Connecting => End::NotOpened(Failure::Connect("connection ended".to_owned())),
-        State::Upgrading(_) => End::NotOpened(Failure::HandshakeEnded),
-        State::Open | State::Closing => End::Broken(Failure::Ended),
-    }
-}
-
-fn end_by(connection: &Connection, failure: Failure) -> End {
-    if connection.was_open() {
-        End::Broken(failure)
-    } else {
-        End::NotOpened(failure)
-    }
 }

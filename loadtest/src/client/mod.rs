@@ -15,6 +15,7 @@
 mod connection;
 mod event_loop;
 mod failure;
+mod handler;
 mod outgoing;
 mod ramp;
 mod sources;
@@ -22,8 +23,9 @@ mod target;
 mod timer;
 
 pub use connection::ConnectionId;
-pub use event_loop::{Client, ClientOptions, Handler, Message};
+pub use event_loop::Client;
 pub use failure::{End, Failure};
+pub use handler::{ClientOptions, Handler, Message};
 pub use outgoing::Outgoing;
 pub use ramp::Ramp;
 pub use sources::parse_source_addresses;

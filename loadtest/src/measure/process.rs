@@ -17,11 +17,15 @@ pub enum Subject {
 }
 
 impl Subject {
-    fn read(self, file: &str) -> Option<String> {
+    fn directory(self) -> String {
         match self {
-            Subject::Own => fs::read_to_string(format!("/proc/self/{file}")).ok(),
-            Subject::Pid(pid) => fs::read_to_string(format!("/proc/{pid}/{file}")).ok(),
+            Subject::Own => "/proc/self".to_owned(),
+            Subject::Pid(pid) => format!("/proc/{pid}"),
         }
+    }
+
+    fn read(self, file: &str) -> Option<String> {
+        fs::read_to_string(format!("{}/{file}", self.directory())).ok()
     }
 
     /// User and system time of all threads so far, in seconds, in steps of one clock tick (10 ms); `None` if the process is gone.
@@ -35,10 +39,14 @@ impl Subject {
         resident_bytes(&self.read("status")?)
     }
 
-    /// Seconds the main thread was ready to run but had no processor; `None` where the kernel does not tell.
+    /// Seconds its threads were ready to run but had no processor, added up; `None` where the kernel does not tell.
     pub fn waiting_seconds(self) -> Option<f64> {
-        let schedstat = self.read("schedstat")?;
-        let waited: u64 = schedstat.split_ascii_whitespace().nth(1)?.parse().ok()?;
+        let mut waited = 0;
+        for task in fs::read_dir(format!("{}/task", self.directory())).ok()? {
+            // A thread may end while we look.
+            let schedstat = fs::read_to_string(task.ok()?.path().join("schedstat"));
+            waited += schedstat.ok().as_deref().and_then(waited_of).unwrap_or(0);
+        }
         Some(clock::seconds(waited))
     }
 }
@@ -51,6 +59,11 @@ fn ticks(stat: &str) -> Option<u64> {
     let user: u64 = fields.next()?.parse().ok()?;
     let system: u64 = fields.next()?.parse().ok()?;
     Some(user + system)
+}
+
+/// Second field of `schedstat`: nanoseconds.
+fn waited_of(schedstat: &str) -> Option<u64> {
+    schedstat.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
 fn resident_bytes(status: &str) -> Option<u64> {
@@ -77,7 +90,7 @@ pub struct Usage {
     pub wall_seconds: f64,
     /// User and system time of all threads, in seconds.
     pub cpu_seconds: f64,
-    /// Time the main thread was ready but had no processor, in seconds; 0 where the kernel does not tell.
+    /// Time its threads were ready but had no processor, in seconds; 0 where the kernel does not tell.
     pub waiting_seconds: f64,
 }
 
@@ -136,6 +149,7 @@ mod tests {
         let stat = "42 (a (b) c) S 1 42 42 0 -1 4194560 100 0 0 0 123 77 5 6 20 0 1 0 100 1000 10";
         assert_eq!(ticks(stat), Some(200));
         assert_eq!(ticks("nonsense"), None);
+        assert_eq!(waited_of("400 7000 12\n"), Some(7_000));
     }
 
     #[test]

@@ -15,7 +15,9 @@ const HEAD_START: u64 = 50 * MILLISECOND;
 /// Hears all workers of a run.
 pub struct Conductor {
     workers: usize,
+    /// Workers that have opened their connections, and how many those are.
     opened: usize,
+    connections: u64,
     measuring: bool,
     sent: Vec<Vec<u32>>,
     latest: Vec<Option<Progress>>,
@@ -31,6 +33,7 @@ impl Conductor {
         Self {
             workers,
             opened: 0,
+            connections: 0,
             measuring: false,
             sent: Vec::new(),
             latest: vec![None; workers],
@@ -47,10 +50,11 @@ impl Conductor {
     /// The worker gave up.
     pub fn hear(&mut self, worker: usize, message: FromWorker) -> Result<Option<ToWorker>> {
         match message {
-            FromWorker::Opened { .. } => {
+            FromWorker::Opened { opened } => {
                 self.opened += 1;
+                self.connections += opened;
                 if self.opened == self.workers {
-                    self.watch.opened();
+                    self.watch.opened(self.connections);
                     let head_start = if self.workers > 1 { HEAD_START } else { 0 };
                     return Ok(Some(ToWorker::Go {
                         start: clock::now() + head_start,

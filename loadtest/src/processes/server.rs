@@ -28,8 +28,9 @@ impl Watch {
         }
     }
 
-    /// All connections are open.
-    pub fn opened(&mut self) {
+    /// All connections are open; so many.
+    pub fn opened(&mut self, connections: u64) {
+        self.cost.connections = connections;
         self.cost.opening = sum(&self.opening);
     }
 

@@ -7,6 +7,8 @@ use super::{Latency, Report};
 
 /// Most kinds of errors that are listed.
 const ERRORS_SHOWN: usize = 10;
+/// Fewer connections than this cost too few clock ticks to tell the cost of one.
+const OPENED_FOR_COST: u64 = 2_000;
 
 /// The whole report, with a newline at the end.
 pub fn write(report: &Report) -> String {
@@ -23,7 +25,7 @@ pub fn write(report: &Report) -> String {
         line(&name, quantiles(latency));
     }
     if let Some(server) = &report.server {
-        line("server", server_line(server));
+        line("server", server_line(server, report.opened));
     }
     line("client", client(report));
     line("correctness", correctness(report));
@@ -155,18 +157,21 @@ fn quantiles(latency: &Latency) -> String {
     )
 }
 
-fn server_line(server: &super::Server) -> String {
+fn server_line(server: &super::Server, opened: u64) -> String {
     let mut parts = Vec::new();
     if let (Some(seconds), Some(percent)) = (server.cpu_seconds, server.cpu_percent) {
+        let waiting = server.waiting_percent.map_or(String::new(), waiting);
+        let seconds = significant(seconds);
         parts.push(format!(
-            "CPU {} s ({percent:.0} % of a core)",
-            significant(seconds)
+            "CPU {seconds} s ({percent:.0} % of a core{waiting})"
         ));
     }
     if let Some(cost) = server.cpu_seconds_per_million_messages {
         parts.push(format!("{} s per million", significant(cost)));
     }
-    if let Some(cost) = server.opening_cpu_seconds_per_million_connections {
+    if opened >= OPENED_FOR_COST
+        && let Some(cost) = server.opening_cpu_seconds_per_million_connections
+    {
         parts.push(format!(
             "{} s per million connections opened",
             significant(cost)
@@ -190,11 +195,7 @@ fn client(report: &Report) -> String {
         .clients
         .iter()
         .map(|client| {
-            let waiting = if client.waiting_percent >= 1.0 {
-                format!(" and {:.0} % waiting for it", client.waiting_percent)
-            } else {
-                String::new()
-            };
+            let waiting = waiting(client.waiting_percent);
             format!("{:.0} %{waiting}", client.cpu_percent)
         })
         .collect();
@@ -202,6 +203,14 @@ fn client(report: &Report) -> String {
         "not measured".to_owned()
     } else {
         format!("CPU of a core: {}", uses.join(", "))
+    }
+}
+
+fn waiting(percent: f64) -> String {
+    if percent >= 1.0 {
+        format!(" and {percent:.0} % waiting for one")
+    } else {
+        String::new()
     }
 }
 

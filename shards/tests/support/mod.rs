@@ -44,6 +44,8 @@ pub struct Peer {
     pub closed: bool,
     /// Bytes the socket still takes; none: any number.
     pub room: Option<usize>,
+    /// Slices one write gathers; none: all of them.
+    pub slices: Option<usize>,
     /// The last write took less than was offered.
     pub blocked: bool,
     pub heard: Vec<Frame>,
@@ -159,6 +161,7 @@ impl World {
             receiving: false,
             closed: false,
             room: None,
+            slices: None,
             blocked: false,
             heard: Vec::new(),
             raw: Vec::new(),
@@ -309,11 +312,12 @@ impl World {
         let (shard, connection) = (self.peers[peer].shard, self.id(peer));
         let shard = &mut self.shards[shard];
         let peer = &mut self.peers[peer];
-        let offered: usize = shard.pending(connection).map(<[u8]>::len).sum();
+        let slices = peer.slices.unwrap_or(usize::MAX);
+        let pending = || shard.pending(connection).take(slices);
+        let offered: usize = pending().map(<[u8]>::len).sum();
         let taken = offered.min(peer.room.unwrap_or(usize::MAX));
         let from = peer.raw.len();
-        peer.raw
-            .extend(shard.pending(connection).flatten().copied().take(taken));
+        peer.raw.extend(pending().flatten().copied().take(taken));
         if let Some(room) = &mut peer.room {
             *room -= taken;
         }

@@ -5,10 +5,10 @@ use shardwire_protocol::codes::close;
 use super::{Check, Seen, Verdict, demand, entry};
 use crate::World;
 
-/// When each client was last pinged.
+/// When each client was last pinged, and whether it was calm then.
 #[derive(Debug, Default)]
 pub struct Heartbeat {
-    pinged_at: Vec<Option<u64>>,
+    pinged: Vec<Option<(u64, bool)>>,
 }
 
 /// Ticks, rounded up a few times.
@@ -21,18 +21,20 @@ impl Check for Heartbeat {
 
     fn see(&mut self, seen: &Seen<'_>, world: &World<'_>) -> Verdict {
         match *seen {
-            Seen::Pinged { client } => *entry(&mut self.pinged_at, client) = Some(world.ms),
+            Seen::Pinged { client } => {
+                *entry(&mut self.pinged, client) = Some((world.ms, world.calm));
+            }
             Seen::CloseFrame {
                 client,
                 code: close::HEARTBEAT_TIMEOUT,
             } => {
-                let Some(pinged_at) = *entry(&mut self.pinged_at, client) else {
+                let Some((at, calm)) = *entry(&mut self.pinged, client) else {
                     return Err(format!("client {client} was given up without a ping"));
                 };
                 // In the calm an answer to a ping arrives before the clock moves.
                 demand!(
-                    !world.calm || world.clients[client].mute || pinged_at == world.ms,
-                    "client {client} answered the ping of {pinged_at} ms and was given up"
+                    !calm || world.clients[client].mute || at == world.ms,
+                    "client {client} answered the ping of {at} ms and was given up"
                 );
             }
             _ => {}

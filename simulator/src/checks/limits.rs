@@ -30,7 +30,7 @@ impl Check for Limits {
                         .filter(|&other| sure(other))
                         .count();
                     demand!(
-                        others < limit as usize,
+                        others < limit,
                         "client {client} was let in as number {} of its user, {limit} allowed",
                         others + 1
                     );
@@ -40,14 +40,14 @@ impl Check for Limits {
                         .filter(|&other| sure(other))
                         .count();
                     demand!(
-                        others < limit as usize,
+                        others < limit,
                         "client {client} was let in as number {} from its address, {limit} allowed",
                         others + 1
                     );
                 }
             }
             Seen::UsersConnections { user, connections } => {
-                let limit = settings.max_connections_per_user.unwrap_or(u32::MAX) as usize;
+                let limit = settings.max_connections_per_user.unwrap_or(usize::MAX);
                 demand!(
                     connections.len() <= limit,
                     "user {user} has {} connections, {limit} allowed",
@@ -69,9 +69,8 @@ impl Check for Limits {
                 }
             }
             Seen::Probed { client } => {
-                let fits = |others: usize, limit: Option<u32>| {
-                    limit.is_none_or(|limit| others < limit as usize)
-                };
+                let fits =
+                    |others: usize, limit: Option<usize>| limit.is_none_or(|limit| others < limit);
                 let living = |other: &usize| *other != client && world.lives(*other);
                 let users = same_user(client, world).filter(living).count();
                 let addresses = same_address(client, world).filter(living).count();

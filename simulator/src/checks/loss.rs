@@ -74,6 +74,10 @@ impl Check for Loss {
             Seen::Unsubscribed {
                 client, channel, ..
             } => {
+                // It may have asked before it was told that it was in.
+                if let Some(stay) = self.present(client, channel) {
+                    stay.open = false;
+                }
                 entry(&mut self.present, client).remove(&channel);
             }
             Seen::Broadcast {
@@ -117,9 +121,6 @@ impl Check for Loss {
         }
         // Stays that are over are never looked at again.
         let mut kept = Vec::new();
-        for present in &mut self.present {
-            present.retain(|_, _| true);
-        }
         for (old, mut stay) in std::mem::take(&mut self.stays).into_iter().enumerate() {
             let slot = self
                 .present

@@ -16,10 +16,13 @@ impl World<'_> {
             host.stalled = false;
         }
         // A peer that answers nothing is found out by its silence alone.
-        let silent = (0..self.clients.len()).any(|client| {
-            self.shard_of(client).is_some()
-                && (self.sockets[client].lost || self.clients[client].mute)
-        });
+        let silent = self
+            .clients
+            .iter()
+            .zip(&self.sockets)
+            .any(|(client, socket)| {
+                (socket.lost || client.mute) && !socket.closed && !client.disconnected
+            });
         let patience = if silent || self.random.chance(10) {
             self.long()
         } else {

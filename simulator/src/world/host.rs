@@ -99,6 +99,7 @@ impl World<'_> {
     /// One turn: a few inputs, all effects, and sleep if nothing is left.
     pub(crate) fn turn(&mut self, at: usize) {
         let now = self.now_of_shards();
+        self.turns += 1;
         let host = &mut self.hosts[at];
         if host.asleep {
             host.asleep = false;
@@ -190,7 +191,7 @@ impl World<'_> {
             .line(self.ms, format_args!("shard {at}: command {command:?}"));
         if let Command::CloseAll { code, .. } = command {
             for (client, socket) in self.clients.iter_mut().zip(&self.sockets) {
-                if socket.shard == Some(at) && socket.connection.is_some() {
+                if socket.shard == Some(at) && !socket.closed && !client.disconnected {
                     client.told_to_go.push(code);
                     client.disturbed = true;
                 }
@@ -252,6 +253,8 @@ impl World<'_> {
         }
         let socket = &mut self.sockets[client];
         socket.shard = Some(at);
+        // A socket that was not handed off is still being read from for its upgrade.
+        socket.receiving = self.random.chance(30);
         let most = socket.to_server.len().min(self.scenario.chunk);
         let early: Vec<u8> = socket
             .to_server

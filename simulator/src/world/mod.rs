@@ -56,6 +56,8 @@ pub struct World<'t> {
     pub ms: u64,
     /// Counts observations, so that "after" has a meaning within one millisecond.
     pub moment: u64,
+    /// Turns taken by all shards.
+    pub turns: u64,
     /// What this seed is about.
     pub scenario: Scenario,
     /// The shards, each with its driver.
@@ -111,6 +113,7 @@ impl<'t> World<'t> {
         Self {
             ms: 0,
             moment: 0,
+            turns: 0,
             scenario,
             hosts,
             sockets: Vec::new(),

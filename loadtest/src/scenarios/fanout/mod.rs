@@ -4,6 +4,9 @@
 //! deliveries is in [`audience`]. A publish is in flight until every subscriber *of this process* has the message.
 
 mod audience;
+mod plan;
+
+pub use plan::FanoutPlan;
 
 use anyhow::{Result, bail};
 use memchr::memmem;
@@ -15,7 +18,7 @@ use super::tally::Tally;
 use super::template::{StampedMessage, channel_name, with_channel};
 use super::{Identity, Prepared, Scenario};
 use crate::client::{Client, ConnectionId, End, Handler, Message, Outgoing, Ramp};
-use crate::correctness::stamp::{NAMES, Reader, Stamp};
+use crate::correctness::stamp::{Reader, Stamp};
 use crate::correctness::streams::Arrival;
 use crate::measure::clock::{MILLISECOND, SECOND};
 use crate::measure::histogram::Recorder;
@@ -23,37 +26,10 @@ use audience::Audience;
 
 /// Most messages published between two looks at what came back.
 const BURST: u64 = 1_024;
-/// Most pairs of a publisher and a channel, and of a subscriber and a publisher.
-const MAX_PAIRS: u64 = 1 << 26;
 /// How long to wait after subscribing when the server confirms nothing.
 const SETTLE: u64 = 500 * MILLISECOND;
 /// In flight without any delivery for so long: the messages are not waited for any longer.
 const STALL: u64 = SECOND;
-
-/// What a fan-out run does. Numbers of publishers and channels are those of the whole run.
-#[derive(Debug, Clone)]
-pub struct FanoutPlan {
-    /// Publishers of all processes.
-    pub publishers: u32,
-    /// Subscribers of this process.
-    pub subscribers: u32,
-    pub channels: u32,
-    /// Length of the message body.
-    pub size: usize,
-    pub channel_name: String,
-    pub subscribe_template: String,
-    pub publish_template: String,
-    /// A message holding this confirms a subscription; empty: nothing is waited for.
-    pub subscribed_match: String,
-    /// A message holding this is an error of the server; empty: none is.
-    pub error_match: String,
-    /// How long a confirmation may take after the last connection opened, in nanoseconds.
-    pub subscribe_timeout: u64,
-    /// Rate or in flight of this process.
-    pub load: Load,
-    /// Messages to publish in this process.
-    pub count: Option<u64>,
-}
 
 /// The scenario.
 pub struct Fanout {
@@ -89,29 +65,13 @@ pub struct Fanout {
 
 impl Fanout {
     /// # Errors
-    /// Numbers that stamps or memory do not bear; in flight without a subscriber for every channel in this process.
+    /// What [`FanoutPlan::check`] finds.
     pub fn new(plan: FanoutPlan, identity: Identity, ramp: Ramp) -> Result<Self> {
-        if plan.publishers >= NAMES || plan.channels >= NAMES {
-            bail!("at most {} publishers and as many channels", NAMES - 1);
-        }
-        let pairs = u64::from(plan.publishers) * u64::from(plan.channels.max(plan.subscribers));
-        if pairs > MAX_PAIRS {
-            bail!(
-                "too many publishers for so many channels or subscribers: at most {MAX_PAIRS} pairs"
-            );
-        }
+        plan.check(identity)?;
         let numbers =
             (0..plan.publishers).filter(|number| number % identity.processes == identity.index);
         let publishers: Vec<(u32, Option<ConnectionId>)> =
             numbers.map(|number| (number, None)).collect();
-        if matches!(plan.load, Load::InFlight(_))
-            && !publishers.is_empty()
-            && plan.subscribers < plan.channels
-        {
-            bail!(
-                "in flight needs a subscriber for every channel in every process: use fewer channels or processes, or a rate"
-            );
-        }
         let own = (0..plan.publishers)
             .map(|number| number % identity.processes == identity.index)
             .collect();
