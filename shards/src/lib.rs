@@ -16,6 +16,7 @@ mod channels;
 mod connections;
 pub mod mesh;
 pub mod metrics;
+pub mod permissions;
 pub mod placement;
 mod routing;
 mod settings;

@@ -1,5 +1,7 @@
 //! What the operator chose, as the shard reads it: checked and in native types.
 
+use crate::permissions::Permissions;
+
 /// Limits and times of one shard. Built from the configuration, which checks the ranges; immutable afterwards.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ShardSettings {
@@ -25,6 +27,8 @@ pub struct ShardSettings {
     pub outbox_hard_limit: usize,
     /// Whether `$shards` may be subscribed to (the demonstration page shows it).
     pub publish_shard_counts: bool,
+    /// Who may do what in which channel (decision D5).
+    pub permissions: Permissions,
 }
 
 impl Default for ShardSettings {
@@ -42,6 +46,7 @@ impl Default for ShardSettings {
             outbox_soft_limit: 256 << 10,
             outbox_hard_limit: 1 << 20,
             publish_shard_counts: true,
+            permissions: Permissions::default(),
         }
     }
 }

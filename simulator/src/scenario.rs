@@ -86,6 +86,7 @@ impl Scenario {
             outbox_soft_limit: soft,
             outbox_hard_limit: soft * random.pick(&[2, 4]),
             publish_shard_counts: random.chance(80),
+            ..ShardSettings::default()
         };
         let lanes = if random.chance(40) {
             LaneBounds {

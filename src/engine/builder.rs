@@ -191,5 +191,6 @@ fn shard_settings(settings: &Settings) -> ShardSettings {
         outbox_soft_limit: connections.outbox_soft_limit,
         outbox_hard_limit: connections.outbox_hard_limit,
         publish_shard_counts: settings.page.enabled,
+        ..ShardSettings::default()
     }
 }

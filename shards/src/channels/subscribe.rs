@@ -7,9 +7,10 @@ use shardwire_protocol::envelope::outbound;
 use shardwire_protocol::websocket::frame;
 
 use super::audience::{AudienceKey, Interest, Membership};
-use super::names::{SHARD_COUNTS, is_reserved, is_valid_channel_name};
+use super::names::{SHARD_COUNTS, is_valid_channel_name};
 use crate::bounds::WAITING_PER_MEMBER_MAX;
 use crate::mesh::Lane;
+use crate::permissions::Action;
 use crate::routing::kept_reply;
 use crate::shard::Shard;
 use crate::vocabulary::{ChannelName, ConnectionId, Now, ShardId, ShardMessage};
@@ -22,13 +23,8 @@ impl Shard {
         channel: &str,
         reply: Option<&RawValue>,
     ) {
-        if !is_valid_channel_name(channel) {
-            return self.answer_error(id, ErrorCode::InvalidChannel, reply);
-        }
-        let known =
-            is_reserved(channel) && channel == SHARD_COUNTS && self.settings.publish_shard_counts;
-        if is_reserved(channel) && !known {
-            return self.answer_error(id, ErrorCode::ReservedChannel, reply);
+        if let Err(code) = self.authorize(id, Action::Subscribe, channel) {
+            return self.answer_error(id, code, reply);
         }
         let max_channels = self.settings.max_channels;
         let Some(connection) = self.registry.get_mut(id) else {

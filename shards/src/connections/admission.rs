@@ -3,11 +3,13 @@
 use shardwire_protocol::codes::close;
 
 use super::connection::Admitting;
-use super::{Connection, Flags, Outbox, State};
+use super::{Connection, Flags, Outbox, Session, State};
 use crate::mesh::Lane;
 use crate::shard::Shard;
 use crate::users::limited_address;
-use crate::vocabulary::{ConnectionId, Effect, Event, LimitedKey, Now, Opening, ShardMessage};
+use crate::vocabulary::{
+    ConnectionId, Effect, Event, LimitedKey, Now, Opening, ShardMessage, Standing,
+};
 
 impl Shard {
     /// Asked before an upgrade is answered: is there room on the node (contract M1)? True: one place is taken, to be passed
@@ -31,14 +33,23 @@ impl Shard {
             socket,
             mode,
             address,
-            user,
+            standing,
             early,
         } = opening;
+        let (user, session) = match standing {
+            Standing::Unverified(user) => (user, None),
+            Standing::Anonymous => (None, None),
+            Standing::Verified(identity) => (
+                Some(identity.user().clone()),
+                Some(Box::new(Session { identity })),
+            ),
+        };
         let connection = Connection {
             socket,
             decoder: Default::default(),
             outbox: Outbox::default(),
             user,
+            session,
             memberships: Vec::new(),
             address,
             mode,

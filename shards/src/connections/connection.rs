@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use shardwire_protocol::websocket::Decoder;
 
-use super::Outbox;
+use super::{Outbox, Session};
 use crate::channels::Membership;
 use crate::timers::Tick;
 use crate::vocabulary::{CloseCause, Mode, SocketToken, UserId};
@@ -16,7 +16,10 @@ pub(crate) struct Connection {
     pub(crate) socket: SocketToken,
     pub(crate) decoder: Decoder,
     pub(crate) outbox: Outbox,
+    /// Verified, or the name the client gave itself while nobody verifies.
     pub(crate) user: Option<UserId>,
+    /// Only of verified connections.
+    pub(crate) session: Option<Box<Session>>,
     pub(crate) memberships: Vec<Membership>,
     pub(crate) address: IpAddr,
     pub(crate) mode: Mode,

@@ -18,9 +18,11 @@ mod inbound;
 mod node_count;
 mod outbox;
 mod registry;
+mod session;
 
 pub(crate) use connection::{Connection, Flags, State};
 pub(crate) use frames::{FrameKey, Frames};
 pub use node_count::NodeCount;
 pub(crate) use outbox::{Outbox, Pool};
 pub(crate) use registry::Registry;
+pub(crate) use session::Session;

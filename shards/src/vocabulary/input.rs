@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Command, ConnectionId, SocketToken, UserId};
+use super::{Command, ConnectionId, Identity, SocketToken, UserId};
 
 /// What a connection speaks; chosen by the path of its upgrade request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -13,8 +13,21 @@ pub enum Mode {
     Echo,
 }
 
+/// What is known of who is at the other end.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Standing {
+    /// Authentication is off: the name a client gave itself, if it did. It is counted and found by that name, and nothing else.
+    Unverified(Option<UserId>),
+    /// Nobody in particular, which the configuration allows.
+    Anonymous,
+    /// This is who.
+    Verified(Identity),
+}
+
 /// A socket whose upgrade was answered and that now belongs to this shard.
-#[derive(Clone, Debug)]
+///
+/// Made by [`Opening::new`], so that who opens a socket only says what is not as usual.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Opening {
     /// The world's name for the socket.
     pub socket: SocketToken,
@@ -22,10 +35,24 @@ pub struct Opening {
     pub mode: Mode,
     /// The peer's address, IPv4-mapped addresses already unmapped.
     pub address: IpAddr,
-    /// Who it is, if it said so.
-    pub user: Option<UserId>,
+    /// Who it is.
+    pub standing: Standing,
     /// Bytes that came behind the upgrade request: the first frames.
     pub early: Vec<u8>,
+}
+
+impl Opening {
+    /// A socket of which no more is known than this.
+    #[must_use]
+    pub fn new(socket: SocketToken, mode: Mode, address: IpAddr) -> Self {
+        Self {
+            socket,
+            mode,
+            address,
+            standing: Standing::Unverified(None),
+            early: Vec::new(),
+        }
+    }
 }
 
 /// All that can happen to a shard.

@@ -13,7 +13,8 @@ use shardwire_protocol::websocket::{Decoder, Event as Decoded, Role, Rules};
 use shardwire_shards::mesh::{LaneBounds, MailboxEnds};
 use shardwire_shards::placement::{Placement, Rule};
 use shardwire_shards::vocabulary::{
-    Answer, Command, ConnectionId, Effect, Event, Input, Mode, Now, Opening, SocketToken, UserId,
+    Answer, Command, ConnectionId, Effect, Event, Identity, Input, Mode, Now, Opening, SocketToken,
+    Standing,
 };
 use shardwire_shards::{NodeCount, Residue, Shard, ShardSettings};
 
@@ -58,7 +59,7 @@ pub struct Peer {
 pub struct Who {
     pub mode: Mode,
     pub address: IpAddr,
-    pub user: Option<&'static str>,
+    pub standing: Standing,
     pub early: Vec<u8>,
 }
 
@@ -67,7 +68,7 @@ impl Default for Who {
         Self {
             mode: Mode::Json,
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
-            user: None,
+            standing: Standing::Unverified(None),
             early: Vec::new(),
         }
     }
@@ -76,7 +77,15 @@ impl Default for Who {
 /// Somebody with this name.
 pub fn user(user: &'static str) -> Who {
     Who {
-        user: Some(user),
+        standing: Standing::Unverified(Some(user.into())),
+        ..Who::default()
+    }
+}
+
+/// Somebody a verifier knows.
+pub fn verified(identity: Identity) -> Who {
+    Who {
+        standing: Standing::Verified(identity),
         ..Who::default()
     }
 }
@@ -168,11 +177,9 @@ impl World {
             decoder: Decoder::default(),
         });
         let opening = Opening {
-            socket: SocketToken(peer as u64),
-            mode: who.mode,
-            address: who.address,
-            user: who.user.map(UserId::from),
+            standing: who.standing,
             early: who.early,
+            ..Opening::new(SocketToken(peer as u64), who.mode, who.address)
         };
         self.hand_in(shard, Input::Opened(opening));
         peer
