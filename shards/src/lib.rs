@@ -18,6 +18,7 @@ pub mod mesh;
 pub mod metrics;
 pub mod permissions;
 pub mod placement;
+pub mod rate_limits;
 mod routing;
 mod settings;
 mod shard;

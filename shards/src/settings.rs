@@ -1,6 +1,7 @@
 //! What the operator chose, as the shard reads it: checked and in native types.
 
 use crate::permissions::Permissions;
+use crate::rate_limits::Rates;
 
 /// Limits and times of one shard. Built from the configuration, which checks the ranges; immutable afterwards.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,6 +30,8 @@ pub struct ShardSettings {
     pub publish_shard_counts: bool,
     /// Who may do what in which channel (decision D5).
     pub permissions: Permissions,
+    /// How fast one may send, and how fast connections may come (decision D22).
+    pub rates: Rates,
 }
 
 impl Default for ShardSettings {
@@ -47,6 +50,7 @@ impl Default for ShardSettings {
             outbox_hard_limit: 1 << 20,
             publish_shard_counts: true,
             permissions: Permissions::default(),
+            rates: Rates::default(),
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::connections::{Frames, NodeCount, Pool, Registry};
 use crate::mesh::MailboxEnds;
 use crate::metrics::{CountRound, Counters};
 use crate::placement::Placement;
+use crate::rate_limits::SharedBuckets;
 use crate::routing::kept_reply;
 use crate::settings::ShardSettings;
 use crate::timers::{TICK_MS, Tick, Wheel, tick_of};
@@ -39,6 +40,7 @@ pub struct Shard {
     pub(crate) node_count: NodeCount,
     pub(crate) channels: Channels,
     pub(crate) directory: Directory,
+    pub(crate) shared_buckets: SharedBuckets,
     pub(crate) ends: MailboxEnds,
     pub(crate) wheel: Wheel<ConnectionId>,
     pub(crate) count_round: CountRound,
@@ -80,6 +82,7 @@ impl Shard {
             node_count,
             channels: Channels::default(),
             directory: Directory::default(),
+            shared_buckets: SharedBuckets::default(),
             ends,
             wheel: Wheel::default(),
             count_round: CountRound::default(),
@@ -111,6 +114,7 @@ impl Shard {
             Input::Deadline => self.deadlines(now),
         }
         self.judge_stuck(now);
+        self.report_spending();
         if self.ends.held() > 0 {
             self.retry.get_or_insert(now.ms + OVERFLOW_RETRY_MS);
         }
@@ -128,7 +132,9 @@ impl Shard {
     #[must_use]
     pub fn next_deadline(&self, now: Now) -> Option<u64> {
         let wheel = self.wheel.next_tick().map(|tick| u64::from(tick) * TICK_MS);
-        [wheel, self.retry, self.count_round.deadline()]
+        let refill = self.shared_buckets.next_tick();
+        let refill = refill.map(|tick| u64::from(tick) * TICK_MS);
+        [wheel, refill, self.retry, self.count_round.deadline()]
             .into_iter()
             .flatten()
             .min()
@@ -173,6 +179,7 @@ impl Shard {
             homed_channels: self.channels.homes.len(),
             counted_users: self.directory.users(),
             counted_addresses: self.directory.addresses(),
+            buckets: self.shared_buckets.held(),
             frames: self.frames.held(),
             held_mail: self.ends.held(),
         }
@@ -233,6 +240,13 @@ impl Shard {
                 code,
                 reply,
             } => self.answer_error(connection, code, kept_reply(reply).as_deref()),
+            ShardMessage::Spent {
+                key,
+                shard,
+                tokens,
+                full_at_ns,
+            } => self.charge_spending(now, key, shard, tokens, full_at_ns),
+            ShardMessage::Owed { key, full_at_ns } => self.note_owed(now, &key, full_at_ns),
             ShardMessage::CountQuery { shard, round } => self.answer_count(shard, round),
             ShardMessage::Count {
                 shard,
@@ -251,6 +265,7 @@ impl Shard {
             self.look_after(now, connection);
         }
         self.due = due;
+        self.shared_buckets.sweep(now, self.tick(now));
         self.count_shards(now);
     }
 
@@ -272,6 +287,8 @@ pub struct Residue {
     pub counted_users: usize,
     /// Addresses counted here.
     pub counted_addresses: usize,
+    /// Buckets of users and addresses that are not full yet; they go by themselves when they are.
+    pub buckets: usize,
     /// Shared frames that wait in outboxes.
     pub frames: usize,
     /// Messages in the overflow of full lanes.

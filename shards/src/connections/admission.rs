@@ -23,6 +23,20 @@ impl Shard {
         admitted
     }
 
+    /// Asked for every upgrade request, before anything is spent on it: may one more connection come now? Counted for the whole
+    /// node, refused ones not.
+    ///
+    /// # Errors
+    /// How long until the next may come, in milliseconds.
+    pub fn admit_another(&mut self, now: Now) -> Result<(), u64> {
+        let Some(rate) = &self.settings.rates.new_connections else {
+            return Ok(());
+        };
+        let admitted = self.node_count.take_token(now.ms, rate);
+        self.counters.connections_refused += u64::from(admitted.is_err());
+        admitted
+    }
+
     /// The socket ended between [`admit`](Self::admit) and `Opened`.
     pub fn revoke_admission(&mut self) {
         self.node_count.release();
@@ -50,6 +64,7 @@ impl Shard {
             outbox: Outbox::default(),
             user,
             session,
+            buckets: None,
             memberships: Vec::new(),
             address,
             mode,

@@ -6,6 +6,7 @@ use shardwire_protocol::websocket::Decoder;
 
 use super::{Outbox, Session};
 use crate::channels::Membership;
+use crate::rate_limits::Buckets;
 use crate::timers::Tick;
 use crate::vocabulary::{CloseCause, Mode, SocketToken, UserId};
 
@@ -20,6 +21,8 @@ pub(crate) struct Connection {
     pub(crate) user: Option<UserId>,
     /// Only of verified connections.
     pub(crate) session: Option<Box<Session>>,
+    /// What is left of its rates; only while there are any.
+    pub(crate) buckets: Option<Box<Buckets>>,
     pub(crate) memberships: Vec<Membership>,
     pub(crate) address: IpAddr,
     pub(crate) mode: Mode,

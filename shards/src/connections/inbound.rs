@@ -73,6 +73,12 @@ impl Shard {
             return true;
         }
         match event {
+            // A ping costs its sender as much as a message; one that is not paid for is not answered.
+            Event::Ping(payload)
+                if mode == Mode::Json && !self.pay_for_message(now, id, payload.len()) =>
+            {
+                self.refuse_for_rate(now, id, None);
+            }
             Event::Ping(payload) => {
                 self.write(id, |out| {
                     frame::write_server(out, frame::Kind::Pong, payload)
@@ -87,14 +93,20 @@ impl Shard {
                 self.counters.messages_received += 1;
                 match mode {
                     Mode::Echo => self.echo(id, frame::Kind::Text, text.as_bytes()),
-                    Mode::Json => self.route(now, id, text),
+                    Mode::Json if self.pay_for_message(now, id, text.len()) => {
+                        self.route(now, id, text);
+                    }
+                    Mode::Json => self.refuse_for_rate(now, id, Some(text)),
                 }
             }
             Event::Binary(payload) => {
                 self.counters.messages_received += 1;
                 match mode {
                     Mode::Echo => self.echo(id, frame::Kind::Binary, payload),
-                    Mode::Json => self.answer_error(id, ErrorCode::InvalidFormat, None),
+                    Mode::Json if self.pay_for_message(now, id, payload.len()) => {
+                        self.answer_error(id, ErrorCode::InvalidFormat, None);
+                    }
+                    Mode::Json => self.refuse_for_rate(now, id, None),
                 }
             }
         }

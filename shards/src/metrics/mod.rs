@@ -42,6 +42,8 @@ counters! {
     slow_consumers,
     /// Messages from clients.
     messages_received,
+    /// Messages refused for their rate.
+    messages_refused,
     /// Messages to clients.
     messages_sent,
     /// Bytes from sockets.

@@ -382,6 +382,7 @@ impl World {
             sum.homed_channels += held.homed_channels;
             sum.counted_users += held.counted_users;
             sum.counted_addresses += held.counted_addresses;
+            sum.buckets += held.buckets;
             sum.frames += held.frames;
             sum.held_mail += held.held_mail;
         }
