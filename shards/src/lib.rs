@@ -28,5 +28,5 @@ pub mod vocabulary;
 
 pub use channels::is_valid_channel_name;
 pub use connections::NodeCount;
-pub use settings::ShardSettings;
+pub use settings::{AuthenticationTimes, ShardSettings};
 pub use shard::{Residue, Shard};

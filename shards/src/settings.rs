@@ -3,6 +3,27 @@
 use crate::permissions::Permissions;
 use crate::rate_limits::Rates;
 
+/// How long who one is may take, and holds. In milliseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AuthenticationTimes {
+    /// From being counted in until the verdict on a first frame, and for the verdict on a refresh (contract M7).
+    pub timeout_ms: u64,
+    /// Before a token expires: the warning.
+    pub warning_ms: u64,
+    /// After it has expired: the end.
+    pub grace_ms: u64,
+}
+
+impl Default for AuthenticationTimes {
+    fn default() -> Self {
+        Self {
+            timeout_ms: 5_000,
+            warning_ms: 60_000,
+            grace_ms: 10_000,
+        }
+    }
+}
+
 /// Limits and times of one shard. Built from the configuration, which checks the ranges; immutable afterwards.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ShardSettings {
@@ -32,6 +53,8 @@ pub struct ShardSettings {
     pub permissions: Permissions,
     /// How fast one may send, and how fast connections may come (decision D22).
     pub rates: Rates,
+    /// None: nobody is verified, and the messages `auth` and `refresh` are unknown.
+    pub authentication: Option<AuthenticationTimes>,
 }
 
 impl Default for ShardSettings {
@@ -51,6 +74,7 @@ impl Default for ShardSettings {
             publish_shard_counts: true,
             permissions: Permissions::default(),
             rates: Rates::default(),
+            authentication: None,
         }
     }
 }

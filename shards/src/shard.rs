@@ -43,6 +43,8 @@ pub struct Shard {
     pub(crate) shared_buckets: SharedBuckets,
     pub(crate) ends: MailboxEnds,
     pub(crate) wheel: Wheel<ConnectionId>,
+    /// Apart from the other wheel, whose entries each arm exactly one more.
+    pub(crate) session_wheel: Wheel<ConnectionId>,
     pub(crate) count_round: CountRound,
     pub(crate) counters: Counters,
     pub(crate) effects: VecDeque<Effect>,
@@ -85,6 +87,7 @@ impl Shard {
             shared_buckets: SharedBuckets::default(),
             ends,
             wheel: Wheel::default(),
+            session_wheel: Wheel::default(),
             count_round: CountRound::default(),
             counters: Counters::default(),
             effects: VecDeque::new(),
@@ -109,6 +112,10 @@ impl Shard {
             Input::Opened(opening) => self.opened(now, opening),
             Input::Bytes { connection, bytes } => self.received(now, connection, bytes),
             Input::Closed { connection } => self.socket_ended(connection),
+            Input::Verdict {
+                connection,
+                verdict,
+            } => self.verified(now, connection, verdict),
             Input::Command(command) => self.command(now, command),
             Input::Mail => self.take_mail(now),
             Input::Deadline => self.deadlines(now),
@@ -131,14 +138,23 @@ impl Shard {
     /// time. Asking changes nothing: until `Deadline` is handed in, it stays due.
     #[must_use]
     pub fn next_deadline(&self, now: Now) -> Option<u64> {
-        let wheel = self.wheel.next_tick().map(|tick| u64::from(tick) * TICK_MS);
-        let refill = self.shared_buckets.next_tick();
-        let refill = refill.map(|tick| u64::from(tick) * TICK_MS);
-        [wheel, refill, self.retry, self.count_round.deadline()]
-            .into_iter()
-            .flatten()
-            .min()
-            .map(|deadline| deadline.max(now.ms))
+        let [wheel, session, refill] = [
+            self.wheel.next_tick(),
+            self.session_wheel.next_tick(),
+            self.shared_buckets.next_tick(),
+        ]
+        .map(|tick| tick.map(|tick| u64::from(tick) * TICK_MS));
+        [
+            wheel,
+            session,
+            refill,
+            self.retry,
+            self.count_round.deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        .map(|deadline| deadline.max(now.ms))
     }
 
     /// Whether [`Input::Mail`] is due.
@@ -263,6 +279,11 @@ impl Shard {
             .advance(self.tick(now), |connection| due.push(connection));
         for connection in due.drain(..) {
             self.look_after(now, connection);
+        }
+        self.session_wheel
+            .advance(self.tick(now), |connection| due.push(connection));
+        for connection in due.drain(..) {
+            self.look_at_session(now, connection);
         }
         self.due = due;
         self.shared_buckets.sweep(now, self.tick(now));

@@ -154,6 +154,21 @@ impl Shard {
         if !is_valid_channel_name(channel) {
             return self.answer_error(id, ErrorCode::InvalidChannel, reply);
         }
+        self.leave_channel(id, channel);
+        if self
+            .registry
+            .get(id)
+            .is_some_and(|connection| connection.is_open())
+        {
+            self.counters.messages_sent += 1;
+            self.write(id, |out| {
+                frame::write_text_with(out, |out| outbound::unsubscribed(out, channel, reply))
+            });
+        }
+    }
+
+    /// Takes a connection out of a channel, if it is in.
+    pub(crate) fn leave_channel(&mut self, id: ConnectionId, channel: &str) {
         if let Some(key) = self.channels.audiences.find(channel)
             && let Some(connection) = self.registry.get_mut(id)
             && let Some(index) = connection
@@ -164,16 +179,6 @@ impl Shard {
             let membership = connection.memberships.swap_remove(index);
             self.answer_waiting(id, key, channel);
             self.leave(id, membership);
-        }
-        if self
-            .registry
-            .get(id)
-            .is_some_and(|connection| connection.is_open())
-        {
-            self.counters.messages_sent += 1;
-            self.write(id, |out| {
-                frame::write_text_with(out, |out| outbound::unsubscribed(out, channel, reply))
-            });
         }
     }
 

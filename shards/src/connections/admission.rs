@@ -49,13 +49,21 @@ impl Shard {
             address,
             standing,
             early,
+            hello,
+            reply,
+            unsent,
+            address_counted,
         } = opening;
+        let mut flags = Flags::default();
+        flags.set(Flags::HELLO, hello);
+        flags.set(Flags::ADDRESS_COUNTED, address_counted.is_some());
+        flags.set(Flags::AWAITED, standing == Standing::Awaited);
         let (user, session) = match standing {
             Standing::Unverified(user) => (user, None),
-            Standing::Anonymous => (None, None),
+            Standing::Anonymous | Standing::Awaited => (None, None),
             Standing::Verified(identity) => (
                 Some(identity.user().clone()),
-                Some(Box::new(Session { identity })),
+                Some(Box::new(Session::new(now, identity))),
             ),
         };
         let connection = Connection {
@@ -68,16 +76,21 @@ impl Shard {
             memberships: Vec::new(),
             address,
             mode,
-            flags: Flags::default(),
+            flags,
             state: State::Admitting(Box::new(Admitting {
                 verdicts_missing: 0,
                 early,
+                reply,
             })),
             heard: self.tick(now),
             pinged: None,
         };
         let Some(id) = self.registry.insert(connection) else {
             self.node_count.release();
+            if let Some(counted) = address_counted {
+                let address = LimitedKey::Address(limited_address(address));
+                self.release_key(counted, address);
+            }
             self.counters.connections_refused += 1;
             self.effects.push_back(Effect::Close { socket });
             return;
@@ -87,11 +100,14 @@ impl Shard {
             connection: id,
             socket,
         });
+        if !unsent.is_empty() {
+            self.write(id, |out| out.extend_from_slice(&unsent));
+        }
         self.ask_for_admission(now, id);
     }
 
-    /// Asks the homes of the connection's keys; opens at once if none has to be asked.
-    fn ask_for_admission(&mut self, now: Now, id: ConnectionId) {
+    /// Asks the homes of those of the connection's keys under which it is not counted yet; goes on at once if none has to be asked.
+    pub(super) fn ask_for_admission(&mut self, now: Now, id: ConnectionId) {
         let Some(connection) = self.registry.get(id) else {
             return;
         };
@@ -100,6 +116,7 @@ impl Shard {
         let address = self
             .settings
             .max_connections_per_ip
+            .filter(|_| !connection.flags.has(Flags::ADDRESS_COUNTED))
             .map(|_| LimitedKey::Address(limited_address(connection.address)));
         let mut missing = 0;
         for key in [user, address].into_iter().flatten() {
@@ -135,6 +152,19 @@ impl Shard {
             admitting.verdicts_missing = missing;
         }
         if missing == 0 {
+            self.admitted(now, id);
+        }
+    }
+
+    /// Counted in everywhere.
+    fn admitted(&mut self, now: Now, id: ConnectionId) {
+        let awaited = self
+            .registry
+            .get(id)
+            .is_some_and(|connection| connection.flags.has(Flags::AWAITED));
+        if awaited {
+            self.await_token(now, id);
+        } else {
             self.open(now, id);
         }
     }
@@ -164,7 +194,7 @@ impl Shard {
         if let State::Admitting(admitting) = &mut connection.state {
             admitting.verdicts_missing -= 1;
             if admitting.verdicts_missing == 0 {
-                self.open(now, id);
+                self.admitted(now, id);
             }
         }
     }
@@ -224,10 +254,15 @@ impl Shard {
         connection.flags.set(Flags::FRESH, true);
         connection.heard = tick;
         let socket = connection.socket;
+        let hello = connection.flags.has(Flags::HELLO);
         self.arm_heartbeat(now, id);
         self.effects
             .push_back(Effect::Event(Event::Connected { connection: id }));
         self.effects.push_back(Effect::Receive { socket, on: true });
+        if hello {
+            self.say_hello(now, id, admitting.reply.as_deref());
+        }
+        self.watch_expiry(now, id);
         let mut early = admitting.early;
         if !early.is_empty() {
             self.received(now, id, &mut early);

@@ -37,8 +37,10 @@ pub(crate) struct Connection {
 /// Where a connection is in its life.
 #[derive(Debug)]
 pub(crate) enum State {
-    /// Waiting for the homes of its user and address to count it in; nothing is read yet.
+    /// Waiting for the homes of its user and address to count it in; what comes is kept.
     Admitting(Box<Admitting>),
+    /// Must say who it is before anything else.
+    Authenticating(Box<Authenticating>),
     /// Alive.
     Open,
     /// A close frame is in the outbox or sent. In no registry any more.
@@ -56,11 +58,24 @@ pub(crate) enum State {
 pub(crate) struct Admitting {
     pub(crate) verdicts_missing: u8,
     pub(crate) early: Vec<u8>,
+    /// The `id` of the `auth` message that `hello` answers.
+    pub(crate) reply: Option<Box<str>>,
 }
 
-/// Booleans of a connection, in one byte.
+#[derive(Debug)]
+pub(crate) struct Authenticating {
+    /// When patience ends.
+    pub(crate) until: Tick,
+    /// The token was sent and is being verified.
+    pub(crate) verifying: bool,
+    pub(crate) reply: Option<Box<str>>,
+    /// What came behind the token.
+    pub(crate) early: Vec<u8>,
+}
+
+/// Booleans of a connection, in two bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Flags(u8);
+pub(crate) struct Flags(u16);
 
 impl Flags {
     /// A `Flush` effect is under way.
@@ -75,6 +90,12 @@ impl Flags {
     pub(crate) const ADDRESS_COUNTED: Self = Self(1 << 4);
     /// Nothing has been received since it opened.
     pub(crate) const FRESH: Self = Self(1 << 5);
+    /// Must say who it is when it has been counted in.
+    pub(crate) const AWAITED: Self = Self(1 << 6);
+    /// Is greeted with `hello`.
+    pub(crate) const HELLO: Self = Self(1 << 7);
+    /// A new token is being verified.
+    pub(crate) const VERIFYING: Self = Self(1 << 8);
 
     pub(crate) fn has(self, flag: Self) -> bool {
         self.0 & flag.0 != 0

@@ -46,7 +46,7 @@ impl Shard {
                     self.finish(id);
                 }
             }
-            State::Admitting(_) => {}
+            State::Admitting(_) | State::Authenticating(_) => {}
             State::Open => {
                 if let Some(pinged) = connection.pinged
                     && connection.heard < pinged

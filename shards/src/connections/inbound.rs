@@ -19,16 +19,16 @@ impl Shard {
         if let State::Admitting(admitting) = &mut connection.state {
             // The homes have not answered yet: what comes is kept, and beyond the soft limit not read.
             admitting.early.extend_from_slice(bytes);
-            if admitting.early.len() > self.settings.outbox_soft_limit
-                && !connection.flags.has(Flags::PAUSED)
-            {
-                connection.flags.set(Flags::PAUSED, true);
-                let socket = connection.socket;
-                self.effects
-                    .push_back(Effect::Receive { socket, on: false });
-            }
-            return;
+            return self.pause_if_much_is_kept(id);
         }
+        let first = match &mut connection.state {
+            State::Authenticating(authenticating) if authenticating.verifying => {
+                authenticating.early.extend_from_slice(bytes);
+                return self.pause_if_much_is_kept(id);
+            }
+            State::Authenticating(_) => true,
+            _ => false,
+        };
         // The decoder is taken out of its slot, so that what it yields can be handled with the whole shard at hand.
         let mut decoder = std::mem::take(&mut connection.decoder);
         let mut at = 0;
@@ -40,6 +40,10 @@ impl Shard {
                         && !self.frame_event(now, id, event)
                     {
                         return;
+                    }
+                    if first && self.is_verifying(id) {
+                        self.keep(id, &bytes[at..]);
+                        break;
                     }
                 }
                 Err(error) => {
@@ -64,6 +68,9 @@ impl Shard {
             return false;
         };
         let mode = connection.mode;
+        if matches!(connection.state, State::Authenticating(_)) {
+            return self.frame_of_a_stranger(now, id, event);
+        }
         if !connection.is_open() {
             // We have sent our close frame: only the peer's still matters (RFC 6455, 5.5.1).
             if let Event::Close(peer) = event {
@@ -111,6 +118,52 @@ impl Shard {
             }
         }
         true
+    }
+
+    /// From a connection that has to say first who it is: its token, and what keeps a socket alive.
+    fn frame_of_a_stranger(&mut self, now: Now, id: ConnectionId, event: Event<'_>) -> bool {
+        match event {
+            Event::Text(text) => self.first_message(now, id, text),
+            // No JSON object: not what is waited for.
+            Event::Binary(_) => self.first_message(now, id, ""),
+            Event::Ping(payload) => self.write(id, |out| {
+                frame::write_server(out, frame::Kind::Pong, payload);
+            }),
+            Event::Pong(_) => {}
+            Event::Close(peer) => {
+                self.peer_closes(now, id, peer.map_or(close::NO_STATUS, |peer| peer.code));
+                return false;
+            }
+        }
+        true
+    }
+
+    /// What comes behind the token waits for the verdict.
+    fn keep(&mut self, id: ConnectionId, bytes: &[u8]) {
+        if let Some(connection) = self.registry.get_mut(id)
+            && let State::Authenticating(authenticating) = &mut connection.state
+        {
+            authenticating.early.extend_from_slice(bytes);
+            self.pause_if_much_is_kept(id);
+        }
+    }
+
+    /// A connection that may not speak yet and has said much already is not read until it may.
+    fn pause_if_much_is_kept(&mut self, id: ConnectionId) {
+        let Some(connection) = self.registry.get_mut(id) else {
+            return;
+        };
+        let kept = match &connection.state {
+            State::Admitting(admitting) => admitting.early.len(),
+            State::Authenticating(authenticating) => authenticating.early.len(),
+            _ => 0,
+        };
+        if kept > self.settings.outbox_soft_limit && !connection.flags.has(Flags::PAUSED) {
+            connection.flags.set(Flags::PAUSED, true);
+            let socket = connection.socket;
+            self.effects
+                .push_back(Effect::Receive { socket, on: false });
+        }
     }
 
     fn echo(&mut self, id: ConnectionId, kind: frame::Kind, payload: &[u8]) {

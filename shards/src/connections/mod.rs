@@ -2,13 +2,15 @@
 //!
 //! **Lives here:** everything that is per connection. **Does not:** whom a channel reaches (`channels/`), how many connections
 //! a user or an address may have (`users/` counts, this room asks).
-//! **Invariants:** every socket handed in by `Opened` ends in exactly one `Disconnected`; from the moment a connection begins to
+//! **Invariants:** every socket handed in by `Opened` ends in exactly one `Disconnected`, unless it is handed off to another shard,
+//! where it is opened anew; from the moment a connection begins to
 //! close it is in no registry but its slot; an idle connection holds no buffer; at most one flush per connection is
 //! under way; a connection's outbox is bounded while its peer does not read.
-//! **Called by:** the shard. **Calls:** `timers/`, `users/`, `channels/` (to leave them).
+//! **Called by:** the shard. **Calls:** `timers/`, `users/`, `rate_limits/`, `permissions/`, `channels/` (to leave them).
 //! **Tests:** beside each file; the simulator checks the invariants on whole shards.
 
 mod admission;
+mod authentication;
 mod close;
 mod connection;
 mod flush;
@@ -26,3 +28,10 @@ pub use node_count::NodeCount;
 pub(crate) use outbox::{Outbox, Pool};
 pub(crate) use registry::Registry;
 pub(crate) use session::Session;
+
+use serde_json::value::RawValue;
+
+/// The `id` of a message that was kept while somebody else was asked.
+fn reply_of(text: Option<&str>) -> Option<Box<RawValue>> {
+    text.and_then(|text| RawValue::from_string(text.to_owned()).ok())
+}

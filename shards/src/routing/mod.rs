@@ -46,6 +46,13 @@ impl Shard {
                 None => self.answer_error(id, ErrorCode::InvalidChannel, reply),
             },
             "publish" => self.publish_message(now, id, &inbound),
+            "refresh" if self.settings.authentication.is_some() => {
+                self.refresh(id, inbound.token.as_deref(), reply);
+            }
+            // Who one is, one says first or not at all.
+            "auth" if self.settings.authentication.is_some() => {
+                self.answer_error(id, ErrorCode::InvalidMessage, reply);
+            }
             _ => self.answer_error(id, ErrorCode::UnknownType, reply),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Command, ConnectionId, Identity, SocketToken, UserId};
+use super::{Command, ConnectionId, Identity, SocketToken, UserId, Verdict};
 
 /// What a connection speaks; chosen by the path of its upgrade request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -18,6 +18,8 @@ pub enum Mode {
 pub enum Standing {
     /// Authentication is off: the name a client gave itself, if it did. It is counted and found by that name, and nothing else.
     Unverified(Option<UserId>),
+    /// Somebody who must say it in the first frame.
+    Awaited,
     /// Nobody in particular, which the configuration allows.
     Anonymous,
     /// This is who.
@@ -39,6 +41,14 @@ pub struct Opening {
     pub standing: Standing,
     /// Bytes that came behind the upgrade request: the first frames.
     pub early: Vec<u8>,
+    /// Whether it is greeted with `hello`.
+    pub hello: bool,
+    /// The `id` that `hello` carries back, as JSON: of the `auth` message that another shard has read.
+    pub reply: Option<Box<str>>,
+    /// What another shard could not write any more; goes before everything else.
+    pub unsent: Vec<u8>,
+    /// Counted at its address's home already, under the id it had on another shard.
+    pub address_counted: Option<ConnectionId>,
 }
 
 impl Opening {
@@ -51,6 +61,10 @@ impl Opening {
             address,
             standing: Standing::Unverified(None),
             early: Vec::new(),
+            hello: false,
+            reply: None,
+            unsent: Vec::new(),
+            address_counted: None,
         }
     }
 }
@@ -73,6 +87,13 @@ pub enum Input<'a> {
     Closed {
         /// Whose socket it was; a stale id is ignored.
         connection: ConnectionId,
+    },
+    /// What came of [`Effect::Verify`](super::Effect::Verify).
+    Verdict {
+        /// As asked; a stale id is ignored.
+        connection: ConnectionId,
+        /// Who it is, or why it is nobody.
+        verdict: Verdict,
     },
     /// Somebody outside asks for something.
     Command(Command),

@@ -345,6 +345,9 @@ impl World<'_> {
                     }
                 }
                 Effect::Close { socket } => self.close(at, socket.0 as usize),
+                Effect::Verify { .. } | Effect::HandOff { .. } => {
+                    unreachable!("no scenario has authentication on")
+                }
                 Effect::Ring(shard) => {
                     self.trace
                         .line(self.ms, format_args!("shard {at} rings {shard}"));
