@@ -12,6 +12,7 @@
 //! (publish, home, fan-out) → `connections/outbox`; the world flushes.
 
 pub mod bounds;
+mod calls;
 mod channels;
 mod connections;
 pub mod mesh;
@@ -28,5 +29,5 @@ pub mod vocabulary;
 
 pub use channels::is_valid_channel_name;
 pub use connections::NodeCount;
-pub use settings::{AuthenticationTimes, ShardSettings};
+pub use settings::{ApplicationRoutes, AuthenticationTimes, ShardSettings};
 pub use shard::{Residue, Shard};

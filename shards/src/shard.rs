@@ -116,6 +116,10 @@ impl Shard {
                 connection,
                 verdict,
             } => self.verified(now, connection, verdict),
+            Input::Returned {
+                connection,
+                outcome,
+            } => self.returned(now, connection, outcome),
             Input::Command(command) => self.command(now, command),
             Input::Mail => self.take_mail(now),
             Input::Deadline => self.deadlines(now),

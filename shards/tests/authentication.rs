@@ -381,7 +381,7 @@ fn a_refresh_takes_permissions_away_from_running_subscriptions() {
         world.texts(ann),
         [
             r#"{"type":"refreshed"}"#,
-            r#"{"type":"unsubscribed","channel":"room:1","error":"Not permitted","code":113}"#
+            r#"{"type":"unsubscribed","channel":"room:1","error":"Not permitted","code":115}"#
         ]
     );
     world.publish(bob, "room:1", "1");

@@ -70,13 +70,13 @@ fn contract_d5_rules_decide_over_subscribe_and_publish() {
     let false_ann = world.connect_as(1, user("ann"));
     for (peer, channel, expected) in [
         (ann, "room:1", (0, 0)),
-        (bob, "room:1", (0, 113)),
-        (false_ann, "room:1", (113, 113)),
-        (ann, "inbox:ann", (0, 113)),
-        (bob, "inbox:ann", (113, 113)),
-        (false_ann, "inbox:ann", (113, 113)),
-        (false_ann, "news", (0, 113)),
-        (ann, "elsewhere", (113, 113)),
+        (bob, "room:1", (0, 115)),
+        (false_ann, "room:1", (115, 115)),
+        (ann, "inbox:ann", (0, 115)),
+        (bob, "inbox:ann", (115, 115)),
+        (false_ann, "inbox:ann", (115, 115)),
+        (false_ann, "news", (0, 115)),
+        (ann, "elsewhere", (115, 115)),
         (ann, "$shards", (0, 111)),
         (ann, "$other", (111, 111)),
     ] {
@@ -102,14 +102,14 @@ fn a_refused_publication_reaches_nobody_and_a_refused_subscriber_hears_nothing()
     );
     assert_eq!(
         heard,
-        [r#"{"type":"error","error":"Not permitted","code":113,"temporary":false,"id":7}"#]
+        [r#"{"type":"error","error":"Not permitted","code":115,"temporary":false,"id":7}"#]
     );
     assert_eq!(world.texts(ann), [""; 0]);
     let stranger = world.connect(1);
     let heard = world.ask(stranger, r#"{"type":"subscribe","channel":"room:1"}"#);
     assert_eq!(
         heard,
-        [r#"{"type":"error","error":"Not permitted","code":113,"temporary":false}"#]
+        [r#"{"type":"error","error":"Not permitted","code":115,"temporary":false}"#]
     );
     world.publish(ann, "room:1", "2");
     world.settle();

@@ -50,6 +50,10 @@ pub enum ErrorCode {
     ReservedChannel,
     /// A field this `type` needs is missing or has the wrong shape (contract W9).
     InvalidMessage,
+    /// The application's handler for this `type` broke (contract D21). The connection is closed with 1011.
+    InternalError,
+    /// The application's handler for this `type` took longer than it may.
+    HandlerTimeout,
     /// The identity's permissions do not reach that far (contract D5).
     NotPermitted,
     /// The token of a `refresh` message was not accepted, or nothing here checks tokens.
@@ -84,7 +88,7 @@ const fn row(
 }
 
 /// All error codes, ordered by number without gaps.
-pub static ERRORS: [ErrorRow; 14] = [
+pub static ERRORS: [ErrorRow; 16] = [
     row(
         ErrorCode::MissingType,
         "Missing message type",
@@ -156,6 +160,18 @@ pub static ERRORS: [ErrorRow; 14] = [
         "Invalid message",
         false,
         "A field that this `type` needs is missing or has the wrong shape.",
+    ),
+    row(
+        ErrorCode::InternalError,
+        "Internal error",
+        false,
+        "The server broke while it handled the message. The connection is closed with 1011; what the message asked for may have been done in part.",
+    ),
+    row(
+        ErrorCode::HandlerTimeout,
+        "Handler timeout",
+        true,
+        "Handling the message took longer than the server allows and was given up; what it asked for may have been done in part.",
     ),
     row(
         ErrorCode::NotPermitted,

@@ -267,7 +267,7 @@ mod tests {
         );
         assert_eq!(
             written(|out| taken_out(out, "c", ErrorCode::NotPermitted)),
-            r#"{"type":"unsubscribed","channel":"c","error":"Not permitted","code":113}"#
+            r#"{"type":"unsubscribed","channel":"c","error":"Not permitted","code":115}"#
         );
     }
 

@@ -23,9 +23,21 @@ impl Shard {
         channel: &str,
         reply: Option<&RawValue>,
     ) {
-        if let Err(code) = self.authorize(id, Action::Subscribe, channel) {
-            return self.answer_error(id, code, reply);
+        match self.authorize(id, Action::Subscribe, channel) {
+            Ok(()) => self.join(now, id, channel, reply),
+            Err(code) => self.answer_error(id, code, reply),
         }
+    }
+
+    /// The application subscribes a connection: no rule about clients is asked, but names are as for everybody.
+    pub(crate) fn subscribe_for_application(&mut self, now: Now, id: ConnectionId, channel: &str) {
+        match self.check_name(Action::Subscribe, channel) {
+            Ok(()) => self.join(now, id, channel, None),
+            Err(code) => self.answer_error(id, code, None),
+        }
+    }
+
+    fn join(&mut self, now: Now, id: ConnectionId, channel: &str, reply: Option<&RawValue>) {
         let max_channels = self.settings.max_channels;
         let Some(connection) = self.registry.get_mut(id) else {
             return;

@@ -8,7 +8,7 @@ use crate::mesh::Lane;
 use crate::shard::Shard;
 use crate::users::limited_address;
 use crate::vocabulary::{
-    ConnectionId, Effect, Event, LimitedKey, Now, Opening, ShardMessage, Standing,
+    CallTarget, ConnectionId, Effect, Event, LimitedKey, Now, Opening, ShardMessage, Standing,
 };
 
 impl Shard {
@@ -260,12 +260,23 @@ impl Shard {
             .push_back(Effect::Event(Event::Connected { connection: id }));
         self.effects.push_back(Effect::Receive { socket, on: true });
         if hello {
-            self.say_hello(now, id, admitting.reply.as_deref());
+            self.say_hello(now, id, admitting.reply);
         }
         self.watch_expiry(now, id);
         let mut early = admitting.early;
-        if !early.is_empty() {
-            self.received(now, id, &mut early);
+        if !self
+            .registry
+            .get(id)
+            .is_some_and(|connection| connection.is_open())
+        {
+            // A token that had expired already, without any grace.
+            return;
+        }
+        if self.settings.routes.on_connect {
+            self.call(id, CallTarget::Connect, Box::default());
+            self.keep_for_later(id, &early);
+        } else if !early.is_empty() {
+            self.decode(now, id, &mut early);
         }
     }
 

@@ -9,6 +9,7 @@ use shardwire_protocol::envelope::{self, outbound};
 
 use super::connection::{Admitting, Authenticating};
 use super::{Connection, Flags, Session, State};
+use crate::routing::kept_reply;
 use crate::shard::Shard;
 use crate::timers::tick_at;
 use crate::vocabulary::{
@@ -110,7 +111,7 @@ impl Shard {
         };
         match &connection.state {
             State::Authenticating(authenticating) if authenticating.verifying => {}
-            State::Open if connection.flags.has(Flags::VERIFYING) => {
+            State::Open | State::Calling(_) if connection.flags.has(Flags::VERIFYING) => {
                 return self.refreshed(now, id, verdict);
             }
             _ => return,
@@ -194,7 +195,7 @@ impl Shard {
     }
 
     /// Tells a client that it is known now, and what is expected of it.
-    pub(super) fn say_hello(&mut self, now: Now, id: ConnectionId, reply: Option<&str>) {
+    pub(super) fn say_hello(&mut self, now: Now, id: ConnectionId, reply: Option<Box<str>>) {
         let Some(connection) = self.registry.get(id) else {
             return;
         };
@@ -222,7 +223,7 @@ impl Shard {
             server_time: now.unix_ms,
             expires: identity.as_ref().and_then(Identity::expires_unix_ms),
         };
-        let reply = super::reply_of(reply);
+        let reply = kept_reply(reply);
         self.answer(id, |out| outbound::hello(out, &hello, reply.as_deref()));
     }
 }

@@ -16,18 +16,40 @@ impl Shard {
         connection.heard = tick;
         connection.flags.set(Flags::FRESH, false);
         self.counters.bytes_received += bytes.len() as u64;
-        if let State::Admitting(admitting) = &mut connection.state {
-            // The homes have not answered yet: what comes is kept, and beyond the soft limit not read.
-            admitting.early.extend_from_slice(bytes);
-            return self.pause_if_much_is_kept(id);
+        // What may not be handled yet (the homes or the verdict are awaited, or a handler runs) is kept.
+        if !self.keep_for_later(id, bytes) {
+            self.decode(now, id, bytes);
         }
-        let first = match &mut connection.state {
+    }
+
+    /// Keeps bytes that are not decoded yet while the homes or the verdict are awaited or a handler runs; beyond the soft limit
+    /// the connection is not read meanwhile. False: nothing has to be waited for.
+    pub(crate) fn keep_for_later(&mut self, id: ConnectionId, bytes: &[u8]) -> bool {
+        let Some(connection) = self.registry.get_mut(id) else {
+            return false;
+        };
+        let kept = match &mut connection.state {
+            State::Admitting(admitting) => &mut admitting.early,
             State::Authenticating(authenticating) if authenticating.verifying => {
-                authenticating.early.extend_from_slice(bytes);
-                return self.pause_if_much_is_kept(id);
+                &mut authenticating.early
             }
-            State::Authenticating(_) => true,
-            _ => false,
+            State::Calling(kept) => &mut **kept,
+            State::Authenticating(_) | State::Open | State::Closing { .. } => return false,
+        };
+        kept.extend_from_slice(bytes);
+        if kept.len() > self.settings.outbox_soft_limit && !connection.flags.has(Flags::PAUSED) {
+            connection.flags.set(Flags::PAUSED, true);
+            let socket = connection.socket;
+            self.effects
+                .push_back(Effect::Receive { socket, on: false });
+        }
+        true
+    }
+
+    /// Frames out of bytes, until the bytes are used up or the connection has to wait.
+    pub(crate) fn decode(&mut self, now: Now, id: ConnectionId, bytes: &mut [u8]) {
+        let Some(connection) = self.registry.get_mut(id) else {
+            return;
         };
         // The decoder is taken out of its slot, so that what it yields can be handled with the whole shard at hand.
         let mut decoder = std::mem::take(&mut connection.decoder);
@@ -36,14 +58,13 @@ impl Shard {
             match decoder.decode(&self.rules, &mut bytes[at..]) {
                 Ok(decoded) => {
                     at += decoded.consumed;
-                    if let Some(event) = decoded.event
-                        && !self.frame_event(now, id, event)
-                    {
-                        return;
-                    }
-                    if first && self.is_verifying(id) {
-                        self.keep(id, &bytes[at..]);
-                        break;
+                    if let Some(event) = decoded.event {
+                        if !self.frame_event(now, id, event) {
+                            return;
+                        }
+                        if self.keep_for_later(id, &bytes[at..]) {
+                            break;
+                        }
                     }
                 }
                 Err(error) => {
@@ -136,34 +157,6 @@ impl Shard {
             }
         }
         true
-    }
-
-    /// What comes behind the token waits for the verdict.
-    fn keep(&mut self, id: ConnectionId, bytes: &[u8]) {
-        if let Some(connection) = self.registry.get_mut(id)
-            && let State::Authenticating(authenticating) = &mut connection.state
-        {
-            authenticating.early.extend_from_slice(bytes);
-            self.pause_if_much_is_kept(id);
-        }
-    }
-
-    /// A connection that may not speak yet and has said much already is not read until it may.
-    fn pause_if_much_is_kept(&mut self, id: ConnectionId) {
-        let Some(connection) = self.registry.get_mut(id) else {
-            return;
-        };
-        let kept = match &connection.state {
-            State::Admitting(admitting) => admitting.early.len(),
-            State::Authenticating(authenticating) => authenticating.early.len(),
-            _ => 0,
-        };
-        if kept > self.settings.outbox_soft_limit && !connection.flags.has(Flags::PAUSED) {
-            connection.flags.set(Flags::PAUSED, true);
-            let socket = connection.socket;
-            self.effects
-                .push_back(Effect::Receive { socket, on: false });
-        }
     }
 
     fn echo(&mut self, id: ConnectionId, kind: frame::Kind, payload: &[u8]) {

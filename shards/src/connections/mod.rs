@@ -28,10 +28,3 @@ pub use node_count::NodeCount;
 pub(crate) use outbox::{Outbox, Pool};
 pub(crate) use registry::Registry;
 pub(crate) use session::Session;
-
-use serde_json::value::RawValue;
-
-/// The `id` of a message that was kept while somebody else was asked.
-fn reply_of(text: Option<&str>) -> Option<Box<RawValue>> {
-    text.and_then(|text| RawValue::from_string(text.to_owned()).ok())
-}

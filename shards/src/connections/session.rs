@@ -7,6 +7,7 @@ use shardwire_protocol::envelope::outbound;
 
 use super::{Flags, State};
 use crate::permissions::Action;
+use crate::routing::kept_reply;
 use crate::shard::Shard;
 use crate::timers::tick_at;
 use crate::vocabulary::{ConnectionId, Denied, Effect, Identity, Now, Token, Verdict};
@@ -48,7 +49,7 @@ impl Shard {
             Some(State::Authenticating(authenticating)) if tick >= authenticating.until => {
                 self.token_overdue(now, id);
             }
-            Some(State::Open) => self.watch_expiry(now, id),
+            Some(State::Open | State::Calling(_)) => self.watch_expiry(now, id),
             _ => {}
         }
     }
@@ -135,15 +136,15 @@ impl Shard {
         let Some(session) = connection.session.as_deref_mut() else {
             return;
         };
-        let reply = super::reply_of(session.reply.take().as_deref());
+        let reply = kept_reply(session.reply.take());
         let code = match verdict {
             Ok(identity) if identity.user() == session.identity.user() => {
                 let expires = identity.expires_unix_ms();
-                *session = Session::new(now, identity);
+                let before = std::mem::replace(session, Session::new(now, identity));
                 self.answer(id, |out| {
                     outbound::refreshed(out, expires, reply.as_deref());
                 });
-                self.leave_forbidden_channels(id);
+                self.leave_forbidden_channels(id, &before.identity);
                 return self.watch_expiry(now, id);
             }
             Ok(_) => ErrorCode::NotPermitted,
@@ -153,8 +154,9 @@ impl Shard {
         self.answer_error(id, code, reply.as_deref());
     }
 
-    /// Permissions changed: takes a connection out of every channel it could not subscribe to now, and tells it.
-    fn leave_forbidden_channels(&mut self, id: ConnectionId) {
+    /// Permissions changed: takes a connection out of every channel that it could subscribe to `before` and cannot now, and tells
+    /// it. Channels the application subscribed it to, it keeps: they never hung on its permissions.
+    fn leave_forbidden_channels(&mut self, id: ConnectionId, before: &Identity) {
         let Some(connection) = self.registry.get(id) else {
             return;
         };
@@ -164,7 +166,9 @@ impl Shard {
             .iter()
             .filter_map(|membership| audiences.get(membership.audience))
             .map(|audience| audience.name.clone());
+        let permissions = &self.settings.permissions;
         let forbidden: Vec<_> = joined
+            .filter(|name| permissions.allow(Action::Subscribe, name, Some(before)))
             .filter(|name| self.authorize(id, Action::Subscribe, name).is_err())
             .collect();
         for channel in forbidden {

@@ -137,16 +137,10 @@ impl Shard {
         action: Action,
         channel: &str,
     ) -> Result<(), ErrorCode> {
-        if !is_valid_channel_name(channel) {
-            return Err(ErrorCode::InvalidChannel);
-        }
+        self.check_name(action, channel)?;
         if is_reserved(channel) {
-            let served = channel == SHARD_COUNTS && self.settings.publish_shard_counts;
-            return if action == Action::Subscribe && served {
-                Ok(())
-            } else {
-                Err(ErrorCode::ReservedChannel)
-            };
+            // One of the server's own that is for everybody.
+            return Ok(());
         }
         let session = self
             .registry
@@ -158,6 +152,23 @@ impl Shard {
         } else {
             Err(ErrorCode::NotPermitted)
         }
+    }
+
+    /// Whether anybody at all may do that in a channel of this name.
+    ///
+    /// # Errors
+    /// `InvalidChannel` or `ReservedChannel`.
+    pub(crate) fn check_name(&self, action: Action, channel: &str) -> Result<(), ErrorCode> {
+        if !is_valid_channel_name(channel) {
+            return Err(ErrorCode::InvalidChannel);
+        }
+        let served = channel == SHARD_COUNTS
+            && action == Action::Subscribe
+            && self.settings.publish_shard_counts;
+        if is_reserved(channel) && !served {
+            return Err(ErrorCode::ReservedChannel);
+        }
+        Ok(())
     }
 }
 

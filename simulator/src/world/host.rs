@@ -360,6 +360,7 @@ impl World<'_> {
                         connections: &connections,
                     });
                 }
+                Effect::Call { .. } => unreachable!("the scenario registers no application routes"),
                 Effect::Event(event) => self.observe(at, event),
             }
             if self.failure.is_some() {
@@ -377,7 +378,9 @@ impl World<'_> {
                 self.clients[client].connected = true;
                 self.see(Seen::Connected { client });
             }
-            Event::Disconnected { connection, cause } => {
+            Event::Disconnected {
+                connection, cause, ..
+            } => {
                 let client = self.client_of[&connection];
                 self.see(Seen::Disconnected { client, cause });
                 self.clients[client].disconnected = true;
@@ -425,6 +428,11 @@ impl World<'_> {
             socket.to_client.clear();
         }
         let blocked = taken < offered;
+        if socket.blocked && taken > 0 {
+            // It has read, so it lives.
+            self.clients[client].heard_at = self.ms;
+        }
+        socket.blocked = blocked;
         socket.wants_room = blocked;
         socket.was_blocked |= blocked;
         self.trace.line(

@@ -21,6 +21,8 @@ pub struct Socket {
     pub receiving: bool,
     /// The last write took less than was offered; the shard waits to be told that there is room.
     pub wants_room: bool,
+    /// The last write took less than was offered.
+    pub blocked: bool,
     /// Bytes were refused since the world last rested.
     pub was_blocked: bool,
     /// The shard closed it. What is on its way to the client still arrives.
