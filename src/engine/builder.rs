@@ -255,5 +255,6 @@ fn shard_settings(settings: &Settings, routes: ApplicationRoutes) -> ShardSettin
         outbox_hard_limit: connections.outbox_hard_limit,
         routes,
         publish_shard_counts: settings.page.enabled,
+        ..ShardSettings::default()
     }
 }

@@ -30,6 +30,15 @@ impl Shard {
             Ok(inbound) => inbound,
             Err(code) => return self.answer_error(id, code, None),
         };
+        if self.settings.authentication.is_some() {
+            // Tokens are nobody's business, not even a middleware's.
+            match &*inbound.kind {
+                "refresh" => return self.refresh(id, inbound.token.as_deref(), inbound.id),
+                // Who one is, one says first or not at all.
+                "auth" => return self.answer_error(id, ErrorCode::InvalidMessage, inbound.id),
+                _ => {}
+            }
+        }
         if let Some(target) = self.application_target(&inbound.kind) {
             return self.call(id, target, text.into());
         }
@@ -120,7 +129,7 @@ impl Shard {
             Command::Subscribe {
                 connection,
                 channel,
-            } => self.subscribe(now, connection, &channel, None),
+            } => self.subscribe_for_application(now, connection, &channel),
             Command::Unsubscribe {
                 connection,
                 channel,

@@ -32,6 +32,7 @@ impl<D: Driver> RunningShard<D> {
                         self.linger(now, socket);
                     }
                 }
+                Effect::Verify { .. } | Effect::HandOff { .. } => {}
                 Effect::Ring(shard) => self.parts.inboxes.ring(shard),
                 Effect::Answer {
                     id,
