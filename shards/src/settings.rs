@@ -23,6 +23,8 @@ pub struct ShardSettings {
     pub outbox_soft_limit: usize,
     /// Unsent bytes beyond which a peer that does not read is closed as a slow consumer.
     pub outbox_hard_limit: usize,
+    /// What the application handles itself.
+    pub routes: ApplicationRoutes,
     /// Whether `$shards` may be subscribed to (the demonstration page shows it).
     pub publish_shard_counts: bool,
 }
@@ -41,7 +43,19 @@ impl Default for ShardSettings {
             close_timeout_ms: 5_000,
             outbox_soft_limit: 256 << 10,
             outbox_hard_limit: 1 << 20,
+            routes: ApplicationRoutes::default(),
             publish_shard_counts: true,
         }
     }
+}
+
+/// What an embedding service handles itself, by the names its handlers were registered under.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ApplicationRoutes {
+    /// Message types, each once; a built-in type among them is handled by the application instead.
+    pub types: Vec<String>,
+    /// Whether a handler wants to see every new connection first.
+    pub on_connect: bool,
+    /// Whether middleware wants to see every message, of whatever type.
+    pub every_message: bool,
 }

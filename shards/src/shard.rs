@@ -50,6 +50,8 @@ pub struct Shard {
     pub(crate) scratch: Vec<u8>,
     /// Storage that small shared frames are cut from, so that a broadcast allocates nothing of its own.
     pub(crate) chunk: BytesMut,
+    #[cfg(feature = "planted-faults")]
+    pub(crate) planted: crate::planted::Planted,
     mail: Vec<ShardMessage>,
     due: Vec<ConnectionId>,
     /// When full lanes are tried again; none while nothing is held back.
@@ -88,6 +90,8 @@ impl Shard {
             stuck: Vec::new(),
             scratch: Vec::new(),
             chunk: BytesMut::new(),
+            #[cfg(feature = "planted-faults")]
+            planted: Default::default(),
             mail: Vec::new(),
             due: Vec::new(),
             retry: None,
@@ -106,6 +110,10 @@ impl Shard {
             Input::Opened(opening) => self.opened(now, opening),
             Input::Bytes { connection, bytes } => self.received(now, connection, bytes),
             Input::Closed { connection } => self.socket_ended(connection),
+            Input::Returned {
+                connection,
+                outcome,
+            } => self.returned(now, connection, outcome),
             Input::Command(command) => self.command(now, command),
             Input::Mail => self.take_mail(now),
             Input::Deadline => self.deadlines(now),

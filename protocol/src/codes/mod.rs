@@ -50,6 +50,10 @@ pub enum ErrorCode {
     ReservedChannel,
     /// A field this `type` needs is missing or has the wrong shape (contract W9).
     InvalidMessage,
+    /// The application's handler for this `type` broke (contract D21). The connection is closed with 1011.
+    InternalError,
+    /// The application's handler for this `type` took longer than it may.
+    HandlerTimeout,
 }
 
 /// One row of the table of error codes.
@@ -80,7 +84,7 @@ const fn row(
 }
 
 /// All error codes, ordered by number without gaps.
-pub static ERRORS: [ErrorRow; 12] = [
+pub static ERRORS: [ErrorRow; 14] = [
     row(
         ErrorCode::MissingType,
         "Missing message type",
@@ -153,6 +157,18 @@ pub static ERRORS: [ErrorRow; 12] = [
         false,
         "A field that this `type` needs is missing or has the wrong shape.",
     ),
+    row(
+        ErrorCode::InternalError,
+        "Internal error",
+        false,
+        "The server broke while it handled the message. The connection is closed with 1011; what the message asked for may have been done in part.",
+    ),
+    row(
+        ErrorCode::HandlerTimeout,
+        "Handler timeout",
+        true,
+        "Handling the message took longer than the server allows and was given up; what it asked for may have been done in part.",
+    ),
 ];
 
 impl ErrorCode {
@@ -201,7 +217,7 @@ mod tests {
         }
         // The last variant has the last row, so no variant is without one.
         assert_eq!(
-            ErrorCode::InvalidMessage.row().text,
+            ErrorCode::HandlerTimeout.row().text,
             ERRORS[ERRORS.len() - 1].text
         );
     }

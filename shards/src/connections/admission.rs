@@ -7,7 +7,9 @@ use super::{Connection, Flags, Outbox, State};
 use crate::mesh::Lane;
 use crate::shard::Shard;
 use crate::users::limited_address;
-use crate::vocabulary::{ConnectionId, Effect, Event, LimitedKey, Now, Opening, ShardMessage};
+use crate::vocabulary::{
+    CallTarget, ConnectionId, Effect, Event, LimitedKey, Now, Opening, ShardMessage,
+};
 
 impl Shard {
     /// Asked before an upgrade is answered: is there room on the node (contract M1)? True: one place is taken, to be passed
@@ -203,8 +205,11 @@ impl Shard {
             .push_back(Effect::Event(Event::Connected { connection: id }));
         self.effects.push_back(Effect::Receive { socket, on: true });
         let mut early = admitting.early;
-        if !early.is_empty() {
-            self.received(now, id, &mut early);
+        if self.settings.routes.on_connect {
+            self.call(id, CallTarget::Connect, Box::default());
+            self.keep_for_later(id, &early);
+        } else if !early.is_empty() {
+            self.decode(now, id, &mut early);
         }
     }
 
@@ -217,6 +222,13 @@ impl Shard {
 
     /// Gives one counted key back to its home.
     pub(crate) fn release_key(&mut self, id: ConnectionId, key: LimitedKey) {
+        #[cfg(feature = "planted-faults")]
+        if self
+            .planted
+            .strikes(crate::planted::Fault::ForgetDeregistration)
+        {
+            return;
+        }
         let home = self.home_of(&key);
         if home == self.id {
             self.directory.release(id, &key);

@@ -35,6 +35,10 @@ pub(crate) enum State {
     Admitting(Box<Admitting>),
     /// Alive.
     Open,
+    /// Alive, and an application handler runs for it: what it sends meanwhile is kept, as it came. (Boxed, so that the slots
+    /// of all others do not pay for it.)
+    #[allow(clippy::box_collection)]
+    Calling(Box<Vec<u8>>),
     /// A close frame is in the outbox or sent. In no registry any more.
     Closing {
         /// When patience ends.
@@ -85,6 +89,6 @@ impl Flags {
 
 impl Connection {
     pub(crate) fn is_open(&self) -> bool {
-        matches!(self.state, State::Open)
+        matches!(self.state, State::Open | State::Calling(_))
     }
 }

@@ -16,11 +16,15 @@ impl Shard {
         connection.heard = tick;
         connection.flags.set(Flags::FRESH, false);
         self.counters.bytes_received += bytes.len() as u64;
-        if let State::Admitting(admitting) = &mut connection.state {
-            // The homes have not answered yet: what comes is kept, and beyond the soft limit not read.
-            admitting.early.extend_from_slice(bytes);
-            if admitting.early.len() > self.settings.outbox_soft_limit
-                && !connection.flags.has(Flags::PAUSED)
+        // The homes have not answered yet, or a handler runs: what comes is kept, and beyond the soft limit not read.
+        let kept = match &mut connection.state {
+            State::Admitting(admitting) => Some(&mut admitting.early),
+            State::Calling(kept) => Some(&mut **kept),
+            State::Open | State::Closing { .. } => None,
+        };
+        if let Some(kept) = kept {
+            kept.extend_from_slice(bytes);
+            if kept.len() > self.settings.outbox_soft_limit && !connection.flags.has(Flags::PAUSED)
             {
                 connection.flags.set(Flags::PAUSED, true);
                 let socket = connection.socket;
@@ -29,6 +33,14 @@ impl Shard {
             }
             return;
         }
+        self.decode(now, id, bytes);
+    }
+
+    /// Frames out of bytes, until the bytes are used up or the connection has to wait for a handler.
+    pub(crate) fn decode(&mut self, now: Now, id: ConnectionId, bytes: &mut [u8]) {
+        let Some(connection) = self.registry.get_mut(id) else {
+            return;
+        };
         // The decoder is taken out of its slot, so that what it yields can be handled with the whole shard at hand.
         let mut decoder = std::mem::take(&mut connection.decoder);
         let mut at = 0;
@@ -36,10 +48,13 @@ impl Shard {
             match decoder.decode(&self.rules, &mut bytes[at..]) {
                 Ok(decoded) => {
                     at += decoded.consumed;
-                    if let Some(event) = decoded.event
-                        && !self.frame_event(now, id, event)
-                    {
-                        return;
+                    if let Some(event) = decoded.event {
+                        if !self.frame_event(now, id, event) {
+                            return;
+                        }
+                        if self.keep_for_later(id, &bytes[at..]) {
+                            break;
+                        }
                     }
                 }
                 Err(error) => {

@@ -50,6 +50,10 @@ counters! {
     bytes_sent,
     /// Answers of type `error`.
     errors_answered,
+    /// Application handlers called.
+    calls,
+    /// Application handlers that gave an error, panicked or took too long.
+    calls_failed,
     /// Publications that entered here.
     publications,
     /// Publications refused because a way was full.

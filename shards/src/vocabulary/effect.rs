@@ -1,6 +1,8 @@
 //! All that a shard asks of the world.
 
-use super::{Answer, AnswerId, ConnectionId, ShardId, SocketToken};
+use std::net::IpAddr;
+
+use super::{Answer, AnswerId, CallTarget, ConnectionId, ShardId, SocketToken, UserId};
 
 /// All that a shard asks of the world. The world carries effects out in order, after each turn.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -34,6 +36,20 @@ pub enum Effect {
     },
     /// Wake that shard: it sleeps and has mail.
     Ring(ShardId),
+    /// Run an application handler. No other call for this connection follows before
+    /// [`Input::Returned`](super::Input::Returned).
+    Call {
+        /// For whom.
+        connection: ConnectionId,
+        /// Which handler.
+        target: CallTarget,
+        /// Who the connection is, if it said so.
+        user: Option<UserId>,
+        /// The peer's address.
+        address: IpAddr,
+        /// The whole message; empty for `Connect`.
+        message: Box<str>,
+    },
     /// What came of a [`Command`](super::Command) that asked something.
     Answer {
         /// As given with the question.
@@ -59,6 +75,10 @@ pub enum Event {
         connection: ConnectionId,
         /// Why.
         cause: CloseCause,
+        /// Who it was, if it said so.
+        user: Option<UserId>,
+        /// The peer's address.
+        address: IpAddr,
     },
 }
 

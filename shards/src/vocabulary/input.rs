@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use shardwire_protocol::codes::ErrorCode;
+
 use super::{Command, ConnectionId, SocketToken, UserId};
 
 /// What a connection speaks; chosen by the path of its upgrade request.
@@ -28,6 +30,17 @@ pub struct Opening {
     pub early: Vec<u8>,
 }
 
+/// How an application handler ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Returned {
+    /// In order.
+    Done,
+    /// It gave an error; the client is told this.
+    Failed(ErrorCode),
+    /// It panicked: the client is told, and its connection closed with 1011.
+    Panicked,
+}
+
 /// All that can happen to a shard.
 #[derive(Debug)]
 pub enum Input<'a> {
@@ -46,6 +59,13 @@ pub enum Input<'a> {
     Closed {
         /// Whose socket it was; a stale id is ignored.
         connection: ConnectionId,
+    },
+    /// The application handler of a [`Effect::Call`](super::Effect::Call) has ended; the connection's next message may come.
+    Returned {
+        /// For whom it was called; a stale id is ignored.
+        connection: ConnectionId,
+        /// How it ended.
+        outcome: Returned,
     },
     /// Somebody outside asks for something.
     Command(Command),

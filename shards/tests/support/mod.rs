@@ -301,6 +301,7 @@ impl World {
                 }
                 Effect::Ring(_) => {}
                 Effect::Answer { answer, .. } => self.answers.push(answer),
+                Effect::Call { .. } => unreachable!("no application routes are registered"),
                 Effect::Event(event) => self.events.push(event),
             }
         }
@@ -395,7 +396,9 @@ impl World {
         self.events
             .iter()
             .filter_map(|event| match event {
-                Event::Disconnected { connection, cause } if *connection == id => Some(*cause),
+                Event::Disconnected {
+                    connection, cause, ..
+                } if *connection == id => Some(*cause),
                 _ => None,
             })
             .collect()
