@@ -85,7 +85,7 @@ fn read(
             let arrival = match routes.find(&request) {
                 Ok(Wanted::Socket { mode, key, user }) => {
                     let mut response = Vec::with_capacity(192);
-                    write_accept(&mut response, key, None);
+                    write_accept(&mut response, key, None, None);
                     Arrival::Socket {
                         mode,
                         user,
