@@ -12,6 +12,7 @@ use crate::connections::{Frames, NodeCount, Pool, Registry};
 use crate::mesh::MailboxEnds;
 use crate::metrics::{CountRound, Counters};
 use crate::placement::Placement;
+use crate::routing::kept_reply;
 use crate::settings::ShardSettings;
 use crate::timers::{TICK_MS, Tick, Wheel, tick_of};
 use crate::users::Directory;
@@ -43,12 +44,16 @@ pub struct Shard {
     pub(crate) count_round: CountRound,
     pub(crate) counters: Counters,
     pub(crate) effects: VecDeque<Effect>,
+    /// Connections that got something while their socket takes nothing; judged before the next message is looked at.
+    pub(crate) stuck: Vec<ConnectionId>,
     /// Where envelopes are written before they become shared frames.
     pub(crate) scratch: Vec<u8>,
     /// Storage that small shared frames are cut from, so that a broadcast allocates nothing of its own.
     pub(crate) chunk: BytesMut,
     mail: Vec<ShardMessage>,
     due: Vec<ConnectionId>,
+    /// When full lanes are tried again; none while nothing is held back.
+    retry: Option<u64>,
 }
 
 impl Shard {
@@ -80,10 +85,12 @@ impl Shard {
             count_round: CountRound::default(),
             counters: Counters::default(),
             effects: VecDeque::new(),
+            stuck: Vec::new(),
             scratch: Vec::new(),
             chunk: BytesMut::new(),
             mail: Vec::new(),
             due: Vec::new(),
+            retry: None,
         }
     }
 
@@ -103,6 +110,10 @@ impl Shard {
             Input::Mail => self.take_mail(now),
             Input::Deadline => self.deadlines(now),
         }
+        self.judge_stuck(now);
+        if self.ends.held() > 0 {
+            self.retry.get_or_insert(now.ms + OVERFLOW_RETRY_MS);
+        }
     }
 
     /// The next thing to do; none when the turn is over.
@@ -112,15 +123,16 @@ impl Shard {
             .or_else(|| self.ends.poll_ring().map(Effect::Ring))
     }
 
-    /// When [`Input::Deadline`] is due, in milliseconds since start; none when nothing waits for time.
+    /// When [`Input::Deadline`] is due, in milliseconds since start (`now` if that has passed); none when nothing waits for
+    /// time. Asking changes nothing: until `Deadline` is handed in, it stays due.
     #[must_use]
     pub fn next_deadline(&self, now: Now) -> Option<u64> {
         let wheel = self.wheel.next_tick().map(|tick| u64::from(tick) * TICK_MS);
-        let retry = (self.ends.held() > 0).then_some(now.ms + OVERFLOW_RETRY_MS);
-        [wheel, retry, self.count_round.deadline()]
+        [wheel, self.retry, self.count_round.deadline()]
             .into_iter()
             .flatten()
             .min()
+            .map(|deadline| deadline.max(now.ms))
     }
 
     /// Whether [`Input::Mail`] is due.
@@ -171,9 +183,15 @@ impl Shard {
         self.ends.take_batch(&mut mail);
         for message in mail.drain(..) {
             self.message(now, message);
+            self.judge_stuck(now);
         }
         self.mail = mail;
+        self.retry_full_lanes();
+    }
+
+    fn retry_full_lanes(&mut self) {
         self.ends.retry();
+        self.retry = None;
     }
 
     fn message(&mut self, now: Now, message: ShardMessage) {
@@ -197,15 +215,24 @@ impl Shard {
                 message,
                 exclude,
                 publisher,
+                reply,
             } => {
-                self.publish_at_home(now, &channel, &message, &exclude, publisher);
+                if !self.publish_at_home(now, &channel, &message, &exclude)
+                    && let Some(publisher) = publisher
+                {
+                    self.refuse(publisher, reply);
+                }
             }
             ShardMessage::Deliver {
                 channel,
                 frame,
                 exclude,
             } => self.fan_out(&channel, frame, &exclude),
-            ShardMessage::Refused { connection, code } => self.answer_error(connection, code, None),
+            ShardMessage::Refused {
+                connection,
+                code,
+                reply,
+            } => self.answer_error(connection, code, kept_reply(reply).as_deref()),
             ShardMessage::CountQuery { shard, round } => self.answer_count(shard, round),
             ShardMessage::Count {
                 shard,
@@ -216,7 +243,7 @@ impl Shard {
     }
 
     fn deadlines(&mut self, now: Now) {
-        self.ends.retry();
+        self.retry_full_lanes();
         let mut due = std::mem::take(&mut self.due);
         self.wheel
             .advance(self.tick(now), |connection| due.push(connection));

@@ -2,16 +2,23 @@
 
 use bytes::Bytes;
 
+use super::audience::Interest;
 use crate::shard::Shard;
 use crate::vocabulary::ConnectionId;
 
 impl Shard {
     /// Puts the frame into every member's outbox but the excluded ones': a reference each, no copy of the payload.
+    ///
+    /// What arrives while the home has still to answer was meant for an audience that has left since: the new one has not been
+    /// told `subscribed`, and there may be a hole behind this frame.
     pub(crate) fn fan_out(&mut self, channel: &str, frame: Bytes, exclude: &[ConnectionId]) {
         let audiences = &self.channels.audiences;
         let Some(audience) = audiences.find(channel).and_then(|key| audiences.get(key)) else {
             return;
         };
+        if audience.interest != Interest::Noted {
+            return;
+        }
         let key = self.frames.insert(frame);
         let mut deliveries = 0;
         for &id in &audience.members {
@@ -24,7 +31,7 @@ impl Shard {
             connection
                 .outbox
                 .push_frame(key, &mut self.frames, &mut self.pool);
-            Self::ask_flush(&mut self.effects, id, connection);
+            Self::ask_flush(&mut self.effects, &mut self.stuck, id, connection);
             deliveries += 1;
         }
         self.frames.release(key);

@@ -38,17 +38,19 @@ impl Shard {
         }
         self.counters.publications += 1;
         let home = self.placement.home_of_channel(channel);
-        if home == self.id {
-            self.publish_at_home(now, channel, message.as_bytes(), &exclude, Some(publisher));
-            return;
-        }
-        let message = ShardMessage::Publish {
-            channel: self.channel_name(channel),
-            message: Bytes::copy_from_slice(message.as_bytes()),
-            exclude,
-            publisher: Some(publisher),
+        let taken = if home == self.id {
+            self.publish_at_home(now, channel, message.as_bytes(), &exclude)
+        } else {
+            let message = ShardMessage::Publish {
+                channel: self.channel_name(channel),
+                message: Bytes::copy_from_slice(message.as_bytes()),
+                exclude,
+                publisher: Some(publisher),
+                reply: reply.map(|raw| raw.get().into()),
+            };
+            self.send_home(home, message)
         };
-        if self.ends.send(home, Lane::Delivery, message).is_err() {
+        if !taken {
             self.answer_error(publisher, ErrorCode::Overloaded, reply);
         }
     }
@@ -64,7 +66,7 @@ impl Shard {
         self.counters.publications += 1;
         let home = self.placement.home_of_channel(channel);
         if home == self.id {
-            self.publish_at_home(now, channel, &message, &exclude, None);
+            self.publish_at_home(now, channel, &message, &exclude);
             return;
         }
         let message = ShardMessage::Publish {
@@ -72,10 +74,16 @@ impl Shard {
             message,
             exclude,
             publisher: None,
+            reply: None,
         };
-        if self.ends.send(home, Lane::Delivery, message).is_err() {
-            self.counters.publications_refused += 1;
-        }
+        self.send_home(home, message);
+    }
+
+    /// False: the way is full, the publication is refused.
+    fn send_home(&mut self, home: ShardId, message: ShardMessage) -> bool {
+        let sent = self.ends.send(home, Lane::Delivery, message).is_ok();
+        self.counters.publications_refused += u64::from(!sent);
+        sent
     }
 
     /// The shared name if this shard already holds one, so that a busy publisher allocates none.
@@ -87,26 +95,25 @@ impl Shard {
         }
     }
 
-    /// At home: the publication takes its place in the channel's order, or is refused as a whole.
+    /// At home: the publication takes its place in the channel's order, or (false) is refused as a whole.
     pub(crate) fn publish_at_home(
         &mut self,
         now: Now,
         channel: &str,
         message: &[u8],
         exclude: &[ConnectionId],
-        publisher: Option<ConnectionId>,
-    ) {
+    ) -> bool {
         let interested: SmallVec<[ShardId; 8]> =
             SmallVec::from_slice(self.channels.homes.interested(channel));
         if interested.is_empty() {
-            return;
+            return true;
         }
         if interested
             .iter()
             .any(|&shard| shard != self.id && self.ends.is_full(shard, Lane::Delivery))
         {
             self.counters.publications_refused += 1;
-            return self.refuse(publisher);
+            return false;
         }
         let frame = self.encode_broadcast(now, channel, message);
         for &shard in &interested {
@@ -123,19 +130,17 @@ impl Shard {
         if interested.contains(&self.id) {
             self.fan_out(channel, frame, exclude);
         }
+        true
     }
 
-    fn refuse(&mut self, publisher: Option<ConnectionId>) {
-        let Some(publisher) = publisher else { return };
-        if publisher.shard() == self.id {
-            self.answer_error(publisher, ErrorCode::Overloaded, None);
-        } else {
-            let refused = ShardMessage::Refused {
-                connection: publisher,
-                code: ErrorCode::Overloaded,
-            };
-            self.ends.post(publisher.shard(), Lane::Control, refused);
-        }
+    /// Tells a publisher on another shard that its publication was not taken.
+    pub(crate) fn refuse(&mut self, publisher: ConnectionId, reply: Option<Box<str>>) {
+        let refused = ShardMessage::Refused {
+            connection: publisher,
+            code: ErrorCode::Overloaded,
+            reply,
+        };
+        self.ends.post(publisher.shard(), Lane::Control, refused);
     }
 
     /// Encodes once what every subscriber on every shard gets.

@@ -10,6 +10,7 @@ use super::audience::{AudienceKey, Interest, Membership};
 use super::names::{SHARD_COUNTS, is_reserved, is_valid_channel_name};
 use crate::bounds::WAITING_PER_MEMBER_MAX;
 use crate::mesh::Lane;
+use crate::routing::kept_reply;
 use crate::shard::Shard;
 use crate::vocabulary::{ChannelName, ConnectionId, Now, ShardId, ShardMessage};
 
@@ -198,7 +199,7 @@ impl Shard {
     }
 
     fn tell_subscribed(&mut self, id: ConnectionId, channel: &str, reply: Option<Box<str>>) {
-        let reply = reply.and_then(|text| RawValue::from_string(text.into()).ok());
+        let reply = kept_reply(reply);
         self.answer(id, |out| {
             outbound::subscribed(out, channel, reply.as_deref())
         });

@@ -195,6 +195,7 @@ impl Shard {
             return;
         };
         connection.flags.set(Flags::PAUSED, false);
+        connection.flags.set(Flags::FRESH, true);
         connection.heard = tick;
         let socket = connection.socket;
         self.arm_heartbeat(now, id);

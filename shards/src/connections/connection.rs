@@ -67,6 +67,8 @@ impl Flags {
     pub(crate) const USER_COUNTED: Self = Self(1 << 3);
     /// Counted in at its address's home.
     pub(crate) const ADDRESS_COUNTED: Self = Self(1 << 4);
+    /// Nothing has been received since it opened.
+    pub(crate) const FRESH: Self = Self(1 << 5);
 
     pub(crate) fn has(self, flag: Self) -> bool {
         self.0 & flag.0 != 0

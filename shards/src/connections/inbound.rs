@@ -14,6 +14,7 @@ impl Shard {
             return;
         };
         connection.heard = tick;
+        connection.flags.set(Flags::FRESH, false);
         self.counters.bytes_received += bytes.len() as u64;
         if let State::Admitting(admitting) = &mut connection.state {
             // The homes have not answered yet: what comes is kept, and beyond the soft limit not read.

@@ -11,6 +11,7 @@
 mod admission;
 mod close;
 mod connection;
+mod flush;
 mod frames;
 mod heartbeat;
 mod inbound;

@@ -17,6 +17,12 @@ use shardwire_protocol::websocket::frame;
 use crate::shard::Shard;
 use crate::vocabulary::{Answer, Audience, Command, ConnectionId, Effect, Mode, Now};
 
+/// The `id` of a request whose answer had to wait, as it was kept.
+pub(crate) fn kept_reply(kept: Option<Box<str>>) -> Option<Box<RawValue>> {
+    // It was read from JSON, so it is JSON.
+    kept.and_then(|text| RawValue::from_string(text.into()).ok())
+}
+
 impl Shard {
     /// One text message of a connection that speaks JSON.
     pub(crate) fn route(&mut self, now: Now, id: ConnectionId, text: &str) {
@@ -126,7 +132,7 @@ impl Shard {
                 connection
                     .outbox
                     .push_frame(key, &mut self.frames, &mut self.pool);
-                Self::ask_flush(&mut self.effects, id, connection);
+                Self::ask_flush(&mut self.effects, &mut self.stuck, id, connection);
             }
         }
         self.frames.release(key);

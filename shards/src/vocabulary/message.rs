@@ -71,6 +71,8 @@ pub enum ShardMessage {
         exclude: SmallVec<[ConnectionId; 1]>,
         /// Who is told when it is refused.
         publisher: Option<ConnectionId>,
+        /// The `id` to tell it with, as JSON.
+        reply: Option<Box<str>>,
     },
     /// A broadcast on its way to one shard's audience.
     Deliver {
@@ -87,6 +89,8 @@ pub enum ShardMessage {
         connection: ConnectionId,
         /// What to tell.
         code: ErrorCode,
+        /// The `id` of what it asked for, as JSON.
+        reply: Option<Box<str>>,
     },
     /// How many connections do you hold? Answered by `Count`.
     CountQuery {
