@@ -26,5 +26,5 @@ pub mod vocabulary;
 
 pub use channels::is_valid_channel_name;
 pub use connections::NodeCount;
-pub use settings::ShardSettings;
+pub use settings::{CompressionSettings, ShardSettings};
 pub use shard::{Residue, Shard};

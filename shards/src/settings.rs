@@ -23,6 +23,8 @@ pub struct ShardSettings {
     pub outbox_soft_limit: usize,
     /// Unsent bytes beyond which a peer that does not read is closed as a slow consumer.
     pub outbox_hard_limit: usize,
+    /// permessage-deflate.
+    pub compression: CompressionSettings,
     /// Whether `$shards` may be subscribed to (the demonstration page shows it).
     pub publish_shard_counts: bool,
 }
@@ -41,7 +43,35 @@ impl Default for ShardSettings {
             close_timeout_ms: 5_000,
             outbox_soft_limit: 256 << 10,
             outbox_hard_limit: 1 << 20,
+            compression: CompressionSettings::default(),
             publish_shard_counts: true,
+        }
+    }
+}
+
+/// How messages are compressed (contract M12 to M15).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CompressionSettings {
+    /// Whether permessage-deflate is negotiated at all.
+    pub enabled: bool,
+    /// Payload bytes above which a message is compressed (decision D16).
+    pub threshold: usize,
+    /// 1 (fastest) to 9 (shortest).
+    pub level: u8,
+    /// Whether messages may refer back to earlier ones, for clients that offer it.
+    pub context_takeover: bool,
+    /// Bytes one shard promises at most to what is referred back to.
+    pub context_memory: usize,
+}
+
+impl Default for CompressionSettings {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            threshold: 1024,
+            level: 6,
+            context_takeover: false,
+            context_memory: 64 << 20,
         }
     }
 }

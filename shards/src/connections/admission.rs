@@ -32,6 +32,7 @@ impl Shard {
             mode,
             address,
             user,
+            compression,
             early,
         } = opening;
         let connection = Connection {
@@ -42,6 +43,7 @@ impl Shard {
             memberships: Vec::new(),
             address,
             mode,
+            extension: compression.into(),
             flags: Flags::default(),
             state: State::Admitting(Box::new(Admitting {
                 verdicts_missing: 0,
@@ -52,10 +54,14 @@ impl Shard {
         };
         let Some(id) = self.registry.insert(connection) else {
             self.node_count.release();
+            if let Some(compression) = compression {
+                self.revoke_compression(compression);
+            }
             self.counters.connections_refused += 1;
             self.effects.push_back(Effect::Close { socket });
             return;
         };
+        self.begin_compression(id, compression);
         self.counters.connections_opened += 1;
         self.effects.push_back(Effect::Opened {
             connection: id,

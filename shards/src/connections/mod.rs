@@ -10,6 +10,7 @@
 
 mod admission;
 mod close;
+mod codec;
 mod connection;
 mod flush;
 mod frames;
@@ -19,8 +20,9 @@ mod node_count;
 mod outbox;
 mod registry;
 
+pub(crate) use codec::{Codec, Extension};
 pub(crate) use connection::{Connection, Flags, State};
-pub(crate) use frames::{FrameKey, Frames};
+pub(crate) use frames::{Forms, FrameKey, Frames};
 pub use node_count::NodeCount;
 pub(crate) use outbox::{Outbox, Pool};
 pub(crate) use registry::Registry;

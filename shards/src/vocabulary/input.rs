@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use super::{Command, ConnectionId, SocketToken, UserId};
+use shardwire_protocol::websocket::deflate::Negotiated;
+
+use super::{Command, ConnectionId, ShardId, SocketToken, UserId};
 
 /// What a connection speaks; chosen by the path of its upgrade request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -11,6 +13,15 @@ pub enum Mode {
     Json,
     /// Every message comes back as it is (`/echo`), for conformance and load.
     Echo,
+}
+
+/// permessage-deflate as one connection has negotiated it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Compression {
+    /// What holds for its two directions.
+    pub negotiated: Negotiated,
+    /// The shard that negotiated, and promised memory for what is kept.
+    pub door: ShardId,
 }
 
 /// A socket whose upgrade was answered and that now belongs to this shard.
@@ -24,6 +35,8 @@ pub struct Opening {
     pub address: IpAddr,
     /// Who it is, if it said so.
     pub user: Option<UserId>,
+    /// What [`Shard::negotiate`](crate::Shard::negotiate) has made of its offers; it passes to the connection.
+    pub compression: Option<Compression>,
     /// Bytes that came behind the upgrade request: the first frames.
     pub early: Vec<u8>,
 }

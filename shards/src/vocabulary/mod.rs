@@ -17,6 +17,6 @@ mod now;
 pub use command::{Answer, AnswerId, Audience, Command};
 pub use effect::{CloseCause, Effect, Event};
 pub use ids::{ChannelName, ConnectionId, ShardId, SocketToken, UserId};
-pub use input::{Input, Mode, Opening};
-pub use message::{LimitedKey, ShardMessage};
+pub use input::{Compression, Input, Mode, Opening};
+pub use message::{LimitedKey, ShardMessage, SharedFrame};
 pub use now::Now;

@@ -275,6 +275,7 @@ impl World<'_> {
             mode: who.mode,
             address: who.address,
             user: user.map(Into::into),
+            compression: None,
             early,
         };
         self.hosts[at].shard.handle(now, Input::Opened(opening));
