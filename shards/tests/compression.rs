@@ -56,7 +56,7 @@ fn decision_d16_a_message_above_the_threshold_is_compressed() {
     for (len, first) in [(1024, PLAIN_TEXT), (1025, COMPRESSED_TEXT)] {
         let text = "x".repeat(len);
         world.say(peer, &text);
-        assert_eq!(world.texts(peer), [text.clone()]);
+        assert_eq!(world.texts(peer), vec![text.clone()]);
         assert_eq!(std::mem::take(&mut world.peers[peer].first_bytes), [first]);
         // Nobody gets what they have not negotiated.
         world.say(plain, &text);
@@ -130,7 +130,7 @@ fn a_broadcast_is_compressed_once_and_everybody_gets_the_form_they_take() {
                 let expected = broadcast(&channel, &message, world.now().unix_ms);
                 let mut compressed_payloads = Vec::new();
                 for (peer, offer) in &peers {
-                    assert_eq!(world.texts(*peer), [expected.clone()], "{offer:?}");
+                    assert_eq!(world.texts(*peer), vec![expected.clone()], "{offer:?}");
                     let first = std::mem::take(&mut world.peers[*peer].first_bytes);
                     // A window must hold the whole message for the shared form to be read with it.
                     let takes = match offer {
@@ -199,7 +199,7 @@ fn contract_m24_a_broadcast_to_connections_is_compressed_too() {
     };
     world.command(0, command);
     for (peer, first) in [(plain, PLAIN_TEXT), (compressed, COMPRESSED_TEXT)] {
-        assert_eq!(world.texts(peer), [text.clone()]);
+        assert_eq!(world.texts(peer), vec![text.clone()]);
         assert_eq!(world.peers[peer].first_bytes, [first]);
     }
     assert_eq!(world.residue().frames, 0);
@@ -238,7 +238,7 @@ fn contexts_are_kept_for_who_offers_them_and_given_back() {
         world.settle();
         let expected = broadcast(&channel, &message, world.now().unix_ms);
         for peer in [keeps, shared] {
-            assert_eq!(world.texts(peer), [expected.clone()]);
+            assert_eq!(world.texts(peer), vec![expected.clone()]);
             world.say_compressed(peer, &format!(r#"{{"type":"echo","data":{message}}}"#));
             assert_eq!(world.texts(peer).len(), 1);
             assert!(world.ask(peer, r#"{"type":"ping"}"#)[0].contains("pong"));

@@ -2,9 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use shardwire_shards::ShardSettings;
 use shardwire_shards::mesh::LaneBounds;
 use shardwire_shards::placement::{Placement, Rule};
+use shardwire_shards::{CompressionSettings, ShardSettings};
 
 use crate::Random;
 
@@ -85,6 +85,7 @@ impl Scenario {
             close_timeout_ms: random.pick(&[200, 5_000]),
             outbox_soft_limit: soft,
             outbox_hard_limit: soft * random.pick(&[2, 4]),
+            compression: CompressionSettings::default(),
             publish_shard_counts: random.chance(80),
         };
         let lanes = if random.chance(40) {

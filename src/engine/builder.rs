@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use shardwire_shards::mesh::MailboxEnds;
 use shardwire_shards::placement::{Placement, Rule};
 use shardwire_shards::vocabulary::ShardId;
-use shardwire_shards::{NodeCount, Shard, ShardSettings};
+use shardwire_shards::{CompressionSettings, NodeCount, Shard, ShardSettings};
 
 use super::ending::Endings;
 use super::error::StartError;
@@ -190,6 +190,13 @@ fn shard_settings(settings: &Settings) -> ShardSettings {
         close_timeout_ms: connections.close_timeout_ms,
         outbox_soft_limit: connections.outbox_soft_limit,
         outbox_hard_limit: connections.outbox_hard_limit,
+        compression: CompressionSettings {
+            enabled: settings.compression.enabled,
+            threshold: settings.compression.threshold,
+            level: settings.compression.level,
+            context_takeover: settings.compression.context_takeover,
+            context_memory: settings.compression.context_memory,
+        },
         publish_shard_counts: settings.page.enabled,
     }
 }
