@@ -31,6 +31,7 @@ use serde::{Deserialize, Serialize};
 pub use environment::Environment;
 pub use fault::{Fault, Faults, Origin};
 pub use load::{Layers, Loaded};
+pub use sections::compression::{Compression, CompressionSettings};
 pub use sections::connections::{ConnectionSettings, Connections};
 pub use sections::echo::{Echo, EchoSettings};
 pub use sections::handlers::{HandlerSettings, Handlers};
@@ -64,6 +65,8 @@ pub struct Config {
     pub listen: Listen,
     /// How many shards there are, and which of them a connection lives on.
     pub shards: Shards,
+    /// Compression of messages.
+    pub compression: Compression,
     /// What one connection may cost, how many there may be, and when one is given up.
     pub connections: Connections,
     /// The endpoint `/echo`.
@@ -85,6 +88,8 @@ pub struct Settings {
     pub listen: ListenSettings,
     /// How many shards, and the homes of connections.
     pub shards: ShardSettings,
+    /// Compression of messages.
+    pub compression: CompressionSettings,
     /// Limits and deadlines of connections.
     pub connections: ConnectionSettings,
     /// The endpoint `/echo`.
@@ -119,6 +124,7 @@ impl Config {
         let listen = self.listen.check(&mut checker);
         let on_loopback = listen.on_loopback();
         let shards = self.shards.check(environment, &mut checker);
+        let compression = self.compression.check(&mut checker);
         let connections =
             self.connections
                 .check(shards.count, on_loopback, environment, &mut checker);
@@ -135,6 +141,7 @@ impl Config {
         Ok(Settings {
             listen,
             shards,
+            compression,
             connections,
             echo,
             page,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use shardwire_shards::mesh::MailboxEnds;
 use shardwire_shards::placement::{Placement, Rule};
 use shardwire_shards::vocabulary::{CloseCause, ShardId};
-use shardwire_shards::{ApplicationRoutes, NodeCount, Shard, ShardSettings};
+use shardwire_shards::{ApplicationRoutes, CompressionSettings, NodeCount, Shard, ShardSettings};
 
 use super::ending::Endings;
 use super::error::StartError;
@@ -254,6 +254,13 @@ fn shard_settings(settings: &Settings, routes: ApplicationRoutes) -> ShardSettin
         outbox_soft_limit: connections.outbox_soft_limit,
         outbox_hard_limit: connections.outbox_hard_limit,
         routes,
+        compression: CompressionSettings {
+            enabled: settings.compression.enabled,
+            threshold: settings.compression.threshold,
+            level: settings.compression.level,
+            context_takeover: settings.compression.context_takeover,
+            context_memory: settings.compression.context_memory,
+        },
         publish_shard_counts: settings.page.enabled,
         ..ShardSettings::default()
     }

@@ -48,6 +48,7 @@ impl Shard {
             mode,
             address,
             standing,
+            compression,
             early,
             hello,
             reply,
@@ -77,6 +78,7 @@ impl Shard {
             address,
             mode,
             flags,
+            extension: compression.into(),
             state: State::Admitting(Box::new(Admitting {
                 verdicts_missing: 0,
                 early,
@@ -91,10 +93,14 @@ impl Shard {
                 let address = LimitedKey::Address(limited_address(address));
                 self.release_key(counted, address);
             }
+            if let Some(compression) = compression {
+                self.revoke_compression(compression);
+            }
             self.counters.connections_refused += 1;
             self.effects.push_back(Effect::Close { socket });
             return;
         };
+        self.begin_compression(id, compression);
         self.counters.connections_opened += 1;
         self.effects.push_back(Effect::Opened {
             connection: id,
