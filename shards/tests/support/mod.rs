@@ -103,6 +103,8 @@ pub struct World {
     pub peers: Vec<Peer>,
     pub events: Vec<Event>,
     pub answers: Vec<Answer>,
+    /// Writes to sockets so far.
+    pub writes: usize,
     pub node_count: NodeCount,
     pub placement: Placement,
 }
@@ -139,6 +141,7 @@ impl World {
             peers: Vec::new(),
             events: Vec::new(),
             answers: Vec::new(),
+            writes: 0,
             node_count,
             placement,
         }
@@ -310,6 +313,7 @@ impl World {
     /// One write, as the documentation of `Flush` says.
     fn flush(&mut self, peer: PeerId) {
         let now = self.now();
+        self.writes += 1;
         let (shard, connection) = (self.peers[peer].shard, self.id(peer));
         let shard = &mut self.shards[shard];
         let peer = &mut self.peers[peer];
