@@ -149,6 +149,8 @@ pub struct World {
     pub answers: Vec<Answer>,
     /// Tokens that wait for a verdict: whose, the token, and who it is already.
     pub verifications: Vec<(PeerId, String, Option<String>)>,
+    /// Writes to sockets so far.
+    pub writes: usize,
     pub node_count: NodeCount,
     pub placement: Placement,
 }
@@ -190,6 +192,7 @@ impl World {
             events: Vec::new(),
             answers: Vec::new(),
             verifications: Vec::new(),
+            writes: 0,
             node_count,
             placement,
         }
@@ -414,6 +417,7 @@ impl World {
     /// One write, as the documentation of `Flush` says.
     fn flush(&mut self, peer: PeerId) {
         let now = self.now();
+        self.writes += 1;
         let (shard, connection) = (self.peers[peer].shard, self.id(peer));
         let shard = &mut self.shards[shard];
         let peer = &mut self.peers[peer];
