@@ -19,6 +19,8 @@ pub mod mesh;
 pub mod metrics;
 pub mod permissions;
 pub mod placement;
+#[cfg(feature = "planted-faults")]
+pub mod planted;
 pub mod rate_limits;
 mod routing;
 mod settings;

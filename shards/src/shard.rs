@@ -54,6 +54,8 @@ pub struct Shard {
     pub(crate) scratch: Vec<u8>,
     /// Storage that small shared frames are cut from, so that a broadcast allocates nothing of its own.
     pub(crate) chunk: BytesMut,
+    #[cfg(feature = "planted-faults")]
+    pub(crate) planted: crate::planted::Planted,
     mail: Vec<ShardMessage>,
     due: Vec<ConnectionId>,
     /// When full lanes are tried again; none while nothing is held back.
@@ -94,6 +96,8 @@ impl Shard {
             stuck: Vec::new(),
             scratch: Vec::new(),
             chunk: BytesMut::new(),
+            #[cfg(feature = "planted-faults")]
+            planted: Default::default(),
             mail: Vec::new(),
             due: Vec::new(),
             retry: None,

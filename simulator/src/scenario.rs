@@ -38,6 +38,10 @@ pub struct Scenario {
     pub filler: usize,
     /// How often things happen, against each other; see [`Weights`].
     pub weights: Weights,
+    /// Bytes a client lets wait for the network before it says more.
+    pub ahead: usize,
+    /// Of a thousand things clients do: those that end their connection, in one way or another.
+    pub churn: u64,
     /// Of a hundred new clients: those that read hardly anything.
     pub slow_readers: u64,
     /// Of a hundred new clients: those that answer no ping.
@@ -127,16 +131,12 @@ impl Scenario {
                 command: random.pick(&[0, 1]),
                 trouble: random.pick(&[0, 1, 3]),
             },
+            ahead: random.pick(&[0, 0, 500, 1 << 30]),
+            churn: random.pick(&[0, 10, 10, 100]),
             slow_readers: random.pick(&[0, 0, 20]),
             mutes: random.pick(&[0, 0, 15]),
             echoes: random.pick(&[0, 10]),
         }
-    }
-
-    /// How many shards there are.
-    #[must_use]
-    pub fn shards(&self) -> usize {
-        usize::from(self.placement.shards())
     }
 
     /// The index of `$shards` among the channels.

@@ -289,6 +289,13 @@ impl Shard {
 
     /// Gives one counted key back to its home.
     pub(crate) fn release_key(&mut self, id: ConnectionId, key: LimitedKey) {
+        #[cfg(feature = "planted-faults")]
+        if self
+            .planted
+            .strikes(crate::planted::Fault::ForgetDeregistration)
+        {
+            return;
+        }
         let home = self.home_of(&key);
         if home == self.id {
             self.directory.release(id, &key);

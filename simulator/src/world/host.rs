@@ -176,11 +176,7 @@ impl World<'_> {
                 Some(Completion::Accepted(client)) => self.accept(at, now, client),
                 Some(Completion::Received(client, bytes)) => self.receive(at, now, client, bytes),
                 Some(Completion::Ended(client)) => self.end(at, now, client),
-                Some(Completion::Writable(client)) => {
-                    if self.sockets[client].connection.is_some() {
-                        self.flush(at, now, client);
-                    }
-                }
+                Some(Completion::Writable(client)) => self.flush(at, now, client),
                 None => {}
             },
         }
@@ -261,6 +257,7 @@ impl World<'_> {
             .drain(..self.random.size(0..=most))
             .collect();
         self.clients[client].heard_at = self.ms;
+        self.note_handed_in(client, early.len());
         let who = &self.clients[client];
         let user = who.user.map(|user| self.scenario.users[user].as_str());
         self.trace.line(
@@ -289,11 +286,24 @@ impl World<'_> {
             let stale = self.clients[client].connection;
             stale.filter(|_| self.random.chance(50))
         });
+        self.note_handed_in(client, bytes.len());
         if let Some(connection) = connection {
             let bytes = &mut bytes[..];
             self.hosts[at]
                 .shard
                 .handle(now, Input::Bytes { connection, bytes });
+        }
+    }
+
+    /// So many more bytes of a client are with its shard: publications among them cannot have been taken before.
+    fn note_handed_in(&mut self, client: usize, bytes: usize) {
+        let socket = &mut self.sockets[client];
+        socket.handed_in += bytes as u64;
+        while let Some(&(end, number)) = socket.publications.front()
+            && end <= socket.handed_in
+        {
+            socket.publications.pop_front();
+            self.publications[number].handed_in = Some(self.moment);
         }
     }
 
@@ -376,6 +386,7 @@ impl World<'_> {
             Event::Connected { connection } => {
                 let client = self.client_of[&connection];
                 self.clients[client].connected = true;
+                self.clients[client].heard_at = self.ms;
                 self.see(Seen::Connected { client });
             }
             Event::Disconnected {
@@ -426,6 +437,10 @@ impl World<'_> {
         self.trace.bytes(socket.to_client.range(before..).copied());
         if socket.finished {
             socket.to_client.clear();
+        }
+        if taken > 0 {
+            socket.written += taken as u64;
+            socket.writes.push_back((socket.written, self.moment));
         }
         let blocked = taken < offered;
         if socket.blocked && taken > 0 {
