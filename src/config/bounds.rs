@@ -101,6 +101,24 @@ pub(super) const CLOSE_TIMEOUT: Range<TextDuration> = duration(ms(100), minutes(
 /// The least lets a few small messages wait; the most is what one slow consumer may cost before it is closed.
 pub(super) const OUTBOX: Range<ByteSize> = size(ByteSize::kib(1), ByteSize::mib(1_024));
 
+/// The least lets a verifier ask a database nearby; the most is what a person bears to wait.
+pub(super) const AUTHENTICATION_TIMEOUT: Range<TextDuration> = duration(ms(100), minutes(1));
+
+/// Zero: no warning, or no grace. A day is longer than tokens of live connections should hold.
+pub(super) const EXPIRY: Range<TextDuration> = duration(ms(0), minutes(24 * 60));
+
+/// Clocks that differ by more than five seconds are broken, and a longer leeway is a longer life for stolen tokens.
+pub(super) const LEEWAY: Range<TextDuration> = duration(ms(0), TextDuration::from_secs(5));
+
+/// More threads than cores make nothing faster.
+pub(super) const VERIFIER_THREADS: Range<usize> = whole(1..=64);
+
+/// Every key is compared at every connect, so that the time tells nothing.
+pub(super) const API_KEYS: usize = 1_024;
+
+/// Rules are asked one after the other at every subscribe and publish.
+pub(super) const PERMISSION_RULES: usize = 256;
+
 /// Zero cuts the connections at once, for tests and for the impatient; an hour is a long goodbye.
 pub(super) const DRAIN_TIMEOUT: Range<TextDuration> = duration(ms(0), minutes(60));
 
