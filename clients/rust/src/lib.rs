@@ -1,0 +1,20 @@
+//! WebSocket client for tokio: connections, reconnection, a load-balancing pool, and sessions of the shardwire protocol.
+
+mod connection;
+mod error;
+mod handshake;
+mod message;
+mod net;
+mod options;
+mod target;
+mod telemetry;
+mod websocket;
+
+pub use connection::{Connection, ConnectionSender};
+pub use error::{ConnectError, Error};
+pub use handshake::connect;
+pub use message::{CloseFrame, Ending, Message};
+pub use net::{ByteStream, Connecting, Connector, Proxy, Tls};
+pub use options::ConnectOptions;
+pub use target::Target;
+pub use websocket::WebSocket;
