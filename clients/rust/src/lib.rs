@@ -6,6 +6,8 @@ mod handshake;
 mod message;
 mod net;
 mod options;
+mod pool;
+mod reconnect;
 mod target;
 mod telemetry;
 mod websocket;
@@ -16,5 +18,11 @@ pub use handshake::connect;
 pub use message::{CloseFrame, Ending, Message};
 pub use net::{ByteStream, Connecting, Connector, Proxy, Tls};
 pub use options::ConnectOptions;
+pub use pool::{
+    AcquireError, Backend, BreakerState, CircuitBreaker, EvictionPolicy, HealthCheck, HealthStatus,
+    InvalidOptions, LoadBalancing, PoolCounts, PoolEvent, PoolEvents, PoolOptions,
+    PooledConnection, WebSocketPool,
+};
+pub use reconnect::{Backoff, GaveUp, Hint, ReconnectOptions, Reconnector};
 pub use target::Target;
 pub use websocket::WebSocket;

@@ -139,6 +139,10 @@ impl Mailbox {
         self.lock().ending.clone()
     }
 
+    pub(super) fn is_gone(&self) -> bool {
+        self.lock().gone
+    }
+
     pub(super) fn set_discarding(&self, discarding: bool) {
         let mut inside = self.lock();
         inside.discarding = discarding;

@@ -190,9 +190,9 @@ impl Connection {
         self.sender.mailbox.set_discarding(discarding);
     }
 
-    /// Calls `on_end` when the socket is gone: at once if it is already.
-    pub(crate) fn on_end(&self, on_end: OnEnd) {
-        self.sender.mailbox.on_end(on_end);
+    /// Whether the socket is closed.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.sender.mailbox.is_gone()
     }
 }
 
@@ -245,6 +245,11 @@ impl ConnectionSender {
         time::timeout(timeout, answer)
             .await
             .unwrap_or(Err(Error::PongTimedOut(timeout)))
+    }
+
+    /// Calls `on_end` when the socket is gone: at once if it is already.
+    pub(crate) fn on_end(&self, on_end: OnEnd) {
+        self.mailbox.on_end(on_end);
     }
 
     fn ended(&self) -> Error {

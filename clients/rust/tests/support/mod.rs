@@ -104,10 +104,21 @@ impl Peer {
         Peer::accept_with(stream, None).await
     }
 
-    pub async fn accept_with(mut stream: DuplexStream, protocol: Option<&str>) -> Peer {
+    /// `None` if the client goes away first.
+    pub async fn try_accept(stream: DuplexStream) -> Option<Peer> {
+        Peer::begin(stream, None).await.ok()
+    }
+
+    pub async fn accept_with(stream: DuplexStream, protocol: Option<&str>) -> Peer {
+        Peer::begin(stream, protocol).await.unwrap()
+    }
+
+    async fn begin(mut stream: DuplexStream, protocol: Option<&str>) -> io::Result<Peer> {
         let mut input = Vec::new();
         let (head, key) = loop {
-            stream.read_buf(&mut input).await.unwrap();
+            if stream.read_buf(&mut input).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
             if let Progress::Complete { request, head_len } =
                 server::read_request(&input, 0, &RequestLimits::default()).unwrap()
             {
@@ -118,13 +129,13 @@ impl Peer {
         let request = String::from_utf8(input.drain(..head).collect()).unwrap();
         let mut answer = Vec::new();
         server::write_accept(&mut answer, &key, protocol);
-        stream.write_all(&answer).await.unwrap();
-        Peer {
+        stream.write_all(&answer).await?;
+        Ok(Peer {
             stream,
             request,
             decoder: Decoder::default(),
             input,
-        }
+        })
     }
 
     /// Answers the upgrade with `answer`, whatever it is, and closes.
