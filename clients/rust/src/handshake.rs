@@ -11,7 +11,7 @@ use shardwire_protocol::handshake::{
     client::{ClientHandshake, ClientHandshakeError},
     response::ResponseHead,
 };
-use std::time::Duration;
+use std::{io, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time,
@@ -104,9 +104,12 @@ async fn upgrade(
     let mut received = Vec::with_capacity(1024);
     let head = loop {
         if stream.read_buf(&mut received).await? == 0 {
-            return Err(ConnectError::Handshake(ClientHandshakeError::Malformed(
-                "it ended before its head did",
-            )));
+            // A server that restarts, or a balancer without one behind it: it may answer the next time.
+            let cut = io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "it ended before its answer did",
+            );
+            return Err(cut.into());
         }
         if let Some(head) = ResponseHead::read(&received).map_err(ConnectError::Handshake)? {
             break head;

@@ -1,5 +1,6 @@
 //! WebSocket client for tokio: connections, reconnection, a load-balancing pool, and sessions of the shardwire protocol.
 
+mod announce;
 mod connection;
 mod error;
 mod handshake;
@@ -8,10 +9,12 @@ mod net;
 mod options;
 mod pool;
 mod reconnect;
+mod session;
 mod target;
 mod telemetry;
 mod websocket;
 
+pub use announce::Events;
 pub use connection::{Connection, ConnectionSender};
 pub use error::{ConnectError, Error};
 pub use handshake::connect;
@@ -24,5 +27,9 @@ pub use pool::{
     PooledConnection, WebSocketPool,
 };
 pub use reconnect::{Backoff, GaveUp, Hint, ReconnectOptions, Reconnector};
+pub use session::{
+    Answer, GapReason, Publication, PublishOptions, Published, Refusal, Session, SessionEnd,
+    SessionError, SessionEvent, SessionOptions, SessionState, Subscription, SubscriptionEvent,
+};
 pub use target::Target;
 pub use websocket::WebSocket;

@@ -769,7 +769,8 @@ async fn p20_acquire_and_release_in_the_order_they_came() {
     settle().await;
     pool.release(first);
     for user in users {
-        assert!(user.await.is_ok_and(|()| true) || pool.waiting_count() < 50);
+        let ended = user.await;
+        assert!(ended.is_ok() || ended.is_err_and(|error| error.is_cancelled()));
     }
     let expected: Vec<i32> = (0..50).filter(|number| number % 3 != 2).collect();
     assert_eq!(*order.lock().unwrap(), expected);

@@ -60,6 +60,15 @@ pub struct ConnectionSender {
     mailbox: Arc<Mailbox>,
 }
 
+/// Room for one message in the queue of messages to send.
+pub(crate) struct Room<'s>(mpsc::Permit<'s, Order>);
+
+impl Room<'_> {
+    pub(crate) fn send(self, text: String) {
+        self.0.send(Order::Send(Message::Text(text)));
+    }
+}
+
 impl Connection {
     /// Opens a connection and starts its task on the current tokio runtime. Cancel-safe.
     ///
@@ -218,6 +227,15 @@ impl ConnectionSender {
             mpsc::error::TrySendError::Full(_) => Error::QueueFull,
             mpsc::error::TrySendError::Closed(_) => self.ended(),
         })
+    }
+
+    /// Waits for room in the queue, and holds it.
+    pub(crate) async fn reserve(&self) -> Result<Room<'_>, Error> {
+        self.orders
+            .reserve()
+            .await
+            .map(Room)
+            .map_err(|_| self.ended())
     }
 
     /// As [`Connection::flush`].

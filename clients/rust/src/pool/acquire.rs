@@ -117,11 +117,16 @@ async fn acquire_by(
             }
         };
         if !validate || !guard.is_reused() {
+            guard.set_discarding(false);
             return Ok(guard);
         }
         let left = patience.saturating_sub(begin.elapsed());
         match guard.ping(validation.min(left)).await {
-            Ok(_) => return Ok(guard),
+            Ok(_) => {
+                // The pong came behind everything that was meant for the last user.
+                guard.set_discarding(false);
+                return Ok(guard);
+            }
             Err(error) => {
                 tracing::debug!(backend = guard.backend(), %error, "connection failed its validation");
                 // One that has ended says nothing about its backend; one that does not answer does.

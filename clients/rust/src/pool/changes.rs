@@ -51,10 +51,11 @@ impl Core {
             true => Served::Later,
             false => self.serve(key, now, actions),
         };
-        let assigned = match served {
+        let (assigned, wanted) = match served {
             Served::Idle(lease) => return Requested::Ready(*lease),
-            Served::Opening(member) => Some(member),
-            Served::Later => None,
+            Served::Opening(member) => (Some(member), None),
+            Served::MakingRoom(member) => (None, Some(member)),
+            Served::Later => (None, None),
         };
         let (answer, answered) = oneshot::channel();
         self.waiters.insert(
@@ -62,6 +63,7 @@ impl Core {
             Waiter {
                 key,
                 assigned,
+                wanted,
                 answer,
             },
         );
@@ -272,15 +274,13 @@ impl Core {
             Ok(_) if turns => {
                 member.returned_at = Some(now);
                 member.last_error = None;
-                self.announcer
-                    .announce(PoolEvent::BackendHealthy { backend });
+                self.tell(&PoolEvent::BackendHealthy { backend });
             }
             Ok(_) => {}
             Err(error) => {
                 member.last_error = Some(error.clone());
                 if turns {
-                    self.announcer
-                        .announce(PoolEvent::BackendUnhealthy { backend, error });
+                    self.tell(&PoolEvent::BackendUnhealthy { backend, error });
                     self.retire_idle(index, actions);
                 }
             }

@@ -5,11 +5,11 @@
 use super::{
     balance::{Balancer, Purpose},
     breaker::Change,
-    events::{Announcer, PoolEvent},
+    events::PoolEvent,
     member::{Idle, Key, Member},
     options::PoolOptions,
 };
-use crate::{connection::Connection, target::Target};
+use crate::{announce::Announcer, connection::Connection, target::Target};
 use std::{collections::BTreeMap, sync::Arc};
 use tokio::{sync::oneshot, time::Instant};
 
@@ -33,6 +33,8 @@ pub(super) struct Waiter {
     pub(super) key: Option<u64>,
     /// For whom a connection is being opened, and at which backend. It may get another one before.
     pub(super) assigned: Option<Key>,
+    /// The backend it was picked for, while another connection makes room for one to there.
+    pub(super) wanted: Option<Key>,
     pub(super) answer: oneshot::Sender<Answer>,
 }
 
@@ -68,6 +70,8 @@ pub(super) struct Actions {
 pub(super) enum Served {
     Idle(Box<Lease>),
     Opening(Key),
+    /// When another connection is closed, one to this backend can be opened.
+    MakingRoom(Key),
     /// Not now.
     Later,
 }
@@ -77,7 +81,7 @@ pub(super) struct Core {
     pub(super) members: Vec<Member>,
     pub(super) waiters: BTreeMap<u64, Waiter>,
     pub(super) balancer: Balancer,
-    pub(super) announcer: Announcer,
+    pub(super) announcer: Announcer<PoolEvent>,
     pub(super) closed: bool,
     numbers: u64,
 }
@@ -119,19 +123,26 @@ impl Core {
         self.total() >= self.options.max_connections
     }
 
-    /// The connections a backend should have when all are needed: its share of the maximum by weight, rounded down and up.
+    /// The connections a backend should have when all are needed: its share of the maximum by weight, rounded down (but
+    /// none goes without, if there is one for each) and up.
     fn share(&self, index: usize, now: Instant) -> (usize, usize) {
-        let weight = |member: &Member| self.balancer.weight(member, now) as u128;
-        let available = self
+        let (mut sum, mut count) = (0u128, 0);
+        for member in self
             .members
             .iter()
-            .filter(|member| member.is_available(now));
-        let sum: u128 = available.map(weight).sum();
+            .filter(|member| member.is_available(now))
+        {
+            sum += self.balancer.weight(member, now) as u128;
+            count += 1;
+        }
         if sum == 0 {
             return (0, 0);
         }
-        let product = self.options.max_connections as u128 * weight(&self.members[index]);
-        ((product / sum) as usize, product.div_ceil(sum) as usize)
+        let max = self.options.max_connections;
+        let product = max as u128 * self.balancer.weight(&self.members[index], now) as u128;
+        let least = usize::from(max >= count);
+        let (down, up) = (product / sum, product.div_ceil(sum));
+        ((down as usize).max(least), up as usize)
     }
 
     // ---- serving ----
@@ -162,8 +173,10 @@ impl Core {
             return Served::Later;
         }
         if full {
-            self.make_room_for(index, now, actions);
-            return Served::Later;
+            return match self.make_room_for(index, now, actions) {
+                true => Served::MakingRoom(self.members[index].key),
+                false => Served::Later,
+            };
         }
         self.open(index, false, actions);
         Served::Opening(self.members[index].key)
@@ -218,8 +231,12 @@ impl Core {
     fn victim(&self, index: usize, now: Instant) -> Option<usize> {
         let bound = self.balancer.binds(Some(0)).is_some();
         let candidates = self.members.iter().enumerate().filter(|(other, member)| {
-            let spare =
-                || bound || !member.is_usable() || member.held() > self.share(*other, now).0;
+            let spare = || {
+                bound
+                    || !member.is_usable()
+                    || member.held() > self.share(*other, now).0
+                    || self.members[index].held() == 0 && member.held() > 1
+            };
             *other != index && !member.idle.is_empty() && spare()
         });
         candidates
@@ -227,20 +244,42 @@ impl Core {
             .map(|(other, _)| other)
     }
 
-    /// Closes an idle connection elsewhere, unless enough are closing for those who wait.
-    fn make_room_for(&mut self, index: usize, now: Instant, actions: &mut Actions) {
+    /// Closes an idle connection elsewhere, unless enough are closing for those who wait. Whether it did.
+    fn make_room_for(&mut self, index: usize, now: Instant, actions: &mut Actions) -> bool {
         let unserved = self
             .waiters
             .values()
             .filter(|waiter| waiter.assigned.is_none());
         if self.closing() > unserved.count() {
-            return;
+            return false;
         }
         if let Some(other) = self.victim(index, now)
             && let Some(idle) = self.members[other].idle.pop_front()
         {
             self.end(other, idle.id, idle.connection, End::Close, actions);
+            return true;
         }
+        false
+    }
+
+    /// Serves one for whom room is being made: at the backend it was picked for, and nowhere else, or that one would never
+    /// have its turn. `None`: that has come to nothing, and it is served like anybody.
+    fn serve_wanted(&mut self, wanted: Key, now: Instant, actions: &mut Actions) -> Option<Served> {
+        let index = self
+            .members
+            .iter()
+            .position(|member| member.key == wanted)?;
+        if !self.members[index].is_available(now) {
+            return None;
+        }
+        if let Some(lease) = self.take_idle(index) {
+            return Some(Served::Idle(Box::new(lease)));
+        }
+        if !self.is_full() {
+            self.open(index, false, actions);
+            return Some(Served::Opening(wanted));
+        }
+        (self.closing() > 0).then_some(Served::Later)
     }
 
     /// Connections that ended while they were idle are no longer there to be taken.
@@ -261,7 +300,6 @@ impl Core {
     fn take_idle(&mut self, index: usize) -> Option<Lease> {
         let member = &mut self.members[index];
         let idle = member.idle.pop_back()?;
-        idle.connection.set_discarding(false);
         member.active += 1;
         Some(Lease {
             id: idle.id,
@@ -314,12 +352,17 @@ impl Core {
         actions: &mut Actions,
     ) {
         let member = self.members[index].key;
+        if !opened {
+            // What still comes was meant for its last user. Off again when it is checked out.
+            connection.set_discarding(true);
+        }
         let takes = |(_, waiter): &(&u64, &Waiter)| {
             // Whom it was opened for takes it, wherever its key would go by now.
             opened && waiter.assigned == Some(member) || self.accepts(waiter.key, index, now)
         };
         let first = self.waiters.iter().find(takes).map(|(ticket, _)| *ticket);
         let Some(waiter) = first.and_then(|ticket| self.waiters.remove(&ticket)) else {
+            // Nobody reads it: what comes must not stop the socket from being read, and pings from being answered.
             connection.set_discarding(true);
             let since = now;
             self.members[index].idle.push_back(Idle {
@@ -458,11 +501,24 @@ impl Core {
                 return;
             };
             // In order: while the first cannot be served, nobody behind it takes what it waits for.
-            match self.serve(waiter.key, now, actions) {
+            let (key, wanted) = (waiter.key, waiter.wanted);
+            let served = wanted.and_then(|wanted| self.serve_wanted(wanted, now, actions));
+            let served = match served {
+                Some(served) => served,
+                None => self.serve(key, now, actions),
+            };
+            match served {
                 Served::Later => return,
+                Served::MakingRoom(member) => {
+                    if let Some(waiter) = self.waiters.get_mut(&ticket) {
+                        waiter.wanted = Some(member);
+                    }
+                    return;
+                }
                 Served::Opening(member) => {
                     if let Some(waiter) = self.waiters.get_mut(&ticket) {
                         waiter.assigned = Some(member);
+                        waiter.wanted = None;
                     }
                 }
                 Served::Idle(lease) => {
@@ -532,6 +588,11 @@ impl Core {
             Change::HalfOpened => PoolEvent::BreakerHalfOpened { backend },
             Change::Closed => PoolEvent::BreakerClosed { backend },
         };
+        self.tell(&event);
+    }
+
+    pub(super) fn tell(&mut self, event: &PoolEvent) {
+        tracing::info!(backend = event.backend(), ?event, "a backend changed");
         self.announcer.announce(event);
     }
 

@@ -10,9 +10,10 @@ use std::{
 
 /// A connection of the pool, until it is dropped or released: then it goes back (P20).
 ///
-/// It is a [`Connection`] by `Deref`. What was received and not taken is dropped when it goes back; what the server sends
-/// later on its own account is dropped, too. A connection with something left on it that the next user should not meet (a
-/// subscription, a login) is to be [`discard`](PooledConnection::discard)ed.
+/// It is a [`Connection`] by `Deref`. What was received and not taken is dropped when it goes back, and what comes while it is
+/// idle, too; with [`validate_on_checkout`](super::PoolOptions::validate_on_checkout) everything that the server sent before it
+/// answered the ping of the checkout. A connection with something left on it that the next user should not meet (a
+/// subscription, a login, an answer that is still to come) is to be [`discard`](PooledConnection::discard)ed.
 pub struct PooledConnection {
     lease: Option<Lease>,
     shared: Arc<Shared>,

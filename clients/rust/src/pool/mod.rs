@@ -246,7 +246,7 @@ impl WebSocketPool {
 
     /// Changes of backends from now on (P23, P24), as a stream.
     pub fn events(&self) -> PoolEvents {
-        self.shared().look(|core| core.announcer.subscribe())
+        self.shared().look(|core| core.announcer.listen())
     }
 
     /// Adds a backend while the pool runs.
