@@ -114,11 +114,17 @@ fn serve(arguments: &LayerArguments) -> Result<(), Failure> {
         code: exit::SYSTEM,
         messages: format!("cannot wait for signals: {error}"),
     })?;
+    let page = loaded.settings.page.enabled;
     let engine = Engine::builder(loaded.config)
         .start()
         .map_err(cannot_start)?;
     let address = engine.local_address();
-    tracing::info!("listening on {address}: ws://{address}/ws");
+    // The one line on standard output, so that a script can wait for it and read the port.
+    say(io::stdout(), &format!("shardwire listening on {address}"));
+    tracing::info!("clients connect to ws://{address}/ws");
+    if page {
+        tracing::info!("see it work: open http://{address}/ in two tabs");
+    }
     let draining = engine.clone();
     on_signals(signals, move || draining.drain()).map_err(|error| Failure {
         code: exit::SYSTEM,

@@ -8,10 +8,12 @@ use shardwire_protocol::websocket::{Role, Rules};
 
 use crate::bounds::OVERFLOW_RETRY_MS;
 use crate::channels::Channels;
-use crate::connections::{Frames, NodeCount, Pool, Registry};
+use crate::connections::{Codec, Frames, NodeCount, Pool, Registry};
 use crate::mesh::MailboxEnds;
 use crate::metrics::{CountRound, Counters};
 use crate::placement::Placement;
+use crate::rate_limits::SharedBuckets;
+use crate::routing::kept_reply;
 use crate::settings::ShardSettings;
 use crate::timers::{TICK_MS, Tick, Wheel, tick_of};
 use crate::users::Directory;
@@ -35,20 +37,30 @@ pub struct Shard {
     pub(crate) registry: Registry,
     pub(crate) frames: Frames,
     pub(crate) pool: Pool,
+    pub(crate) codec: Codec,
     pub(crate) node_count: NodeCount,
     pub(crate) channels: Channels,
     pub(crate) directory: Directory,
+    pub(crate) shared_buckets: SharedBuckets,
     pub(crate) ends: MailboxEnds,
     pub(crate) wheel: Wheel<ConnectionId>,
+    /// Apart from the other wheel, whose entries each arm exactly one more.
+    pub(crate) session_wheel: Wheel<ConnectionId>,
     pub(crate) count_round: CountRound,
     pub(crate) counters: Counters,
     pub(crate) effects: VecDeque<Effect>,
+    /// Connections that got something while their socket takes nothing; judged before the next message is looked at.
+    pub(crate) stuck: Vec<ConnectionId>,
     /// Where envelopes are written before they become shared frames.
     pub(crate) scratch: Vec<u8>,
     /// Storage that small shared frames are cut from, so that a broadcast allocates nothing of its own.
     pub(crate) chunk: BytesMut,
+    #[cfg(feature = "planted-faults")]
+    pub(crate) planted: crate::planted::Planted,
     mail: Vec<ShardMessage>,
     due: Vec<ConnectionId>,
+    /// When full lanes are tried again; none while nothing is held back.
+    retry: Option<u64>,
 }
 
 impl Shard {
@@ -67,6 +79,7 @@ impl Shard {
                 role: Role::Server,
                 max_message_size: settings.max_message_size,
             },
+            codec: Codec::new(settings.compression),
             settings,
             placement,
             registry: Registry::new(id),
@@ -75,15 +88,21 @@ impl Shard {
             node_count,
             channels: Channels::default(),
             directory: Directory::default(),
+            shared_buckets: SharedBuckets::default(),
             ends,
             wheel: Wheel::default(),
+            session_wheel: Wheel::default(),
             count_round: CountRound::default(),
             counters: Counters::default(),
             effects: VecDeque::new(),
+            stuck: Vec::new(),
             scratch: Vec::new(),
             chunk: BytesMut::new(),
+            #[cfg(feature = "planted-faults")]
+            planted: Default::default(),
             mail: Vec::new(),
             due: Vec::new(),
+            retry: None,
         }
     }
 
@@ -99,9 +118,22 @@ impl Shard {
             Input::Opened(opening) => self.opened(now, opening),
             Input::Bytes { connection, bytes } => self.received(now, connection, bytes),
             Input::Closed { connection } => self.socket_ended(connection),
+            Input::Verdict {
+                connection,
+                verdict,
+            } => self.verified(now, connection, verdict),
+            Input::Returned {
+                connection,
+                outcome,
+            } => self.returned(now, connection, outcome),
             Input::Command(command) => self.command(now, command),
             Input::Mail => self.take_mail(now),
             Input::Deadline => self.deadlines(now),
+        }
+        self.judge_stuck(now);
+        self.report_spending();
+        if self.ends.held() > 0 {
+            self.retry.get_or_insert(now.ms + OVERFLOW_RETRY_MS);
         }
     }
 
@@ -112,15 +144,27 @@ impl Shard {
             .or_else(|| self.ends.poll_ring().map(Effect::Ring))
     }
 
-    /// When [`Input::Deadline`] is due, in milliseconds since start; none when nothing waits for time.
+    /// When [`Input::Deadline`] is due, in milliseconds since start (`now` if that has passed); none when nothing waits for
+    /// time. Asking changes nothing: until `Deadline` is handed in, it stays due.
     #[must_use]
     pub fn next_deadline(&self, now: Now) -> Option<u64> {
-        let wheel = self.wheel.next_tick().map(|tick| u64::from(tick) * TICK_MS);
-        let retry = (self.ends.held() > 0).then_some(now.ms + OVERFLOW_RETRY_MS);
-        [wheel, retry, self.count_round.deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        let [wheel, session, refill] = [
+            self.wheel.next_tick(),
+            self.session_wheel.next_tick(),
+            self.shared_buckets.next_tick(),
+        ]
+        .map(|tick| tick.map(|tick| u64::from(tick) * TICK_MS));
+        [
+            wheel,
+            session,
+            refill,
+            self.retry,
+            self.count_round.deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        .map(|deadline| deadline.max(now.ms))
     }
 
     /// Whether [`Input::Mail`] is due.
@@ -161,7 +205,9 @@ impl Shard {
             homed_channels: self.channels.homes.len(),
             counted_users: self.directory.users(),
             counted_addresses: self.directory.addresses(),
+            buckets: self.shared_buckets.held(),
             frames: self.frames.held(),
+            promised_bytes: self.codec.promised(),
             held_mail: self.ends.held(),
         }
     }
@@ -171,9 +217,15 @@ impl Shard {
         self.ends.take_batch(&mut mail);
         for message in mail.drain(..) {
             self.message(now, message);
+            self.judge_stuck(now);
         }
         self.mail = mail;
+        self.retry_full_lanes();
+    }
+
+    fn retry_full_lanes(&mut self) {
         self.ends.retry();
+        self.retry = None;
     }
 
     fn message(&mut self, now: Now, message: ShardMessage) {
@@ -191,21 +243,41 @@ impl Shard {
                 ask,
                 on,
             } => self.note_interest(now, channel, shard, ask, on),
+            ShardMessage::Deflates { channel, shard, on } => {
+                self.channels.homes.note_deflates(&channel, shard, on);
+            }
+            ShardMessage::ContextsEnded { bytes } => self.contexts_ended(bytes),
             ShardMessage::Interested { channel, ask } => self.interest_noted(&channel, ask),
             ShardMessage::Publish {
                 channel,
                 message,
                 exclude,
                 publisher,
+                reply,
             } => {
-                self.publish_at_home(now, &channel, &message, &exclude, publisher);
+                if !self.publish_at_home(now, &channel, &message, &exclude)
+                    && let Some(publisher) = publisher
+                {
+                    self.refuse(publisher, reply);
+                }
             }
             ShardMessage::Deliver {
                 channel,
                 frame,
                 exclude,
             } => self.fan_out(&channel, frame, &exclude),
-            ShardMessage::Refused { connection, code } => self.answer_error(connection, code, None),
+            ShardMessage::Refused {
+                connection,
+                code,
+                reply,
+            } => self.answer_error(connection, code, kept_reply(reply).as_deref()),
+            ShardMessage::Spent {
+                key,
+                shard,
+                tokens,
+                full_at_ns,
+            } => self.charge_spending(now, key, shard, tokens, full_at_ns),
+            ShardMessage::Owed { key, full_at_ns } => self.note_owed(now, &key, full_at_ns),
             ShardMessage::CountQuery { shard, round } => self.answer_count(shard, round),
             ShardMessage::Count {
                 shard,
@@ -216,14 +288,20 @@ impl Shard {
     }
 
     fn deadlines(&mut self, now: Now) {
-        self.ends.retry();
+        self.retry_full_lanes();
         let mut due = std::mem::take(&mut self.due);
         self.wheel
             .advance(self.tick(now), |connection| due.push(connection));
         for connection in due.drain(..) {
             self.look_after(now, connection);
         }
+        self.session_wheel
+            .advance(self.tick(now), |connection| due.push(connection));
+        for connection in due.drain(..) {
+            self.look_at_session(now, connection);
+        }
         self.due = due;
+        self.shared_buckets.sweep(now, self.tick(now));
         self.count_shards(now);
     }
 
@@ -245,8 +323,12 @@ pub struct Residue {
     pub counted_users: usize,
     /// Addresses counted here.
     pub counted_addresses: usize,
+    /// Buckets of users and addresses that are not full yet; they go by themselves when they are.
+    pub buckets: usize,
     /// Shared frames that wait in outboxes.
     pub frames: usize,
+    /// Bytes promised to contexts of compressed connections.
+    pub promised_bytes: usize,
     /// Messages in the overflow of full lanes.
     pub held_mail: usize,
 }

@@ -6,7 +6,9 @@ use std::sync::{Arc, OnceLock};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use shardwire_shards::mesh::Sleepers;
-use shardwire_shards::vocabulary::{AnswerId, Command, ConnectionId, Mode, ShardId, UserId};
+use shardwire_shards::vocabulary::{AnswerId, Command, ConnectionId, ShardId, UserId};
+
+use crate::listen::Newcomer;
 
 use crate::runtime::Bell;
 
@@ -34,7 +36,6 @@ pub(crate) enum Item {
 #[derive(Debug)]
 pub(crate) struct HandedOff {
     pub(crate) socket: OwnedFd,
-    pub(crate) address: IpAddr,
     pub(crate) stage: Stage,
 }
 
@@ -42,13 +43,9 @@ pub(crate) struct HandedOff {
 #[derive(Debug)]
 pub(crate) enum Stage {
     /// Just accepted, nothing read; patience ends at `deadline_ms`.
-    Accepted { deadline_ms: u64 },
-    /// Upgraded; holds an admission; `early` came behind the request.
-    Upgraded {
-        mode: Mode,
-        user: Option<UserId>,
-        early: Vec<u8>,
-    },
+    Accepted { address: IpAddr, deadline_ms: u64 },
+    /// Upgraded; holds an admission.
+    Upgraded(Newcomer),
 }
 
 /// The sending side of every shard's inbox.
@@ -89,12 +86,17 @@ impl Inboxes {
     pub(crate) fn send(&self, to: ShardId, item: Item) -> Result<(), Item> {
         match self.0.senders[to.index()].try_send(item) {
             Ok(()) => {
-                if self.0.sleepers.must_ring(to) {
-                    self.ring(to);
-                }
+                self.wake(to);
                 Ok(())
             }
             Err(TrySendError::Full(item) | TrySendError::Disconnected(item)) => Err(item),
+        }
+    }
+
+    /// Wakes a shard if it sleeps; for whoever has put something where only that shard's loop looks.
+    pub(crate) fn wake(&self, shard: ShardId) {
+        if self.0.sleepers.must_ring(shard) {
+            self.ring(shard);
         }
     }
 

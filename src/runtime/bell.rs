@@ -6,10 +6,12 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 
-/// Rings one driver: its current or next [`wait`](super::Driver::wait) returns with a `Bell` completion.
+/// Rings one driver: its current or next [`wait`](super::Driver::wait) returns with a `Bell`
+/// completion.
 ///
-/// Rings are not counted: many before one `wait` give one completion. A ring is a system call of a few microseconds: ring only a shard
-/// that is asleep, once per batch. Ringing a driver that is gone does nothing.
+/// Rings are not counted: many before one `wait` give one completion. A ring is a system call of a
+/// few microseconds: ring only a shard that is asleep, once per batch. Ringing a driver that is
+/// gone does nothing.
 #[derive(Clone, Debug)]
 pub struct Bell {
     event: Arc<File>,
@@ -17,7 +19,8 @@ pub struct Bell {
 
 impl Bell {
     pub(super) fn new() -> io::Result<Self> {
-        // SAFETY: eventfd takes no pointers; a non-negative answer is a fresh descriptor that nobody else owns.
+        // SAFETY: eventfd takes no pointers; a non-negative answer is a fresh descriptor that
+        // nobody else owns.
         let event = unsafe {
             match libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) {
                 -1 => return Err(io::Error::last_os_error()),
@@ -31,8 +34,9 @@ impl Bell {
 
     /// Rings.
     pub fn ring(&self) {
-        // The counter is never read: every write wakes a poll on it, and it would take centuries to fill. So a failed write can only mean
-        // a broken descriptor table, which no caller could mend.
+        // The counter is never read: every write wakes a poll on it, and it would take centuries to
+        // fill. So a failed write can only mean a broken descriptor table, which no caller could
+        // mend.
         let written = (&*self.event).write(&1u64.to_ne_bytes());
         debug_assert!(written.is_ok(), "eventfd write: {written:?}");
     }

@@ -3,14 +3,16 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Time since a common start. Copy it to every shard, so that all of them count from the same moment.
+/// Time since a common start. Copy it to every shard, so that all of them count from the same
+/// moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     start: Instant,
 }
 
 thread_local! {
-    /// The latest wall clock time this thread gave out. Per thread, because a shared one would be a cache line that all shards write.
+    /// The latest wall clock time this thread gave out. Per thread, because a shared one would be a
+    /// cache line that all shards write.
     static LATEST_UNIX_MS: Cell<u64> = const { Cell::new(0) };
 }
 
@@ -32,8 +34,8 @@ impl Clock {
         self.start.elapsed()
     }
 
-    /// Milliseconds since 1970-01-01 UTC. Never goes backwards on one thread: when the system's clock is set back, this one stands still
-    /// until it has caught up.
+    /// Milliseconds since 1970-01-01 UTC. Never goes backwards on one thread: when the system's
+    /// clock is set back, this one stands still until it has caught up.
     pub fn unix_ms(&self) -> u64 {
         // A system clock before 1970 is taken as 1970.
         let now = as_ms(

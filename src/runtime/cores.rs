@@ -3,7 +3,8 @@
 
 use std::io;
 
-/// Numbers of the cores in this process' affinity mask, ascending: what `taskset`, cpusets and containers leave of the machine.
+/// Numbers of the cores in this process' affinity mask, ascending: what `taskset`, cpusets and
+/// containers leave of the machine.
 ///
 /// # Errors
 /// Only if the system refuses to say (more than 1,024 cores).
@@ -22,12 +23,14 @@ pub fn allowed_cores() -> io::Result<Vec<usize>> {
         .collect())
 }
 
-/// How many shards run well here: the allowed cores, or fewer if a container's CPU quota grants less.
+/// How many shards run well here: the allowed cores, or fewer if a container's CPU quota grants
+/// less.
 pub fn default_shard_count() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// The core of a pinned shard: one each, and round again when there are more shards than cores. `None` without any core.
+/// The core of a pinned shard: one each, and round again when there are more shards than cores.
+/// `None` without any core.
 pub fn core_of(shard: usize, cores: &[usize]) -> Option<usize> {
     cores.get(shard.checked_rem(cores.len())?).copied()
 }

@@ -1,10 +1,12 @@
 //! The seam between a shard's loop and its sockets.
 //!
-//! Shaped for completions: the driver owns the receive buffers and lends one per [`Completion::Received`]; the loop gives it back with
-//! [`Driver::recycle`]. Sending is a direct system call, so nothing that is sent has to outlive the call.
+//! Shaped for completions: the driver owns the receive buffers and lends one per
+//! [`Completion::Received`]; the loop gives it back with [`Driver::recycle`]. Sending is a direct
+//! system call, so nothing that is sent has to outlive the call.
 //!
-//! A readiness driver (epoll) fits behind the same trait: it would read into a buffer of its own pool when a socket is readable, and
-//! answer [`Driver::stop_receiving`] at the next [`Driver::wait`]. For that reason nothing here names a ring.
+//! A readiness driver (epoll) fits behind the same trait: it would read into a buffer of its own
+//! pool when a socket is readable, and answer [`Driver::stop_receiving`] at the next
+//! [`Driver::wait`]. For that reason nothing here names a ring.
 
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -16,7 +18,8 @@ use super::bell::Bell;
 
 /// Names one adopted socket of one driver: a place, and which life of that place.
 ///
-/// A stale id (its socket was closed or released) never reaches the socket that has the place now: calls with it are ignored.
+/// A stale id (its socket was closed or released) never reaches the socket that has the place now:
+/// calls with it are ignored.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SocketId(u64);
 
@@ -25,7 +28,8 @@ impl SocketId {
         Self(u64::from(generation) << 32 | u64::from(index))
     }
 
-    /// The place among the sockets of its driver: small and dense, fit to index a table of the caller.
+    /// The place among the sockets of its driver: small and dense, fit to index a table of the
+    /// caller.
     pub fn index(self) -> usize {
         (self.0 & 0xFFFF_FFFF) as usize
     }
@@ -56,8 +60,8 @@ pub enum Completion {
     /// The listener took a connection. Close-on-exec; `TCP_NODELAY` is inherited from a listener of
     /// [`listen_group`](super::listener::listen_group).
     Accepted(OwnedFd),
-    /// The listener cannot take connections (descriptors or memory ran out). Nothing is accepted until [`Driver::resume_accepting`];
-    /// the loop decides how long to back off.
+    /// The listener cannot take connections (descriptors or memory ran out). Nothing is accepted
+    /// until [`Driver::resume_accepting`]; the loop decides how long to back off.
     AcceptFailed(io::Error),
     /// `len` bytes (at least 1) lie in `buffer`, which is lent until [`Driver::recycle`].
     Received {
@@ -68,15 +72,16 @@ pub enum Completion {
         /// How many.
         len: usize,
     },
-    /// End of the stream (`error` is `None`) or its failure. Nothing more will be received; receiving is over for good.
+    /// End of the stream (`error` is `None`) or its failure. Nothing more will be received;
+    /// receiving is over for good.
     Ended {
         /// The socket that ended. It still has to be closed (or released) by the caller.
         socket: SocketId,
         /// `None`: the peer finished in order.
         error: Option<io::Error>,
     },
-    /// The answer of [`Driver::stop_receiving`]: every byte taken from the kernel was delivered before as `Received`; every later byte
-    /// is still in the socket.
+    /// The answer of [`Driver::stop_receiving`]: every byte taken from the kernel was delivered
+    /// before as `Received`; every later byte is still in the socket.
     Stopped {
         /// The socket that may now be released, or started again.
         socket: SocketId,
@@ -90,17 +95,21 @@ pub enum Completion {
     Bell,
 }
 
-/// Sizes of a driver. All of it is allocated and touched at start, so that a shard's base memory is a fixed figure.
+/// Sizes of a driver. All of it is allocated and touched at start, so that a shard's base memory is
+/// a fixed figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DriverOptions {
-    /// Bytes of one receive buffer: 64 to 1 MiB. A frame that fits in one buffer is decoded without a copy.
+    /// Bytes of one receive buffer: 64 to 1 MiB. A frame that fits in one buffer is decoded without
+    /// a copy.
     pub buffer_size: u32,
-    /// How many receive buffers the shard has: a power of two, 1 to 32,768. They are lent only during a turn, so this bounds what one turn
-    /// takes in, not how many sockets can be open.
+    /// How many receive buffers the shard has: a power of two, 1 to 32,768. They are lent only
+    /// during a turn, so this bounds what one turn takes in, not how many sockets can be open.
     pub buffer_count: u16,
-    /// Requests that can be queued between two waits before an extra system call is needed: 1 to 32,768.
+    /// Requests that can be queued between two waits before an extra system call is needed: 1 to
+    /// 32,768.
     pub submission_entries: u32,
-    /// Completions the kernel can post before it has to keep them aside: 2 to 65,536, above `submission_entries`.
+    /// Completions the kernel can post before it has to keep them aside: 2 to 65,536, above
+    /// `submission_entries`.
     pub completion_entries: u32,
 }
 
@@ -118,17 +127,21 @@ impl Default for DriverOptions {
 
 /// How a shard meets its sockets. One driver per shard, used by one thread.
 ///
-/// Calls queue work; [`wait`](Driver::wait) submits it and reports what happened. Only `wait` blocks.
+/// Calls queue work; [`wait`](Driver::wait) submits it and reports what happened. Only `wait`
+/// blocks.
 pub trait Driver {
     /// Starts to accept from `listener`, in blocking mode, already listening.
     ///
     /// # Errors
-    /// `AlreadyExists`: one listener per driver; the previous one must be gone (a `wait` after [`Driver::stop_accepting`]).
+    /// `AlreadyExists`: one listener per driver; the previous one must be gone (a `wait` after
+    /// [`Driver::stop_accepting`]).
     fn listen(&mut self, listener: TcpListener) -> io::Result<()>;
 
-    /// Ends accepting for good and frees the port: the listener stops at once and is closed by the next [`Driver::wait`].
+    /// Ends accepting for good and frees the port: the listener stops at once and is closed by the
+    /// next [`Driver::wait`].
     ///
-    /// Connections the kernel handed over before that are still reported as `Accepted`; those still in the kernel's queue are reset.
+    /// Connections the kernel handed over before that are still reported as `Accepted`; those still
+    /// in the kernel's queue are reset.
     fn stop_accepting(&mut self);
 
     /// Accepts again after [`Completion::AcceptFailed`]; otherwise does nothing.
@@ -140,12 +153,15 @@ pub trait Driver {
     /// When the driver has no place left (16.7 million sockets); the socket is closed then.
     fn adopt(&mut self, socket: OwnedFd) -> io::Result<SocketId>;
 
-    /// Receives until [`Driver::stop_receiving`], the end of the stream, or close. Does nothing if already receiving, after
-    /// [`Completion::Ended`], and between `stop_receiving` and its answer.
+    /// Receives until [`Driver::stop_receiving`], the end of the stream, or close. Between
+    /// `stop_receiving` and its answer it is remembered: the answer still comes, and receiving goes
+    /// on after it. Does nothing if already receiving, and after [`Completion::Ended`].
     fn start_receiving(&mut self, socket: SocketId);
 
-    /// Stops receiving. Exactly one [`Completion::Stopped`] follows, or [`Completion::Ended`] if the stream ended first; a socket whose
-    /// `Ended` was already reported by `wait` gets no second answer. Until the answer, `Received` may still come.
+    /// Stops receiving. Exactly one [`Completion::Stopped`] follows (one for several calls before
+    /// the answer), or [`Completion::Ended`] if the stream ended first; a socket whose `Ended` was
+    /// already reported by `wait` gets no second answer. Until the answer, `Received` may still
+    /// come.
     fn stop_receiving(&mut self, socket: SocketId);
 
     /// The bytes of a lent buffer, writable so that they can be unmasked in place.
@@ -154,24 +170,27 @@ pub trait Driver {
     /// If `buffer` is not lent: the caller kept an id after recycling it.
     fn buffer(&mut self, buffer: BufferId, len: usize) -> &mut [u8];
 
-    /// Gives a lent buffer back. Due exactly once for every [`Completion::Received`], also when its socket was closed meanwhile.
+    /// Gives a lent buffer back. Due exactly once for every [`Completion::Received`], also when its
+    /// socket was closed meanwhile.
     ///
     /// # Panics
     /// If `buffer` is not lent.
     fn recycle(&mut self, buffer: BufferId);
 
-    /// Writes what the socket takes now and returns how many bytes that was. Slices beyond the system's limit (1,024) are left for the
-    /// next call, so a short count is no sign of a full socket: only `WouldBlock` is.
+    /// Writes what the socket takes now and returns how many bytes that was. Slices beyond the
+    /// system's limit (1,024) are left for the next call, so a short count is no sign of a full
+    /// socket: only `WouldBlock` is.
     ///
     /// # Errors
-    /// `WouldBlock`: nothing was taken, see [`Driver::notify_writable`]. `NotConnected` also for a stale id. Everything else is final for
-    /// the socket.
+    /// `WouldBlock`: nothing was taken, see [`Driver::notify_writable`]. `NotConnected` also for a
+    /// stale id. Everything else is final for the socket.
     fn send(&mut self, socket: SocketId, slices: &[IoSlice<'_>]) -> io::Result<usize>;
 
     /// Reports [`Completion::Writable`] once, when the socket takes bytes again or has failed.
     fn notify_writable(&mut self, socket: SocketId);
 
-    /// The peer's address as the socket knows it: an IPv4 peer of a dual-stack listener is `::ffff:a.b.c.d`.
+    /// The peer's address as the socket knows it: an IPv4 peer of a dual-stack listener is
+    /// `::ffff:a.b.c.d`.
     ///
     /// # Errors
     /// `NotConnected`: stale id, or the peer is gone already.
@@ -180,23 +199,24 @@ pub trait Driver {
     /// Sends the end of our direction (FIN) after what was already sent; receiving goes on.
     fn shutdown_write(&mut self, socket: SocketId);
 
-    /// Gives the socket back for a hand-off and forgets it. `None`, and nothing changes, while it is
-    /// receiving (stop first, await the answer) or if the id is stale. A pending
+    /// Gives the socket back for a hand-off and forgets it. `None`, and nothing changes, while it
+    /// is receiving (stop first, await the answer) or if the id is stale. A pending
     /// [`Driver::notify_writable`] is dropped.
     ///
-    /// Call it when handling `Stopped` or `Ended`: the driver knows what it has reported, not how far the
-    /// caller has read in its list of completions, and a `Received` before the answer belongs to the
-    /// connection that moves.
+    /// Call it when handling `Stopped` or `Ended`: the driver knows what it has reported, not how
+    /// far the caller has read in its list of completions, and a `Received` before the answer
+    /// belongs to the connection that moves.
     fn release(&mut self, socket: SocketId) -> Option<OwnedFd>;
 
-    /// Ends the connection in both directions and forgets it. The id is stale at once; no completion of it follows.
+    /// Ends the connection in both directions and forgets it. The id is stale at once; no
+    /// completion of it follows.
     fn close(&mut self, socket: SocketId);
 
     /// A bell that interrupts [`Driver::wait`], from any thread.
     fn bell(&self) -> Bell;
 
-    /// Submits what is queued, blocks until something happened but at most `timeout` (`None`: no limit; zero: only look), and appends
-    /// what happened to `completions`. May return without any.
+    /// Submits what is queued, blocks until something happened but at most `timeout` (`None`: no
+    /// limit; zero: only look), and appends what happened to `completions`. May return without any.
     ///
     /// # Errors
     /// Only when the driver itself is broken; the shard cannot go on.

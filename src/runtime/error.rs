@@ -3,11 +3,13 @@
 use std::io;
 use std::time::Duration;
 
-/// Failures of starting and joining shards. None of them can be mended by the shard itself: the engine reports and gives up.
+/// Failures of starting and joining shards. None of them can be mended by the shard itself: the
+/// engine reports and gives up.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RuntimeError {
-    /// A [`DriverOptions`](super::DriverOptions) field out of its range: mended in the configuration.
+    /// A [`DriverOptions`](super::DriverOptions) field out of its range: mended in the
+    /// configuration.
     #[error("driver option {option} is {value}, but must be {range}")]
     Option {
         /// Field name.
@@ -17,7 +19,8 @@ pub enum RuntimeError {
         /// What it may be, in words.
         range: &'static str,
     },
-    /// The kernel refused a part of the driver. [`preflight`](super::preflight) explains the usual causes.
+    /// The kernel refused a part of the driver. [`preflight`](super::preflight) explains the usual
+    /// causes.
     #[error("cannot {step}: {source}")]
     Driver {
         /// What was tried, as a verb phrase.
@@ -25,7 +28,8 @@ pub enum RuntimeError {
         /// The kernel's answer.
         source: io::Error,
     },
-    /// glommio could not build the shard's executor (memlock limit, a core outside the process' set).
+    /// glommio could not build the shard's executor (memlock limit, a core outside the process'
+    /// set).
     #[error("cannot start the executor of shard {shard}: {reason}")]
     Executor {
         /// Which shard.
@@ -41,7 +45,8 @@ pub enum RuntimeError {
         /// The system's answer.
         source: io::Error,
     },
-    /// The shard's thread panicked; its state is lost, its sockets were closed. The node must not go on as if it were whole.
+    /// The shard's thread panicked; its state is lost, its sockets were closed. The node must not
+    /// go on as if it were whole.
     #[error("shard {shard} panicked: {message}")]
     Panicked {
         /// Which shard.

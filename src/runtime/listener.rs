@@ -1,4 +1,5 @@
-//! Listening sockets: one per shard on a shared port, so that the kernel spreads connections without a lock or a hand-off.
+//! Listening sockets: one per shard on a shared port, so that the kernel spreads connections
+//! without a lock or a hand-off.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -10,19 +11,23 @@ use socket2::{Domain, Protocol, Socket, Type};
 /// How long a taken port is tried again.
 const PORT_PATIENCE: Duration = Duration::from_millis(500);
 
-/// Opens `count` listeners on `address`, one per shard, in shard order: the n-th to listen is the n-th in the kernel's group, which is what
-/// [`attach_ip_hash`](super::reuseport::attach_ip_hash) counts on. With port 0 the first one picks a port and the others share it.
+/// Opens `count` listeners on `address`, one per shard, in shard order: the n-th to listen is the
+/// n-th in the kernel's group, which is what [`attach_ip_hash`](super::reuseport::attach_ip_hash)
+/// counts on. With port 0 the first one picks a port and the others share it.
 ///
-/// Connections inherit `TCP_NODELAY`: a flush is one write per turn already, waiting for more would only delay it. An IPv6 wildcard
-/// address also takes IPv4 clients. `backlog` (connections completed but not yet accepted, per listener) is cut by the kernel to
-/// `net.core.somaxconn`.
+/// Connections inherit `TCP_NODELAY`: a flush is one write per turn already, waiting for more would
+/// only delay it. An IPv6 wildcard address also takes IPv4 clients. `backlog` (connections
+/// completed but not yet accepted, per listener) is cut by the kernel to `net.core.somaxconn`.
 ///
-/// Do not close single listeners of a group while it serves: the last one would take over its number, and connections waiting in it are
-/// reset. To change the number of shards, open a new group.
+/// Do not close single listeners of a group while it serves: the last one would take over its
+/// number, and connections waiting in it are reset. To change the number of shards, open a new
+/// group.
 ///
 /// # Errors
-/// `AddrInUse`, after half a second of trying, also if another process shares ports on this address: two servers that split the connections between them without knowing
-/// are worse than one that does not start. [`listen_error`](super::preflight::listen_error) words the usual ones for the operator.
+/// `AddrInUse`, after half a second of trying, also if another process shares ports on this
+/// address: two servers that split the connections between them without knowing are worse than one
+/// that does not start. [`listen_error`](super::preflight::listen_error) words the usual ones for
+/// the operator.
 pub fn listen_group(
     address: SocketAddr,
     count: usize,
@@ -33,7 +38,8 @@ pub fn listen_group(
     for shard in 0..count {
         let socket = open(address)?;
         if shard == 0 {
-            // Bound alone first, shared only afterwards: this is what finds other processes on the port.
+            // Bound alone first, shared only afterwards: this is what finds other processes on the
+            // port.
             bind_when_free(&socket, address)?;
             socket.set_reuse_port(true)?;
             address.set_port(bound_port(&socket)?);
@@ -50,9 +56,9 @@ pub fn listen_group(
     Ok(sockets.into_iter().map(TcpListener::from).collect())
 }
 
-/// A killed io_uring server is reaped at once, but its listener stays bound until the kernel has cleared
-/// up after it (up to 150 ms were measured with 76,000 connections). A supervisor that restarts at once
-/// should find a free port, so wait a little before calling it taken.
+/// A killed io_uring server is reaped at once, but its listener stays bound until the kernel has
+/// cleared up after it (up to 150 ms were measured with 76,000 connections). A supervisor that
+/// restarts at once should find a free port, so wait a little before calling it taken.
 fn bind_when_free(socket: &Socket, address: SocketAddr) -> io::Result<()> {
     let deadline = Instant::now() + PORT_PATIENCE;
     loop {
@@ -75,7 +81,8 @@ fn open(address: SocketAddr) -> io::Result<Socket> {
     socket.set_reuse_address(true)?;
     socket.set_tcp_nodelay(true)?;
     if address.is_ipv6() {
-        // The system's default is an administrator's choice; what `[::]` means here must not depend on it.
+        // The system's default is an administrator's choice; what `[::]` means here must not depend
+        // on it.
         socket.set_only_v6(false)?;
     }
     Ok(socket)

@@ -1,30 +1,39 @@
-//! Where shardwire meets the operating system: cores, threads, clocks, listeners, and the driver that moves bytes.
+//! Where shardwire meets the operating system: cores, threads, clocks, listeners, and the driver
+//! that moves bytes.
 //!
-//! **What lives here.** The [`Driver`] seam and its production implementation [`Uring`] (one raw io_uring per shard); the shard's thread
-//! with its glommio executor ([`spawn_shard`]); the [`Clock`] and the [`Bell`]; the group of listeners that share a port and the kernel
-//! filter that places connections by address; the checks before the start, and which cores there are.
+//! **What lives here.** The [`Driver`] seam and its production implementation [`Uring`] (one raw
+//! io_uring per shard); the shard's thread with its glommio executor ([`spawn_shard`]); the
+//! [`Clock`] and the [`Bell`]; the group of listeners that share a port and the kernel filter that
+//! places connections by address; the checks before the start, and which cores there are.
 //!
-//! **What does not.** No WebSocket, no TLS, no shard state, no configuration: sizes and addresses come in as plain values. Nothing here
-//! decides what a connection may do or where it lives. Whoever uses [`Driver`] does the deciding, in `src/engine` and `src/transport`.
+//! **What does not.** No WebSocket, no TLS, no shard state, no configuration: sizes and addresses
+//! come in as plain values. Nothing here decides what a connection may do or where it lives.
+//! Whoever uses [`Driver`] does the deciding, in `src/engine` and `src/transport`.
 //!
 //! **Invariants.**
-//! - Only this room names glommio, io_uring and libc, and only here is there `unsafe`, each block with its argument.
+//! - Only this room names glommio, io_uring and libc, and only here is there `unsafe`, each block
+//!   with its argument.
 //! - A stale [`SocketId`] reaches nobody: not by a call, not by a completion.
-//! - A receive buffer is the kernel's or the caller's, never both. They are the only receive memory, a fixed amount per shard.
+//! - A receive buffer is the kernel's or the caller's, never both. They are the only receive
+//!   memory, a fixed amount per shard.
 //! - The driver's own state is at most 24 bytes per socket, and it allocates nothing per socket.
-//! - Once `Stopped` was reported, every byte of the stream is either delivered or still in the socket: a hand-off loses none.
-//! - A shard blocks in one place only, [`Driver::wait`], and any thread can end that by its [`Bell`].
+//! - Once `Stopped` was reported, every byte of the stream is either delivered or still in the
+//!   socket: a hand-off loses none.
+//! - A shard blocks in one place only, [`Driver::wait`], and any thread can end that by its
+//!   [`Bell`].
 //!
-//! **What is absent.** There is no epoll driver yet, so that where io_uring is denied the engine does not start (and says why). The trait
-//! is written so that one can be added: nothing in it names a ring, and `Stopped` may be answered at the next wait. There are no
-//! registered ("direct") descriptors: they cost as much and hide the sockets from the operator. There is no asynchronous `accept`, `read`
-//! or `write` through glommio: its sockets take ten system calls to wake for one message.
+//! **What is absent.** There is no epoll driver yet, so that where io_uring is denied the engine
+//! does not start (and says why). The trait is written so that one can be added: nothing in it
+//! names a ring, and `Stopped` may be answered at the next wait. There are no registered ("direct")
+//! descriptors: they cost as much and hide the sockets from the operator. There is no asynchronous
+//! `accept`, `read` or `write` through glommio: its sockets take ten system calls to wake for one
+//! message.
 //!
-//! **Who calls in.** `src/engine` (start, join, checks), `src/listen` and `src/transport` (through [`Driver`]). This room calls nobody of
-//! the house.
+//! **Who calls in.** `src/engine` (start, join, checks), `src/listen` and `src/transport` (through
+//! [`Driver`]). This room calls nobody of the house.
 //!
-//! **Tests.** Beside the code for tables and arithmetic; `tests/` in this room for everything that needs real sockets on loopback, one file
-//! per behaviour.
+//! **Tests.** Beside the code for tables and arithmetic; `tests/` in this room for everything that
+//! needs real sockets on loopback, one file per behaviour.
 
 pub mod bell;
 pub mod clock;

@@ -1,4 +1,5 @@
-//! Checks before the first shard starts: each fault is one message for the operator, with the command that mends it.
+//! Checks before the first shard starts: each fault is one message for the operator, with the
+//! command that mends it.
 #![allow(unsafe_code)]
 
 use std::fs;
@@ -10,13 +11,13 @@ use io_uring::IoUring;
 /// What glommio demands as soft memlock limit before it builds an executor.
 const MEMLOCK_BYTES: u64 = 512 * 1024;
 
-/// Descriptors of the process apart from shards and connections: standard streams, log, admin port, storage, and room for an operator's
-/// tools.
+/// Descriptors of the process apart from shards and connections: standard streams, log, admin port,
+/// storage, and room for an operator's tools.
 const FILES_OF_THE_PROCESS: u64 = 64;
 
-/// Descriptors of one shard apart from its connections: glommio's rings, timers and notifiers, the driver's ring, bell and listener. Counted
-/// 8 on Linux 6.18; the rest is room.
-pub const FILES_PER_SHARD: u64 = 16;
+/// Descriptors of one shard apart from its connections: glommio's rings, timers and notifiers, the
+/// driver's ring, bell and listener. Counted 7 on Linux 6.18; the rest is room.
+const FILES_PER_SHARD: u64 = 16;
 
 /// Why the engine cannot start here.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +31,8 @@ pub enum PreflightError {
         /// The setting's value.
         setting: u8,
     },
-    /// io_uring is refused although the kernel's setting allows it: a container's system call filter.
+    /// io_uring is refused although the kernel's setting allows it: a container's system call
+    /// filter.
     #[error(
         "io_uring is denied to this process ({source}), probably by the container's seccomp profile. Allow io_uring_setup, \
          io_uring_enter and io_uring_register in the profile, or try: docker run --security-opt seccomp=unconfined"
@@ -128,11 +130,12 @@ pub enum PreflightError {
 pub struct Needs {
     /// Shards, one executor each.
     pub shards: usize,
-    /// Connections of the whole process; `None`: as many as the limit allows, see [`possible_connections`].
+    /// Connections of the whole process; `None`: only what a single one needs is checked.
     pub max_connections: Option<usize>,
 }
 
-/// Runs every check and returns every fault found. Raises the soft limits of open files and locked memory where the hard limits allow it.
+/// Runs every check and returns every fault found. Raises the soft limits of open files and locked
+/// memory where the hard limits allow it.
 #[must_use]
 pub fn check(needs: &Needs) -> Vec<PreflightError> {
     let mut faults = Vec::new();
@@ -147,8 +150,9 @@ pub fn check(needs: &Needs) -> Vec<PreflightError> {
 /// # Errors
 /// Which kind of refusal it was.
 pub fn check_io_uring() -> Result<(), PreflightError> {
-    // On a thread of its own: the kernel takes a ring down later, by interrupting the thread that made it, and an embedding
-    // program's thread would see a system call fail with EINTR out of nowhere.
+    // On a thread of its own: the kernel takes a ring down later, by interrupting the thread that
+    // made it, and an embedding program's thread would see a system call fail with EINTR out of
+    // nowhere.
     let probe = || -> io::Result<()> {
         let ring: IoUring = IoUring::builder().setup_single_issuer().build(8)?;
         drop(ring);
@@ -234,18 +238,6 @@ pub fn check_open_files(needs: &Needs) -> Result<(), PreflightError> {
     Ok(())
 }
 
-/// How many connections the hard limit of open files leaves to a process with `shards` shards. Raises the soft limit to the hard one.
-///
-/// # Errors
-/// The limit cannot be read or raised.
-pub fn possible_connections(shards: usize) -> Result<usize, PreflightError> {
-    let limit = raise(libc::RLIMIT_NOFILE, u64::MAX).map_err(|source| PreflightError::Limit {
-        step: "read or raise the limit of open files",
-        source,
-    })?;
-    Ok(usize::try_from(limit.saturating_sub(reserved_files(shards as u64))).unwrap_or(usize::MAX))
-}
-
 /// The limit of open files, after raising the soft limit to the hard one.
 ///
 /// # Errors
@@ -325,7 +317,7 @@ mod tests {
 
     #[test]
     fn too_many_connections_are_refused_with_the_number_that_fits() {
-        let fits = possible_connections(2).unwrap();
+        let fits = (open_file_limit().unwrap() - reserved_files(2)) as usize;
         assert!(
             check_open_files(&Needs {
                 shards: 2,

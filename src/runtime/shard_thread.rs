@@ -1,4 +1,5 @@
-//! One thread per shard: a glommio executor, pinned or not, whose one long-lived task is the shard's loop.
+//! One thread per shard: a glommio executor, pinned or not, whose one long-lived task is the
+//! shard's loop.
 
 use std::any::Any;
 use std::ops::ControlFlow;
@@ -13,21 +14,25 @@ use super::driver::DriverOptions;
 use super::error::RuntimeError;
 use super::uring::Uring;
 
-/// The longest a turn should block in [`Driver::wait`](super::Driver::wait) while glommio has other tasks on this shard.
+/// The longest a turn should block in [`Driver::wait`](super::Driver::wait) while glommio has other
+/// tasks on this shard.
 ///
-/// While the loop sleeps in its own ring, glommio's reactor sleeps too: its timers, files and foreign wakers are looked after only between
-/// two turns. With this bound an idle shard costs about half a percent of a core, and a 100 ms glommio timer fires after 300 ms at most
-/// (measured; glommio's preempt timer adds to the bound). Nothing a connection needs may depend on it: connections have the shard's own
-/// timers and the bell. A shard without other glommio tasks may block for longer.
+/// While the loop sleeps in its own ring, glommio's reactor sleeps too: its timers, files and
+/// foreign wakers are looked after only between two turns. With this bound an idle shard costs well
+/// below one percent of a core, and a 100 ms glommio timer fires after 300 ms at most (measured;
+/// glommio's preempt timer adds to the bound). Nothing a connection needs may depend on it:
+/// connections have the shard's own timers and the bell. A shard without other glommio tasks may
+/// block for as long as its own deadlines allow.
 pub const MAX_BLOCK: Duration = Duration::from_millis(10);
 
-/// Registered memory of an executor for file I/O, instead of glommio's 10 MiB: sockets do not use it, and files get along with this.
+/// Registered memory of an executor for file I/O, instead of glommio's 10 MiB: sockets do not use
+/// it, and files get along with this.
 const EXECUTOR_IO_MEMORY: usize = 1024 * 1024;
 
 /// What a shard's thread runs.
 pub trait ShardLoop {
-    /// One wait and the work it brings. Blocks nowhere but in [`Driver::wait`](super::Driver::wait), for at most [`MAX_BLOCK`].
-    /// `Break` ends the shard.
+    /// One wait and the work it brings. Blocks nowhere but in
+    /// [`Driver::wait`](super::Driver::wait), for at most [`MAX_BLOCK`]. `Break` ends the shard.
     fn turn(&mut self) -> ControlFlow<()>;
 }
 
@@ -45,16 +50,18 @@ impl ShardThread {
         self.shard
     }
 
-    /// The thread is over: its loop broke, or it panicked. [`ShardThread::join`] tells which, without waiting.
+    /// The thread is over: its loop broke, or it panicked. [`ShardThread::join`] tells which,
+    /// without waiting.
     pub fn is_finished(&self) -> bool {
         self.handle.is_finished()
     }
 
-    /// Waits for the shard to end, for at most `timeout` (`None`: as long as it takes). Nothing tells it to end: ring it and let its loop
-    /// break.
+    /// Waits for the shard to end, for at most `timeout` (`None`: as long as it takes). Nothing
+    /// tells it to end: ring it and let its loop break.
     ///
     /// # Errors
-    /// [`RuntimeError::Panicked`], or [`RuntimeError::JoinTimeout`]: the thread is then left behind and still runs.
+    /// [`RuntimeError::Panicked`], or [`RuntimeError::JoinTimeout`]: the thread is then left behind
+    /// and still runs.
     pub fn join(self, timeout: Option<Duration>) -> Result<(), RuntimeError> {
         let outcome = match timeout {
             None => self.outcome.recv().ok(),
@@ -86,12 +93,12 @@ impl ShardThread {
 
 /// Starts shard `index` on a thread named `shard-{index}`, pinned to `cpu` if there is one.
 ///
-/// `make` runs on that thread, after this function has returned or while it returns; it gets the driver and builds the loop. Memory it
-/// touches first is local to the core.
+/// `make` runs on that thread, after this function has returned or while it returns; it gets the
+/// driver and builds the loop. Memory it touches first is local to the core.
 ///
 /// # Errors
-/// Whatever kept thread, executor or driver from starting. A panic in `make` or in the loop is logged when it happens and reported by
-/// [`ShardThread::join`].
+/// Whatever kept thread, executor or driver from starting. A panic in `make` or in the loop is
+/// logged when it happens and reported by [`ShardThread::join`].
 pub fn spawn_shard<L: ShardLoop + 'static>(
     index: usize,
     cpu: Option<usize>,
@@ -103,7 +110,8 @@ pub fn spawn_shard<L: ShardLoop + 'static>(
     let handle = thread::Builder::new()
         .name(format!("shard-{index}"))
         .spawn(move || {
-            // The state that unwinding leaves half-changed is dropped with the thread; nobody sees it again.
+            // The state that unwinding leaves half-changed is dropped with the thread; nobody sees
+            // it again.
             let result = catch_unwind(AssertUnwindSafe(|| {
                 run(index, cpu, &options, make, &ready_sender)
             }));
@@ -155,7 +163,8 @@ fn run<L: ShardLoop + 'static>(
     make: impl FnOnce(Uring) -> L,
     ready: &mpsc::SyncSender<Result<(), RuntimeError>>,
 ) {
-    // The executor first: it pins the thread, so that the driver's memory is touched on the right core.
+    // The executor first: it pins the thread, so that the driver's memory is touched on the right
+    // core.
     let built = executor(index, cpu).and_then(|executor| Ok((executor, Uring::new(options)?)));
     let (executor, driver) = match built {
         Ok(built) => built,

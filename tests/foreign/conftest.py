@@ -3,7 +3,12 @@
 import pytest
 
 from client import Client
-from server import Server
+from server import BINARY, Server
+
+
+def pytest_sessionstart():
+    if not BINARY.exists():
+        pytest.exit(f"{BINARY} is not built: cargo build, or set SHARDWIRE_BIN", returncode=2)
 
 
 @pytest.fixture(scope="module", params=["accept", "user-hash"])

@@ -1,6 +1,7 @@
 // Starts the real server as a program, on a free port, and ends it by its process id. As server.py, for Node.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { existsSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 
@@ -10,6 +11,7 @@ const STOP_MS = 20_000;
 
 /** `settings` by path, as { SHARDS__COUNT: "4" }. Resolves once the server has said where it listens. */
 export async function start(settings = {}) {
+  if (!existsSync(BINARY)) throw new Error(`${BINARY} is not built: cargo build, or set SHARDWIRE_BIN`);
   const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith("SHARDWIRE_"));
   const given = Object.entries({ LISTEN__ADDRESS: "127.0.0.1:0", ...settings }).map(([name, value]) => [`SHARDWIRE_${name}`, value]);
   const child = spawn(BINARY, [], { env: Object.fromEntries([...inherited, ...given]), stdio: ["ignore", "pipe", "pipe"] });
@@ -27,8 +29,7 @@ export async function start(settings = {}) {
   }
   return {
     port: Number(port),
-    terminate: () => child.kill("SIGTERM"),
-    /** A normal end: SIGTERM, exit code 0. */
+    /** A normal end: SIGTERM (one; a second would end it at once), exit code 0. */
     async stop() {
       child.kill("SIGTERM");
       const [code] = await within(STOP_MS, "the server's end", exited).catch((error) => { child.kill("SIGKILL"); throw error; });

@@ -13,7 +13,11 @@ from documents import blocks, markdown_files
 from server import BINARY, REPOSITORY, Server, environment
 
 TRANSCRIPTS = blocks("docs/reference/protocol.md", "wire")
-COMMANDS = [block for file in ("README.md", "docs/start.md") for block in blocks(file, "sh") if "127.0.0.1:8080" in block.text]
+SHELL = [block for file in ("README.md", "docs/start.md") for block in blocks(file, "sh")]
+# What starts a server is started by a test of its own; what installs packages was run by scripts/test in its own way.
+STARTS = [block for block in SHELL if re.search(r"cargo run --release *(#.*)?$", block.text, re.MULTILINE)]
+INSTALLS = [block for block in SHELL if re.search(r"pip install|npm ci", block.text)]
+COMMANDS = [block for block in SHELL if block not in STARTS + INSTALLS]
 
 
 @pytest.fixture(scope="module")
@@ -45,24 +49,34 @@ def test_a_transcript_is_what_happens(plain, block):
         client.close()
 
 
-def test_there_are_transcripts_and_commands():
+def test_there_is_something_to_check():
     assert len(TRANSCRIPTS) >= 4
-    assert len(COMMANDS) >= 2
+    assert len(STARTS) >= 2
+    assert len(COMMANDS) >= 4
+
+
+@pytest.mark.parametrize("block", STARTS, ids=str)
+def test_a_server_starts_as_told(block):
+    settings = dict(re.findall(r"SHARDWIRE_(\w+)=(\S+)", block.text))
+    Server(**settings).stop()
 
 
 def as_built(command: str) -> str:
     """`cargo run` would build for minutes: the test runs what it would have run."""
     built = BINARY.parent
-    command = re.sub(r"cargo run --release -p loadtest --", str(built / "loadtest"), command)
+    command = command.replace("cargo run --release -p loadtest --", str(built / "loadtest"))
+    command = command.replace("cargo run --release --", str(BINARY))
     return command.replace(".venv/bin/python ", f"{sys.executable} ")
 
 
 @pytest.mark.parametrize("block", COMMANDS, ids=str)
-def test_a_command_works_as_pasted(plain, block):
+def test_a_command_works_as_pasted(plain, tmp_path, block):
+    # In a folder of its own, since some commands write files, that looks like the repository where commands enter it.
+    (tmp_path / "tests").symlink_to(REPOSITORY / "tests")
     command = as_built(block.text).replace("127.0.0.1:8080", f"127.0.0.1:{plain.port}")
     run = subprocess.run(
         ["bash", "-e", "-c", command],
-        cwd=REPOSITORY,
+        cwd=tmp_path,
         env=environment({}),
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -4,6 +4,8 @@ import time
 
 import pytest
 
+from client import Client
+
 
 def near_now(timestamp: int) -> bool:
     """Unix milliseconds."""
@@ -81,3 +83,22 @@ def test_a_message_without_what_it_needs_is_an_error(clients, fields):
     answer = client.answer(**fields)
     assert answer["type"] == "error", answer
     client.quiet(0.05)
+
+
+def test_what_is_said_right_behind_the_handshake_is_heard(server):
+    """A connection whose user is counted on another shard is open a moment later than its client thinks."""
+    for index in range(200):
+        client = Client(server.port, user=f"hasty-{index % 3}")
+        client.say("subscribe", channel="haste")
+        client.say("ping")
+        assert {client.next()["type"], client.next()["type"]} == {"subscribed", "pong"}
+        client.close()
+
+
+def test_every_request_is_answered_even_if_the_next_one_takes_it_back(clients):
+    [client] = clients(1)
+    for index in range(50):
+        channel = f"fickle-{index}"
+        client.say("subscribe", channel=channel, id=1)
+        client.say("unsubscribe", channel=channel, id=2)
+        assert [client.next()["id"], client.next()["id"]] == [1, 2]

@@ -9,10 +9,11 @@ use shardwire_protocol::codes::ErrorCode;
 use shardwire_protocol::envelope::outbound;
 use shardwire_protocol::websocket::frame;
 
-use super::names::{is_reserved, is_valid_channel_name};
+use super::Interested;
 use crate::mesh::Lane;
+use crate::permissions::Action;
 use crate::shard::Shard;
-use crate::vocabulary::{ChannelName, ConnectionId, Now, ShardId, ShardMessage};
+use crate::vocabulary::{ChannelName, ConnectionId, Now, ShardId, ShardMessage, SharedFrame};
 
 /// Frames up to this size are cut from a chunk shared with others; larger ones get storage of their own, so that a large
 /// frame is not copied once more and a slow reader of one does not keep a chunk alive.
@@ -30,25 +31,24 @@ impl Shard {
         exclude: SmallVec<[ConnectionId; 1]>,
         reply: Option<&RawValue>,
     ) {
-        if !is_valid_channel_name(channel) {
-            return self.answer_error(publisher, ErrorCode::InvalidChannel, reply);
-        }
-        if is_reserved(channel) {
-            return self.answer_error(publisher, ErrorCode::ReservedChannel, reply);
+        if let Err(code) = self.authorize(publisher, Action::Publish, channel) {
+            return self.answer_error(publisher, code, reply);
         }
         self.counters.publications += 1;
         let home = self.placement.home_of_channel(channel);
-        if home == self.id {
-            self.publish_at_home(now, channel, message.as_bytes(), &exclude, Some(publisher));
-            return;
-        }
-        let message = ShardMessage::Publish {
-            channel: self.channel_name(channel),
-            message: Bytes::copy_from_slice(message.as_bytes()),
-            exclude,
-            publisher: Some(publisher),
+        let taken = if home == self.id {
+            self.publish_at_home(now, channel, message.as_bytes(), &exclude)
+        } else {
+            let message = ShardMessage::Publish {
+                channel: self.channel_name(channel),
+                message: Bytes::copy_from_slice(message.as_bytes()),
+                exclude,
+                publisher: Some(publisher),
+                reply: reply.map(|raw| raw.get().into()),
+            };
+            self.send_home(home, message)
         };
-        if self.ends.send(home, Lane::Delivery, message).is_err() {
+        if !taken {
             self.answer_error(publisher, ErrorCode::Overloaded, reply);
         }
     }
@@ -64,7 +64,7 @@ impl Shard {
         self.counters.publications += 1;
         let home = self.placement.home_of_channel(channel);
         if home == self.id {
-            self.publish_at_home(now, channel, &message, &exclude, None);
+            self.publish_at_home(now, channel, &message, &exclude);
             return;
         }
         let message = ShardMessage::Publish {
@@ -72,10 +72,16 @@ impl Shard {
             message,
             exclude,
             publisher: None,
+            reply: None,
         };
-        if self.ends.send(home, Lane::Delivery, message).is_err() {
-            self.counters.publications_refused += 1;
-        }
+        self.send_home(home, message);
+    }
+
+    /// False: the way is full, the publication is refused.
+    fn send_home(&mut self, home: ShardId, message: ShardMessage) -> bool {
+        let sent = self.ends.send(home, Lane::Delivery, message).is_ok();
+        self.counters.publications_refused += u64::from(!sent);
+        sent
     }
 
     /// The shared name if this shard already holds one, so that a busy publisher allocates none.
@@ -87,55 +93,64 @@ impl Shard {
         }
     }
 
-    /// At home: the publication takes its place in the channel's order, or is refused as a whole.
+    /// At home: the publication takes its place in the channel's order, or (false) is refused as a whole.
     pub(crate) fn publish_at_home(
         &mut self,
         now: Now,
         channel: &str,
         message: &[u8],
         exclude: &[ConnectionId],
-        publisher: Option<ConnectionId>,
-    ) {
-        let interested: SmallVec<[ShardId; 8]> =
+    ) -> bool {
+        let interested: SmallVec<[Interested; 8]> =
             SmallVec::from_slice(self.channels.homes.interested(channel));
         if interested.is_empty() {
-            return;
+            return true;
         }
         if interested
             .iter()
-            .any(|&shard| shard != self.id && self.ends.is_full(shard, Lane::Delivery))
+            .any(|at| at.shard != self.id && self.ends.is_full(at.shard, Lane::Delivery))
         {
             self.counters.publications_refused += 1;
-            return self.refuse(publisher);
+            return false;
         }
-        let frame = self.encode_broadcast(now, channel, message);
-        for &shard in &interested {
-            if shard != self.id {
-                let channel = self.channel_name(channel);
-                let deliver = ShardMessage::Deliver {
-                    channel,
-                    frame: frame.clone(),
-                    exclude: exclude.into(),
-                };
-                self.ends.post(shard, Lane::Delivery, deliver);
+        let plain = self.encode_broadcast(now, channel, message);
+        // Once for everybody on the node.
+        let deflated = if interested.iter().any(|at| at.deflates) {
+            self.codec.compress_shared(&plain)
+        } else {
+            None
+        };
+        let mut here = None;
+        for at in &interested {
+            let frame = SharedFrame {
+                plain: plain.clone(),
+                deflated: deflated.clone().filter(|_| at.deflates),
+            };
+            if at.shard == self.id {
+                here = Some(frame);
+                continue;
             }
+            let deliver = ShardMessage::Deliver {
+                channel: self.channel_name(channel),
+                frame,
+                exclude: exclude.into(),
+            };
+            self.ends.post(at.shard, Lane::Delivery, deliver);
         }
-        if interested.contains(&self.id) {
+        if let Some(frame) = here {
             self.fan_out(channel, frame, exclude);
         }
+        true
     }
 
-    fn refuse(&mut self, publisher: Option<ConnectionId>) {
-        let Some(publisher) = publisher else { return };
-        if publisher.shard() == self.id {
-            self.answer_error(publisher, ErrorCode::Overloaded, None);
-        } else {
-            let refused = ShardMessage::Refused {
-                connection: publisher,
-                code: ErrorCode::Overloaded,
-            };
-            self.ends.post(publisher.shard(), Lane::Control, refused);
-        }
+    /// Tells a publisher on another shard that its publication was not taken.
+    pub(crate) fn refuse(&mut self, publisher: ConnectionId, reply: Option<Box<str>>) {
+        let refused = ShardMessage::Refused {
+            connection: publisher,
+            code: ErrorCode::Overloaded,
+            reply,
+        };
+        self.ends.post(publisher.shard(), Lane::Control, refused);
     }
 
     /// Encodes once what every subscriber on every shard gets.

@@ -3,7 +3,7 @@
 use shardwire_protocol::codes::close;
 use shardwire_protocol::websocket::frame;
 
-use super::{Connection, Flags, State};
+use super::{Flags, State};
 use crate::shard::Shard;
 use crate::timers::{Tick, tick_at};
 use crate::users::limited_address;
@@ -35,7 +35,7 @@ impl Shard {
         let receives = match connection.state {
             State::Closing { .. } => return,
             State::Admitting(_) => false,
-            State::Open => true,
+            State::Authenticating(_) | State::Open | State::Calling(_) => true,
         };
         self.retire(id);
         let until = tick.saturating_add(tick_at(self.settings.close_timeout_ms).max(1));
@@ -85,7 +85,7 @@ impl Shard {
                 *await_peer = false;
                 self.finish_if_flushed(id);
             }
-            State::Open | State::Admitting(_) => {
+            State::Open | State::Calling(_) | State::Admitting(_) | State::Authenticating(_) => {
                 self.retire(id);
                 let until = tick.saturating_add(tick_at(self.settings.close_timeout_ms).max(1));
                 self.wheel.arm(until, id);
@@ -173,15 +173,20 @@ impl Shard {
             return;
         };
         connection.outbox.clear(&mut self.frames, &mut self.pool);
+        self.end_compression(id, connection.extension);
         self.node_count.release();
         self.counters.connections_closed += 1;
         let cause = match connection.state {
             State::Closing { cause, .. } => cause,
-            State::Open | State::Admitting(_) => CloseCause::Lost,
+            State::Open | State::Calling(_) | State::Admitting(_) | State::Authenticating(_) => {
+                CloseCause::Lost
+            }
         };
         self.effects.push_back(Effect::Event(Event::Disconnected {
             connection: id,
             cause,
+            user: connection.user,
+            address: connection.address,
         }));
     }
 
@@ -190,72 +195,6 @@ impl Shard {
         let ids: Vec<ConnectionId> = self.registry.ids().collect();
         for id in ids {
             self.close(now, id, code, reason);
-        }
-    }
-
-    /// Appends to an outbox and asks for a flush.
-    pub(crate) fn write(&mut self, id: ConnectionId, fill: impl FnOnce(&mut Vec<u8>)) {
-        if let Some(connection) = self.registry.get_mut(id) {
-            connection.outbox.write(&mut self.pool, fill);
-            Self::ask_flush(&mut self.effects, id, connection);
-        }
-    }
-
-    pub(crate) fn ask_flush(
-        effects: &mut std::collections::VecDeque<Effect>,
-        id: ConnectionId,
-        connection: &mut Connection,
-    ) {
-        if !connection.flags.has(Flags::FLUSHING) && !connection.flags.has(Flags::BLOCKED) {
-            connection.flags.set(Flags::FLUSHING, true);
-            effects.push_back(Effect::Flush {
-                connection: id,
-                socket: connection.socket,
-            });
-        }
-    }
-
-    /// The unsent bytes of a connection, in order; nothing for a stale id.
-    pub fn pending(&self, id: ConnectionId) -> impl Iterator<Item = &[u8]> {
-        self.registry
-            .get(id)
-            .into_iter()
-            .flat_map(|connection| connection.outbox.slices(&self.frames))
-    }
-
-    /// The socket took `written` bytes of [`pending`](Self::pending). `blocked`: it takes no more for now; flush again when it is writable.
-    pub fn sent(&mut self, now: Now, id: ConnectionId, written: usize, blocked: bool) {
-        let (soft, hard) = (
-            self.settings.outbox_soft_limit,
-            self.settings.outbox_hard_limit,
-        );
-        let Some(connection) = self.registry.get_mut(id) else {
-            return;
-        };
-        connection
-            .outbox
-            .advance(written, &mut self.frames, &mut self.pool);
-        self.counters.bytes_sent += written as u64;
-        connection.flags.set(Flags::FLUSHING, false);
-        connection.flags.set(Flags::BLOCKED, blocked);
-        let (waiting, socket, open) = (
-            connection.outbox.len(),
-            connection.socket,
-            connection.is_open(),
-        );
-        let paused = connection.flags.has(Flags::PAUSED);
-        if blocked && open && waiting > hard {
-            self.close_slow_consumer(now, id);
-        } else if blocked && open && waiting > soft && !paused {
-            connection.flags.set(Flags::PAUSED, true);
-            self.effects
-                .push_back(Effect::Receive { socket, on: false });
-        } else if paused && waiting <= soft / 2 {
-            connection.flags.set(Flags::PAUSED, false);
-            self.effects.push_back(Effect::Receive { socket, on: true });
-        }
-        if waiting == 0 {
-            self.finish_if_flushed(id);
         }
     }
 }

@@ -178,26 +178,35 @@ impl Outbox {
     }
 
     /// Drops all that waits, but for the rest of a frame that is half written: a peer that reads on must find its end.
-    /// (`Private` bytes are kept from the first half-written segment on, which may be several frames.)
     pub(crate) fn keep_only_begun(&mut self, frames: &mut Frames, pool: &mut Pool) {
-        if self.front_sent == 0 {
-            self.clear(frames, pool);
-            return;
-        }
-        if let Queue::Mixed(mixed) = &mut self.queue {
-            while mixed.segments.len() > 1 {
-                match mixed.segments.pop_back() {
-                    Some(Segment::Frame(key)) => {
-                        self.len -= frames.get(key).len();
+        let sent = self.front_sent as usize;
+        let kept = match &mut self.queue {
+            Queue::Empty => 0,
+            Queue::Frame(key) => frames.get(*key).len(),
+            Queue::Mixed(mixed) => {
+                for segment in mixed.segments.drain(1..) {
+                    if let Segment::Frame(key) = segment {
                         frames.release(key);
                     }
-                    Some(Segment::Private(len)) => {
-                        self.len -= len as usize;
-                        mixed.private.truncate(mixed.private.len() - len as usize);
-                    }
-                    None => {}
                 }
+                let from = mixed.private_at;
+                let (kept, kept_private) = match mixed.segments.front_mut() {
+                    Some(Segment::Frame(key)) => (frames.get(*key).len(), 0),
+                    Some(Segment::Private(len)) => {
+                        let kept = begun(&mixed.private[from..from + *len as usize], sent);
+                        *len = kept as u32;
+                        (kept, kept)
+                    }
+                    None => (0, 0),
+                };
+                mixed.private.truncate(from + kept_private);
+                kept
             }
+        };
+        if sent == 0 || kept == sent {
+            self.clear(frames, pool);
+        } else {
+            self.len = kept - sent;
         }
     }
 
@@ -217,6 +226,27 @@ impl Outbox {
         }
         self.len = 0;
         self.front_sent = 0;
+    }
+}
+
+/// Where the frame ends that is begun when the first `sent` bytes of these whole frames of ours are written.
+fn begun(frames: &[u8], sent: usize) -> usize {
+    let mut end = 0;
+    while end < sent {
+        end += frame_len(&frames[end..]);
+    }
+    end
+}
+
+/// Length of the unmasked frame these bytes begin with (RFC 6455, 5.2).
+fn frame_len(bytes: &[u8]) -> usize {
+    match bytes[1] & 0x7f {
+        126 => 4 + usize::from(u16::from_be_bytes([bytes[2], bytes[3]])),
+        127 => {
+            let len = u64::from_be_bytes(std::array::from_fn(|at| bytes[2 + at]));
+            10 + usize::try_from(len).expect("we hold the whole frame")
+        }
+        len => 2 + usize::from(len),
     }
 }
 
@@ -297,5 +327,80 @@ mod tests {
         let waiting: Vec<u8> = outbox.slices(&frames).flatten().copied().collect();
         assert_eq!(waiting, vec![2; 350]);
         assert_eq!(frames.held(), 1);
+    }
+
+    #[test]
+    fn what_is_written_behind_a_dropped_backlog_follows_the_begun_frame() {
+        let (mut frames, mut pool, mut outbox) =
+            (Frames::default(), Pool::default(), Outbox::default());
+        let key = frames.insert(Bytes::from(vec![1; 90]));
+        for _ in 0..5 {
+            outbox.push_frame(key, &mut frames, &mut pool);
+        }
+        outbox.advance(50, &mut frames, &mut pool);
+        outbox.keep_only_begun(&mut frames, &mut pool);
+        outbox.write(&mut pool, |private| private.extend_from_slice(b"close"));
+        let waiting: Vec<u8> = outbox.slices(&frames).flatten().copied().collect();
+        assert_eq!(waiting, [vec![1; 40], b"close".to_vec()].concat());
+    }
+
+    #[test]
+    fn dropping_the_backlog_keeps_no_whole_frame_of_its_own_bytes() {
+        use shardwire_protocol::websocket::frame::{Kind, write_server};
+        let payloads = [10, 125, 126, 300, 65_535, 65_536, 0];
+        let frames_of: Vec<Vec<u8>> = payloads
+            .iter()
+            .map(|&len| {
+                let mut frame = Vec::new();
+                write_server(&mut frame, Kind::Binary, &vec![len as u8; len]);
+                frame
+            })
+            .collect();
+        let all = frames_of.concat();
+        let ends: Vec<usize> = frames_of
+            .iter()
+            .scan(0, |end, frame| {
+                *end += frame.len();
+                Some(*end)
+            })
+            .collect();
+        for sent in [
+            0,
+            1,
+            2,
+            12,
+            13,
+            138,
+            139,
+            200,
+            269,
+            270,
+            573,
+            574,
+            all.len() - 2,
+        ] {
+            let (mut frames, mut pool, mut outbox) =
+                (Frames::default(), Pool::default(), Outbox::default());
+            for frame in &frames_of {
+                outbox.write(&mut pool, |private| private.extend_from_slice(frame));
+            }
+            outbox.advance(sent, &mut frames, &mut pool);
+            outbox.keep_only_begun(&mut frames, &mut pool);
+            let boundary = sent == 0 || ends.contains(&sent);
+            let end = if boundary {
+                sent
+            } else {
+                *ends
+                    .iter()
+                    .find(|end| **end > sent)
+                    .expect("sent less than all")
+            };
+            let waiting: Vec<u8> = outbox.slices(&frames).flatten().copied().collect();
+            assert_eq!(waiting, all[sent..end], "{sent}");
+            assert_eq!(outbox.len(), end - sent);
+            outbox.write(&mut pool, |private| private.extend_from_slice(b"close"));
+            let waiting: Vec<u8> = outbox.slices(&frames).flatten().copied().collect();
+            assert_eq!(waiting, [&all[sent..end], b"close"].concat());
+        }
     }
 }

@@ -83,7 +83,7 @@ impl Shard {
         if round.missing == 0 {
             let list: Vec<String> = round.counts.iter().map(u64::to_string).collect();
             let message = format!("{{\"shards\":[{}]}}", list.join(","));
-            self.publish_at_home(now, SHARD_COUNTS, message.as_bytes(), &[], None);
+            self.publish_at_home(now, SHARD_COUNTS, message.as_bytes(), &[]);
         }
     }
 }

@@ -17,6 +17,12 @@ use shardwire_protocol::websocket::frame;
 use crate::shard::Shard;
 use crate::vocabulary::{Answer, Audience, Command, ConnectionId, Effect, Mode, Now};
 
+/// The `id` of a request whose answer had to wait, as it was kept.
+pub(crate) fn kept_reply(kept: Option<Box<str>>) -> Option<Box<RawValue>> {
+    // It was read from JSON, so it is JSON.
+    kept.and_then(|text| RawValue::from_string(text.into()).ok())
+}
+
 impl Shard {
     /// One text message of a connection that speaks JSON.
     pub(crate) fn route(&mut self, now: Now, id: ConnectionId, text: &str) {
@@ -24,6 +30,22 @@ impl Shard {
             Ok(inbound) => inbound,
             Err(code) => return self.answer_error(id, code, None),
         };
+        if self.settings.authentication.is_some() {
+            // Tokens are nobody's business, not even a middleware's.
+            match &*inbound.kind {
+                "refresh" => return self.refresh(id, inbound.token.as_deref(), inbound.id),
+                // Who one is, one says first or not at all.
+                "auth" => return self.answer_error(id, ErrorCode::InvalidMessage, inbound.id),
+                _ => {}
+            }
+        }
+        if let Some(target) = self.application_target(&inbound.kind) {
+            return self.call(id, target, text.into());
+        }
+        self.route_built_in(now, id, &inbound);
+    }
+
+    fn route_built_in(&mut self, now: Now, id: ConnectionId, inbound: &Inbound<'_>) {
         let reply = inbound.id;
         match &*inbound.kind {
             "ping" => self.answer(id, |out| outbound::pong(out, now.unix_ms, reply)),
@@ -39,7 +61,7 @@ impl Shard {
                 Some(channel) => self.unsubscribe(id, channel, reply),
                 None => self.answer_error(id, ErrorCode::InvalidChannel, reply),
             },
-            "publish" => self.publish_message(now, id, &inbound),
+            "publish" => self.publish_message(now, id, inbound),
             _ => self.answer_error(id, ErrorCode::UnknownType, reply),
         }
     }
@@ -68,7 +90,7 @@ impl Shard {
             .is_some_and(|connection| connection.is_open())
         {
             self.counters.messages_sent += 1;
-            self.write(id, |out| frame::write_text_with(out, body));
+            self.write_message(id, |out| frame::write_text_with(out, body));
         }
     }
 
@@ -101,6 +123,31 @@ impl Shard {
                     answer: answer_value,
                 });
             }
+            Command::SendText { connection, text } => {
+                self.answer(connection, |out| out.extend_from_slice(text.as_bytes()));
+            }
+            Command::Subscribe {
+                connection,
+                channel,
+            } => self.subscribe_for_application(now, connection, &channel),
+            Command::Unsubscribe {
+                connection,
+                channel,
+            } => self.unsubscribe(connection, &channel, None),
+            Command::RouteBuiltIn {
+                connection,
+                message,
+            } => {
+                // It was parsed before it came to the application.
+                if let Ok(inbound) = envelope::parse(&message) {
+                    self.route_built_in(now, connection, &inbound);
+                }
+            }
+            Command::CloseConnection {
+                connection,
+                code,
+                reason,
+            } => self.close(now, connection, code, &reason),
             Command::CloseAll { code, reason } => self.close_all(now, code, &reason),
         }
     }
@@ -108,7 +155,8 @@ impl Shard {
     /// One frame to this shard's share of an audience (contract M24).
     fn broadcast(&mut self, frame: Bytes, audience: &Audience) {
         let ids: Vec<ConnectionId> = self.registry.ids().collect();
-        let key = self.frames.insert(frame);
+        let mut forms = self.frames.insert_shared(frame.clone().into());
+        let mut compressed = false;
         for id in ids {
             let Some(connection) = self.registry.get_mut(id) else {
                 continue;
@@ -123,12 +171,21 @@ impl Shard {
             };
             if wanted && connection.is_open() && connection.mode == Mode::Json {
                 self.counters.messages_sent += 1;
-                connection
-                    .outbox
-                    .push_frame(key, &mut self.frames, &mut self.pool);
-                Self::ask_flush(&mut self.effects, id, connection);
+                if !compressed && connection.extension.takes_shared() {
+                    compressed = true;
+                    let deflated = self.codec.compress_shared(&frame);
+                    forms.deflated = deflated.map(|bytes| self.frames.insert(bytes));
+                }
+                connection.push_shared(
+                    id,
+                    &forms,
+                    &mut self.frames,
+                    &mut self.pool,
+                    &mut self.codec,
+                );
+                Self::ask_flush(&mut self.effects, &mut self.stuck, id, connection);
             }
         }
-        self.frames.release(key);
+        self.frames.release_shared(&forms);
     }
 }

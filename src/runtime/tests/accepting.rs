@@ -22,8 +22,8 @@ fn stopping_frees_the_port() {
         .wait(Some(Duration::from_millis(100)), &mut completions)
         .unwrap();
     assert!(completions.is_empty(), "{completions:?}");
-    // Exclusive: would fail if any socket still held the port.
-    let again = listen_group(address, 1, 128).unwrap().remove(0);
+    // Would fail if any socket still held the port.
+    let again = TcpListener::bind(address).unwrap();
     driver.listen(again).unwrap();
     TcpStream::connect(address).unwrap();
 }
@@ -61,7 +61,7 @@ fn dropping_a_driver_frees_the_port_and_ends_its_connections() {
     drop(driver);
     assert_eq!(std::io::Read::read(&mut client, &mut [0; 1]).unwrap(), 0);
     drop(client);
-    listen_group(address, 1, 128).unwrap();
+    TcpListener::bind(address).unwrap();
 }
 
 #[test]
@@ -72,7 +72,8 @@ fn out_of_descriptors_accepting_waits_to_be_resumed() {
     let (listener, address) = listener();
     let mut driver = driver();
     let client = TcpStream::connect(address).unwrap();
-    // Below what is open already. Set before listening: the kernel notes the limit when it gets the accept request.
+    // Below what is open already. Set before listening: the kernel notes the limit when it gets the
+    // accept request.
     let limit = swap_soft_file_limit(4);
     driver.listen(listener).unwrap();
     turn_until(

@@ -4,7 +4,8 @@ use std::process::Command;
 
 const MARK: &str = "SHARDWIRE_TEST_CHILD";
 
-/// True in the child. In the parent: runs the test called `path` alone in a child, fails if that fails, and returns false.
+/// True in the child. In the parent: runs the test called `path` alone in a child, fails if that
+/// fails, and returns false.
 pub(super) fn in_a_child(path: &str) -> bool {
     if std::env::var_os(MARK).is_some() {
         return true;

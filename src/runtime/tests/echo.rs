@@ -64,3 +64,26 @@ pub(super) fn echo_clients(mut driver: Uring, count: u8) {
         client.join().unwrap();
     }
 }
+
+#[test]
+fn a_socket_in_non_blocking_mode_is_received_from_as_well() {
+    let (mut client, server) = connection();
+    let server = TcpStream::from(server);
+    server.set_nonblocking(true).unwrap();
+    let mut driver = driver();
+    let id = driver.adopt(server.into()).unwrap();
+    driver.start_receiving(id);
+    driver
+        .wait(Some(Duration::from_millis(10)), &mut Vec::new())
+        .unwrap();
+    client.write_all(b"hello").unwrap();
+    turn_until(
+        &mut driver,
+        &mut Vec::new(),
+        |driver, seen, completion| match completion {
+            Completion::Received { buffer, len, .. } => seen.extend(take(driver, buffer, len)),
+            other => panic!("unexpected {other:?}"),
+        },
+        |seen: &Vec<u8>| seen == b"hello",
+    );
+}

@@ -1,4 +1,5 @@
-//! A socket moves between two drivers on two threads while its peer keeps sending: no byte is lost, doubled or out of order.
+//! A socket moves between two drivers on two threads while its peer keeps sending: no byte is lost,
+//! doubled or out of order.
 
 use super::pause::{check_stream, pour};
 use super::*;

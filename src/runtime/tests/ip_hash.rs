@@ -2,24 +2,9 @@
 
 use super::*;
 use crate::runtime::attach_ip_hash;
+use shardwire_shards::placement::address_hash;
 use socket2::{Domain, Socket, Type};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
-const MULTIPLIER: u32 = 0x9E37_79B1;
-
-/// What user space computes, after unmapping.
-fn ip_hash(ip: IpAddr) -> u32 {
-    match ip {
-        IpAddr::V4(ip) => u32::from_be_bytes(ip.octets()).wrapping_mul(MULTIPLIER) >> 16,
-        IpAddr::V6(ip) => {
-            let words = ip.octets();
-            let words = words
-                .chunks(4)
-                .map(|word| u32::from_be_bytes(word.try_into().unwrap()));
-            words.fold(0u32, |hash, word| (word ^ hash).wrapping_mul(MULTIPLIER)) >> 16
-        }
-    }
-}
 
 /// Which member of the group has the connection from `source`.
 fn landing(group: &[TcpListener], source: IpAddr, destination: SocketAddr) -> usize {
@@ -54,7 +39,7 @@ fn check_v4(bind: &str) {
         let port = group[0].local_addr().unwrap().port();
         let mut hits = vec![0; count];
         for source in sources() {
-            let predicted = ip_hash(source) as usize % count;
+            let predicted = address_hash(source) as usize % count;
             let destination = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
             assert_eq!(
                 landing(&group, source, destination),
@@ -92,7 +77,7 @@ fn an_ipv6_client_lands_where_predicted() {
         let destination = group[0].local_addr().unwrap();
         assert_eq!(
             landing(&group, home, destination),
-            ip_hash(home) as usize % count,
+            address_hash(home) as usize % count,
             "{count} shards"
         );
     }

@@ -1,10 +1,12 @@
-//! More data than buffers, more completions than places for them: it takes longer, and nothing is lost.
+//! More data than buffers, more completions than places for them: it takes longer, and nothing is
+//! lost.
 
 use super::*;
 use std::collections::HashMap;
 use std::io::Write;
 
-/// Sends `each` bytes on every one of `connections` and reads them all; buffers are recycled only after the whole batch.
+/// Sends `each` bytes on every one of `connections` and reads them all; buffers are recycled only
+/// after the whole batch.
 pub(super) fn drain(driver: &mut Uring, connections: u32, each: usize) {
     let mut clients = Vec::new();
     let mut missing = HashMap::new();
@@ -123,5 +125,54 @@ fn without_any_buffer_a_wait_still_sleeps_and_a_stop_is_answered() {
     assert_eq!(
         rest, [1; 136],
         "the bytes that were not delivered are still in the socket"
+    );
+}
+
+#[test]
+fn silent_sockets_do_not_keep_a_buffer_from_a_talking_one() {
+    let mut driver = driver_with(1, 64);
+    let (mut first, server) = connection();
+    let talking = driver.adopt(server).unwrap();
+    driver.start_receiving(talking);
+    first.write_all(b"first").unwrap();
+    let mut held = None;
+    turn_until(
+        &mut driver,
+        &mut held,
+        |_, held, completion| {
+            if let Completion::Received { buffer, .. } = completion {
+                *held = Some(buffer);
+            }
+        },
+        Option::is_some,
+    );
+    // The only buffer is lent: the kernel turns these away although they have nothing to say yet.
+    let mut silent = Vec::new();
+    for _ in 0..10 {
+        let (client, server) = connection();
+        let id = driver.adopt(server).unwrap();
+        driver.start_receiving(id);
+        silent.push((client, id));
+    }
+    let mut completions = Vec::new();
+    driver
+        .wait(Some(Duration::from_millis(10)), &mut completions)
+        .unwrap();
+    assert!(completions.is_empty(), "{completions:?}");
+
+    driver.recycle(held.unwrap());
+    let (client, last) = silent.last_mut().unwrap();
+    client.write_all(b"last").unwrap();
+    let start = Instant::now();
+    while completions.is_empty() && start.elapsed() < PATIENCE {
+        driver.wait(Some(PATIENCE), &mut completions).unwrap();
+    }
+    assert!(
+        start.elapsed() < Duration::from_secs(2),
+        "it waited behind the silent ones"
+    );
+    assert!(
+        matches!(completions[..], [Completion::Received { socket, len: 4, .. }] if socket == *last),
+        "{completions:?}"
     );
 }

@@ -45,11 +45,13 @@ impl Acceptor {
             return;
         }
         self.stopping = true;
-        // The order matters: a listener that is only closed stays bound for as long as the kernel's accept request holds it.
+        // The order matters: a listener that is only closed stays bound for as long as the kernel's
+        // accept request holds it.
         if self.armed {
             ring.cancel(Tag::Accept, Tag::Cancel);
         }
-        // Takes the port out of service at once, also for the other members of its reuse-port group. Can only fail if it is so already.
+        // Takes the port out of service at once, also for the other members of its reuse-port
+        // group. Can only fail if it is so already.
         let _ = socket2::SockRef::from(listener).shutdown(Shutdown::Both);
         self.close_if_done();
     }
@@ -69,7 +71,8 @@ impl Acceptor {
             self.armed = false;
         }
         if answer.result >= 0 {
-            // SAFETY: a successful accept hands over a fresh descriptor, and each completion is taken once.
+            // SAFETY: a successful accept hands over a fresh descriptor, and each completion is
+            // taken once.
             completions.push(Completion::Accepted(unsafe {
                 OwnedFd::from_raw_fd(answer.result)
             }));
@@ -80,7 +83,8 @@ impl Acceptor {
             self.close_if_done();
             return;
         }
-        // A multishot accept may end for reasons of the kernel's own (completions set aside, say): go on.
+        // A multishot accept may end for reasons of the kernel's own (completions set aside, say):
+        // go on.
         self.resume(ring);
         self.close_if_done();
     }
@@ -99,8 +103,9 @@ impl Acceptor {
     }
 }
 
-/// Errors that took a failed connection out of the queue (accept(2), "Error handling"), or nothing at all: the next accept may well work.
-/// Anything else would come again at once, so the loop has to back off.
+/// Errors that took a failed connection out of the queue (accept(2), "Error handling"), or nothing
+/// at all: the next accept may well work. Anything else would come again at once, so the loop has
+/// to back off.
 fn is_about_one_connection(error: i32) -> bool {
     matches!(
         error,

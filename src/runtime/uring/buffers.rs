@@ -1,5 +1,5 @@
-//! The receive buffers of one shard, as a provided-buffer ring: the kernel takes one from its head for each receive, we put it back at the
-//! tail.
+//! The receive buffers of one shard, as a provided-buffer ring: the kernel takes one from its head
+//! for each receive, we put it back at the tail.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -11,8 +11,9 @@ use io_uring::types::BufRingEntry;
 use super::ring::Ring;
 use crate::runtime::driver::BufferId;
 
-/// One cache line: buffers start this far out of step with the page size. Without it all of them would start in the same few cache sets,
-/// and a load of small messages over many buffers would keep evicting its own first lines.
+/// One cache line: buffers start this far out of step with the page size. Without it all of them
+/// would start in the same few cache sets, and a load of small messages over many buffers would
+/// keep evicting its own first lines.
 const STAGGER: usize = 64;
 
 /// The pool. Outlives the ring's use of it: see [`BufferPool::detach`].
@@ -29,7 +30,8 @@ pub(super) struct BufferPool {
 }
 
 impl BufferPool {
-    /// Maps and touches `count` (a power of two) buffers of `size` bytes and offers all of them to `ring`.
+    /// Maps and touches `count` (a power of two) buffers of `size` bytes and offers all of them to
+    /// `ring`.
     pub(super) fn new(ring: &Ring, size: u32, count: u16) -> io::Result<Self> {
         let size = size as usize;
         let mut pool = Self {
@@ -42,8 +44,8 @@ impl BufferPool {
             lent: vec![false; usize::from(count)],
             lent_count: 0,
         };
-        // SAFETY: the mapping is page aligned, zeroed, as long as `count` entries, and stays mapped until `detach` has told the kernel to
-        // forget it (or for ever, if that fails).
+        // SAFETY: the mapping is page aligned, zeroed, as long as `count` entries, and stays mapped
+        // until `detach` has told the kernel to forget it (or for ever, if that fails).
         unsafe { ring.register_buffers(pool.entries.start.as_ptr() as u64, count)? };
         for buffer in 0..count {
             pool.offer(buffer);
@@ -69,8 +71,9 @@ impl BufferPool {
         let index = usize::from(buffer.0);
         assert!(self.lent[index], "{buffer:?} is not lent");
         let start = index * stride(self.size);
-        // SAFETY: a lent buffer is not in the kernel's ring, so nobody else writes to it; it lies inside the mapping, whose pages are
-        // initialised (zeroed by the system); `&mut self` makes this the only slice of the pool.
+        // SAFETY: a lent buffer is not in the kernel's ring, so nobody else writes to it; it lies
+        // inside the mapping, whose pages are initialised (zeroed by the system); `&mut self` makes
+        // this the only slice of the pool.
         unsafe {
             std::slice::from_raw_parts_mut(
                 self.memory.start.as_ptr().add(start),
@@ -88,14 +91,14 @@ impl BufferPool {
         self.offer(buffer.0);
     }
 
-    /// Shows the kernel everything recycled since the last call. Once per wait: the kernel only takes buffers while we are inside a wait,
-    /// and one store serves the whole turn.
+    /// Shows the kernel everything recycled since the last call. Once per wait: the kernel only
+    /// takes buffers while we are inside a wait, and one store serves the whole turn.
     pub(super) fn publish(&mut self) {
         if self.published == self.tail {
             return;
         }
-        // SAFETY: the mapping holds `count` initialised entries; the kernel defines the tail to lie in the first one, 2-byte aligned, and
-        // only reads it.
+        // SAFETY: the mapping holds `count` initialised entries; the kernel defines the tail to lie
+        // in the first one, 2-byte aligned, and only reads it.
         let tail =
             unsafe { &*BufRingEntry::tail(self.entries.start.as_ptr().cast()).cast::<AtomicU16>() };
         tail.store(self.tail, Ordering::Release);
@@ -107,10 +110,12 @@ impl BufferPool {
         usize::from(self.count - self.lent_count)
     }
 
-    /// Tells the kernel to forget the pool, so that its memory can go. Must be called before the pool is dropped.
+    /// Tells the kernel to forget the pool, so that its memory can go. Must be called before the
+    /// pool is dropped.
     pub(super) fn detach(&mut self, ring: &Ring) {
         if let Err(error) = ring.unregister_buffers() {
-            // A receive might still write to this memory: keep it mapped for ever rather than let something else live there.
+            // A receive might still write to this memory: keep it mapped for ever rather than let
+            // something else live there.
             tracing::warn!(%error, "the kernel keeps the receive buffers of a stopped shard");
             self.entries.keep = true;
             self.memory.keep = true;
@@ -119,8 +124,9 @@ impl BufferPool {
 
     fn offer(&mut self, buffer: u16) {
         let place = usize::from(self.tail & (self.count - 1));
-        // SAFETY: `place` is below `count`, the number of entries of the mapping. The kernel does not read this entry before `publish`:
-        // there are never more buffers offered than entries. The three setters leave the tail alone, which shares the first entry.
+        // SAFETY: `place` is below `count`, the number of entries of the mapping. The kernel does
+        // not read this entry before `publish`: there are never more buffers offered than entries.
+        // The three setters leave the tail alone, which shares the first entry.
         unsafe {
             let entry = &mut *self
                 .entries
@@ -154,7 +160,8 @@ struct Mapping {
 
 impl Mapping {
     fn new(len: usize) -> io::Result<Self> {
-        // SAFETY: a new anonymous mapping at an address of the system's choice touches nothing that exists.
+        // SAFETY: a new anonymous mapping at an address of the system's choice touches nothing that
+        // exists.
         let start = unsafe {
             libc::mmap(
                 std::ptr::null_mut(),
@@ -181,7 +188,8 @@ impl Mapping {
 impl Drop for Mapping {
     fn drop(&mut self) {
         if !self.keep {
-            // SAFETY: exactly the mapping made in `new`; the pool that owned it is gone, and so are all slices of it.
+            // SAFETY: exactly the mapping made in `new`; the pool that owned it is gone, and so are
+            // all slices of it.
             unsafe { libc::munmap(self.start.as_ptr().cast(), self.len) };
         }
     }

@@ -8,6 +8,8 @@
 //!         buffers    Starved                 Armed, Stopping ────────► Ended
 //!
 //!   Idle, Starved ── stop ──► StopDue ── next wait ──► Idle, Stopped
+//!
+//!   Stopping, StopDue: a start is remembered, and follows the Stopped.
 //! ```
 
 use std::collections::VecDeque;
@@ -31,8 +33,8 @@ impl Uring {
         }
     }
 
-    /// Arms starved sockets, at most one per available buffer: arming more would only make the rest fail again, over and over.
-    /// True if some are left over although buffers were there.
+    /// Arms starved sockets, at most one per available buffer: arming more would only make the rest
+    /// fail again, over and over. True if some are left over although buffers were there.
     pub(super) fn feed_the_starved(&mut self) -> bool {
         let mut meals = self.buffers.available();
         while meals > 0 {
@@ -56,16 +58,32 @@ impl Uring {
 
     pub(super) fn report_due_stops(&mut self, completions: &mut Vec<Completion>) -> bool {
         let mut reported = false;
-        for id in self.stops_due.drain(..) {
-            if let Some(slot) = self.sockets.open_mut(id)
-                && slot.receive == Receive::StopDue
+        let mut due = std::mem::take(&mut self.stops_due);
+        for id in due.drain(..) {
+            if self
+                .sockets
+                .open(id)
+                .is_some_and(|slot| slot.receive == Receive::StopDue)
             {
-                slot.receive = Receive::Idle;
-                completions.push(Completion::Stopped { socket: id });
+                self.stopped(id, completions);
                 reported = true;
             }
         }
+        // Its memory is used again.
+        self.stops_due = due;
         reported
+    }
+
+    /// Gives the answer to a stop, and starts again if the caller has changed its mind meanwhile.
+    fn stopped(&mut self, id: SocketId, completions: &mut Vec<Completion>) {
+        let Some(slot) = self.sockets.open_mut(id) else {
+            return;
+        };
+        slot.receive = Receive::Idle;
+        completions.push(Completion::Stopped { socket: id });
+        if std::mem::take(&mut slot.again) {
+            self.arm_receive(id);
+        }
     }
 
     fn received(&mut self, id: SocketId, answer: Answer, completions: &mut Vec<Completion>) {
@@ -96,7 +114,8 @@ impl Uring {
         }
         let ended = match answer.result {
             0 => Some(None),
-            // Out of buffers; cancelled; ended for reasons of the kernel's own (completions set aside): the stream itself is well.
+            // Out of buffers; cancelled; ended for reasons of the kernel's own (completions set
+            // aside): the stream itself is well.
             result if result > 0 || is_about_the_request(-result) => None,
             result => Some(Some(io::Error::from_raw_os_error(-result))),
         };
@@ -104,7 +123,7 @@ impl Uring {
             slot.receive = Receive::Ended;
             completions.push(Completion::Ended { socket: id, error });
         } else if stopping {
-            completions.push(Completion::Stopped { socket: id });
+            self.stopped(id, completions);
         } else if answer.result == -libc::ENOBUFS {
             slot.receive = Receive::Starved;
             self.starved.push_back(id);
@@ -126,8 +145,9 @@ impl Uring {
         }
     }
 
-    /// The cancel of a receive failed. Usually the receive has just ended by itself, and its last completion is here or next. But a
-    /// request that the kernel is about to run again cannot be found for a moment; without another try its `Stopped` would never come.
+    /// The cancel of a receive failed. Usually the receive has just ended by itself, and its last
+    /// completion is here or next. But a request that the kernel is about to run again cannot be
+    /// found for a moment; without another try its `Stopped` would never come.
     fn cancel_failed(&mut self, id: SocketId) {
         if self
             .sockets

@@ -1,18 +1,21 @@
 //! The production driver: one raw io_uring per shard.
 //!
-//! Per wait there is one system call, whatever the number of sockets: multishot accept, multishot receive with provided buffers, one
-//! multishot poll for the bell. Sends are direct system calls, measured as cheap as send requests and much simpler: no buffer has to
-//! outlive the call.
+//! Per wait there is one system call, whatever the number of sockets: multishot accept, multishot
+//! receive with provided buffers, one multishot poll for the bell. Sends are direct system calls,
+//! measured as cheap as send requests and much simpler: no buffer has to outlive the call.
 //!
 //! Invariants:
-//! - A place of the socket table is used again only after the last completion of its previous socket; a descriptor that a request in the
-//!   kernel names stays open until then. So no completion ever meets a stranger.
+//! - A place of the socket table is used again only after the last completion of its previous
+//!   socket; a descriptor that a request in the kernel names stays open until then. So no
+//!   completion ever meets a stranger.
 //! - A receive buffer is either in the kernel's ring or lent, never both.
 //! - Every completion of a dead socket ends here, and its buffer goes back.
 //!
-//! `close` ends a receive in the kernel by shutdown(2), not by a cancel request: closing alone would leave the connection open for as long
-//! as the kernel's request holds it, the FIN leaves at once instead of at the next wait, unread bytes are drained instead of turning the
-//! close into a reset (which could destroy a close frame on its way), and the poll for room ends by the same call.
+//! `close` ends a receive in the kernel by shutdown(2), not by a cancel request: closing alone
+//! would leave the connection open for as long as the kernel's request holds it, the FIN leaves at
+//! once instead of at the next wait, unread bytes are drained instead of turning the close into a
+//! reset (which could destroy a close frame on its way), and the poll for room ends by the same
+//! call.
 
 mod acceptor;
 mod buffers;
@@ -42,8 +45,9 @@ use super::error::RuntimeError;
 /// Slices one sendmsg(2) takes (`UIO_MAXIOV`).
 const MAX_SLICES: usize = 1024;
 
-/// How long a dropped driver waits for its requests to end, so that all descriptors are closed when `drop` returns. Needs far less
-/// unless there are hundreds of thousands of sockets; what is left then is closed by the kernel a little later.
+/// How long a dropped driver waits for its requests to end, so that all descriptors are closed when
+/// `drop` returns. Needs far less unless there are hundreds of thousands of sockets; what is left
+/// then is closed by the kernel a little later.
 const DROP_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The io_uring driver. Made on, and bound to, the thread that uses it.
@@ -116,12 +120,13 @@ impl Driver for Uring {
     }
 
     fn start_receiving(&mut self, socket: SocketId) {
-        if self
-            .sockets
-            .open(socket)
-            .is_some_and(|slot| slot.receive == Receive::Idle)
-        {
-            self.arm_receive(socket);
+        let Some(slot) = self.sockets.open_mut(socket) else {
+            return;
+        };
+        match slot.receive {
+            Receive::Idle => self.arm_receive(socket),
+            Receive::Stopping | Receive::StopDue => slot.again = true,
+            Receive::Armed | Receive::Starved | Receive::Ended => {}
         }
     }
 
@@ -139,7 +144,8 @@ impl Driver for Uring {
                 slot.receive = Receive::StopDue;
                 self.stops_due.push(socket);
             }
-            Receive::Stopping | Receive::StopDue | Receive::Ended => {}
+            Receive::Stopping | Receive::StopDue => slot.again = false,
+            Receive::Ended => {}
         }
     }
 
@@ -226,7 +232,8 @@ impl Driver for Uring {
         if slot.in_kernel()
             && let Some(descriptor) = &slot.socket
         {
-            // See the module's page. A failure means that the connection is gone, which ends the requests as well.
+            // See the module's page. A failure means that the connection is gone, which ends the
+            // requests as well.
             let _ = SockRef::from(descriptor).shutdown(Shutdown::Both);
         }
         self.sockets.leave(socket);
@@ -256,7 +263,8 @@ impl Driver for Uring {
 }
 
 impl Drop for Uring {
-    /// Closes everything in order: the listener's port is free and every peer has its FIN when this returns.
+    /// Closes everything in order: the listener's port is free and every peer has its FIN when this
+    /// returns.
     fn drop(&mut self) {
         self.stop_accepting();
         for id in self.sockets.open_ids().collect::<Vec<_>>() {

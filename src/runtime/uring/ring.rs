@@ -28,22 +28,25 @@ pub(super) struct Answer {
     pub(super) buffer: Option<u16>,
 }
 
-/// The ring. No request made here points at memory of this process, except through the registered buffer group.
+/// The ring. No request made here points at memory of this process, except through the registered
+/// buffer group.
 pub(super) struct Ring {
     ring: IoUring,
-    /// Requests that found the submission queue full even after a submit (the kernel was short of memory). In order.
+    /// Requests that found the submission queue full even after a submit (the kernel was short of
+    /// memory). In order.
     backlog: VecDeque<Entry>,
-    /// The kernel tells by a flag that work waits to be run inside our next call, so that looking costs no system call.
+    /// The kernel tells by a flag that work waits to be run inside our next call, so that looking
+    /// costs no system call.
     tells_pending_work: bool,
     no_iowait: EnterFlags,
 }
 
-/// When the kernel runs the part of a completion that needs our thread. Decides how often it interrupts
-/// the shard.
+/// When the kernel runs the part of a completion that needs our thread. Decides how often it
+/// interrupts the shard.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::runtime) enum TaskWork {
-    /// Only inside our own wait (Linux 6.1). Nothing interrupts a turn, and buffers are filled at known
-    /// times. Goes with a single issuer, which also lets the kernel skip locks.
+    /// Only inside our own wait (Linux 6.1). Nothing interrupts a turn, and buffers are filled at
+    /// known times. Goes with a single issuer, which also lets the kernel skip locks.
     Deferred,
     /// At our next system call, whichever it is (5.19; the single issuer 6.0).
     Cooperative,
@@ -71,7 +74,8 @@ impl TaskWork {
 }
 
 impl Ring {
-    /// Builds the first of `kinds` that this kernel grants. Must be used on the calling thread only.
+    /// Builds the first of `kinds` that this kernel grants. Must be used on the calling thread
+    /// only.
     pub(super) fn new(
         kinds: &[TaskWork],
         submission_entries: u32,
@@ -87,7 +91,8 @@ impl Ring {
                 .setup_cqsize(completion_entries);
             match builder.build(submission_entries) {
                 Ok(ring) => return Ok(Self::from_ring(ring, *kind)),
-                // Only EINVAL means "I do not know such a flag"; fewer flags cannot mend anything else.
+                // Only EINVAL means "I do not know such a flag"; fewer flags cannot mend anything
+                // else.
                 Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
                     tracing::debug!(%error, ?kind, "the kernel refuses this kind of ring, trying the next");
                     refusal = Some(error);
@@ -116,7 +121,8 @@ impl Ring {
     /// Offers a ring of `entries` provided buffers at `address`.
     ///
     /// # Safety
-    /// The memory must be laid out as the kernel's `io_uring_buf_ring` and stay valid until `unregister_buffers` succeeded.
+    /// The memory must be laid out as the kernel's `io_uring_buf_ring` and stay valid until
+    /// `unregister_buffers` succeeded.
     pub(super) unsafe fn register_buffers(&self, address: u64, entries: u16) -> io::Result<()> {
         // SAFETY: passed on to the caller.
         unsafe {
@@ -170,7 +176,8 @@ impl Ring {
         self.push(cancel.flags(Flags::SKIP_SUCCESS), tag);
     }
 
-    /// Submits everything queued, then waits for the first completion, at most `timeout` (`None`: no limit; zero: does not wait).
+    /// Submits everything queued, then waits for the first completion, at most `timeout` (`None`:
+    /// no limit; zero: does not wait).
     pub(super) fn enter(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.flush_backlog();
         let submission = self.ring.submission();
@@ -193,8 +200,8 @@ impl Ring {
         // GETEVENTS also when only looking: deferred task work is run by nothing else.
         let flags = EnterFlags::EXT_ARG | EnterFlags::GETEVENTS | self.no_iowait;
         let wanted = u32::from(!look_only);
-        // SAFETY: `queued` entries are in the queue; with EXT_ARG the kernel expects exactly `SubmitArgs`, which, like the time it points
-        // to, lives until the call returns.
+        // SAFETY: `queued` entries are in the queue; with EXT_ARG the kernel expects exactly
+        // `SubmitArgs`, which, like the time it points to, lives until the call returns.
         let entered = unsafe {
             self.ring
                 .submitter()
@@ -203,8 +210,8 @@ impl Ring {
         match entered {
             Ok(_) => Ok(()),
             Err(error) => match error.raw_os_error() {
-                // The time is up; a signal came; the kernel first wants completions taken out or is short of memory: what was not
-                // submitted stays queued.
+                // The time is up; a signal came; the kernel first wants completions taken out or is
+                // short of memory: what was not submitted stays queued.
                 Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
                 _ => Err(error),
             },
@@ -233,7 +240,8 @@ impl Ring {
             return;
         }
         self.backlog.push_back(entry);
-        // Full: hand over what is there. Errors are left to the next `enter`, which meets them again and reports them.
+        // Full: hand over what is there. Errors are left to the next `enter`, which meets them
+        // again and reports them.
         if self.ring.submit().is_ok() {
             self.flush_backlog();
         }
@@ -255,9 +263,10 @@ impl Ring {
 
 /// False if the queue is full.
 fn push_to(submission: &mut squeue::SubmissionQueue<'_>, entry: &Entry) -> bool {
-    // SAFETY: entries are made only in this file and point at no memory of ours. The descriptors they name stay open until the request's
-    // last completion (the driver keeps the place until then); a wrong one would be an I/O error, not a memory error. Memory is written
-    // only through the buffer group, see `register_buffers`.
+    // SAFETY: entries are made only in this file and point at no memory of ours. The descriptors
+    // they name stay open until the request's last completion (the driver keeps the place until
+    // then); a wrong one would be an I/O error, not a memory error. Memory is written only through
+    // the buffer group, see `register_buffers`.
     unsafe { submission.push(entry).is_ok() }
 }
 

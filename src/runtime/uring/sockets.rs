@@ -28,7 +28,8 @@ pub(super) enum Receive {
 enum Life {
     Free,
     Open,
-    /// Closed or released, but a request of it is still in the kernel: the place must not be used again yet.
+    /// Closed or released, but a request of it is still in the kernel: the place must not be used
+    /// again yet.
     Leaving,
 }
 
@@ -38,6 +39,8 @@ pub(super) struct Slot {
     generation: u32,
     life: Life,
     pub(super) receive: Receive,
+    /// The caller wants to receive again after the `Stopped` it waits for.
+    pub(super) again: bool,
     /// A poll for room to write is in the kernel.
     pub(super) polling: bool,
 }
@@ -83,6 +86,7 @@ impl Sockets {
                     generation: 0,
                     life: Life::Free,
                     receive: Receive::Idle,
+                    again: false,
                     polling: false,
                 });
                 self.slots.len() as u32 - 1
@@ -92,11 +96,13 @@ impl Sockets {
         slot.socket = Some(socket);
         slot.life = Life::Open;
         slot.receive = Receive::Idle;
+        slot.again = false;
         slot.polling = false;
         Ok(SocketId::new(index, slot.generation))
     }
 
-    /// Grows by a quarter instead of doubling: at a million sockets the difference is megabytes, and the copy is small.
+    /// Grows by a quarter instead of doubling: at a million sockets the difference is megabytes,
+    /// and the copy is small.
     fn grow(&mut self) {
         if self.slots.len() == self.slots.capacity() {
             self.slots.reserve_exact((self.slots.len() / 4).max(256));
@@ -121,7 +127,8 @@ impl Sockets {
             .filter(|slot| slot.generation == id.generation() && slot.life != Life::Free)
     }
 
-    /// The caller forgets the socket. Its place is free at once, or when its last completion has come.
+    /// The caller forgets the socket. Its place is free at once, or when its last completion has
+    /// come.
     pub(super) fn leave(&mut self, id: SocketId) {
         if let Some(slot) = self.open_mut(id) {
             slot.life = Life::Leaving;
@@ -129,7 +136,8 @@ impl Sockets {
         }
     }
 
-    /// Frees the place of a leaving socket once nothing of it is in the kernel, and closes its descriptor if it still has one.
+    /// Frees the place of a leaving socket once nothing of it is in the kernel, and closes its
+    /// descriptor if it still has one.
     pub(super) fn free_if_done(&mut self, id: SocketId) {
         let Some(slot) = self.known_mut(id) else {
             return;

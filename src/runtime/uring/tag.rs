@@ -5,8 +5,9 @@ use crate::runtime::driver::SocketId;
 /// Places a driver can have: 24 bits of a tag.
 pub(super) const MAX_SOCKETS: usize = 1 << 24;
 
-/// Which request a completion answers. For a socket's requests it carries place and generation, so that a completion of an earlier life of
-/// the place can never be taken for one of the present life.
+/// Which request a completion answers. For a socket's requests it carries place and generation, so
+/// that a completion of an earlier life of the place can never be taken for one of the present
+/// life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Tag {
     /// The multishot accept.

@@ -1,0 +1,325 @@
+//! What one process does: its share of the connections and the load.
+
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use super::link::Link;
+use crate::args::{CommonArguments, ScenarioArguments};
+use crate::client::{Client, ClientOptions, Ramp, Target};
+use crate::measure::clock::SECOND;
+use crate::scenarios::churn::{Churn, ChurnPlan};
+use crate::scenarios::echo::{Echo, EchoPlan};
+use crate::scenarios::fanout::{Fanout, FanoutPlan};
+use crate::scenarios::idle::{Idle, IdlePlan};
+use crate::scenarios::pace::{Load, share};
+use crate::scenarios::run::{Phases, Run};
+use crate::scenarios::{Identity, Scenario, template};
+
+/// Time to open everything, besides what a connect rate needs.
+const PREPARE: u64 = 60 * SECOND;
+/// How long the server may take to answer a close frame.
+const CLOSE_TIMEOUT: u64 = 2 * SECOND;
+/// Open files of a process besides its connections.
+const OTHER_FILES: u64 = 16;
+/// Default publishes per second.
+const FANOUT_RATE: f64 = 100.0;
+/// Default cycles at once.
+const CHURN_IN_FLIGHT: u32 = 16;
+/// What the server may put around a message body.
+const ENVELOPE: usize = 64 * 1024;
+
+/// How load is offered: defaults included, for the whole run.
+pub fn load(arguments: &ScenarioArguments) -> Option<Load> {
+    let either = |rate: Option<f64>, in_flight: Option<u32>, default: Load| {
+        rate.map(Load::Rate)
+            .or(in_flight.map(Load::InFlight))
+            .unwrap_or(default)
+    };
+    match arguments {
+        ScenarioArguments::Echo(echo) => Some(either(echo.rate, echo.in_flight, Load::InFlight(1))),
+        ScenarioArguments::Fanout(fanout) => Some(either(
+            fanout.rate,
+            fanout.in_flight,
+            Load::Rate(FANOUT_RATE),
+        )),
+        ScenarioArguments::Idle(idle) => idle.probe_rate.map(Load::Rate),
+        ScenarioArguments::Churn(churn) => Some(either(
+            churn.rate,
+            churn.in_flight,
+            Load::InFlight(CHURN_IN_FLIGHT),
+        )),
+    }
+}
+
+/// Checks what can be checked before any process is started.
+///
+/// # Errors
+/// With a text for the user.
+pub fn check(arguments: &ScenarioArguments) -> Result<()> {
+    let common = arguments.common();
+    let target = Target::parse(&common.url)?;
+    if let Some(other) = common
+        .source_addresses
+        .0
+        .iter()
+        .find(|address| address.is_ipv4() != target.address.is_ipv4())
+    {
+        bail!(
+            "the source address {other} cannot reach {}: the families differ",
+            target.address.ip()
+        );
+    }
+    match arguments {
+        ScenarioArguments::Fanout(fanout) => {
+            template::check_body(&fanout.publish_template).context("--publish-template")?
+        }
+        ScenarioArguments::Echo(echo) => {
+            if let Some(text) = &echo.template {
+                template::check_body(text).context("--template")?;
+            }
+        }
+        ScenarioArguments::Idle(_) | ScenarioArguments::Churn(_) => {}
+    }
+    let processes = common.processes;
+    let connections = (0..processes)
+        .map(|index| connections(arguments, index, processes))
+        .max();
+    check_open_files(u64::from(connections.unwrap_or(0)), processes)
+}
+
+/// Raises the open-file limit as far as it may be raised.
+fn check_open_files(connections: u64, processes: u32) -> Result<()> {
+    let needed = connections + OTHER_FILES;
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= needed) {
+        return Ok(());
+    }
+    let hard = limit.maximum.unwrap_or(u64::MAX);
+    if needed <= hard {
+        let raised = Rlimit {
+            current: Some(needed),
+            maximum: limit.maximum,
+        };
+        return setrlimit(Resource::Nofile, raised).context("cannot raise the open-file limit");
+    }
+    let per_process = hard.saturating_sub(OTHER_FILES).max(1);
+    let enough = (connections * u64::from(processes)).div_ceil(per_process);
+    bail!(
+        "a process needs {needed} open files, but may have {hard}; raise the limit (as root: ulimit -Hn {needed}; ulimit -n {needed}) \
+         or spread the connections: --processes {enough}"
+    );
+}
+
+/// Connections of one process.
+fn connections(arguments: &ScenarioArguments, index: u32, processes: u32) -> u32 {
+    let part = |total: u32| share(u64::from(total), index, processes) as u32;
+    match arguments {
+        ScenarioArguments::Echo(echo) => part(echo.connections),
+        ScenarioArguments::Fanout(fanout) => part(fanout.subscribers) + part(fanout.publishers),
+        ScenarioArguments::Idle(idle) => part(idle.connections),
+        ScenarioArguments::Churn(churn) => match load(arguments) {
+            Some(Load::InFlight(slots)) => part(slots),
+            _ => part(churn.connections),
+        },
+    }
+}
+
+/// Runs this process' part and gives the link back.
+///
+/// # Errors
+/// Nothing could be connected, or the other processes are gone.
+pub fn work<L: Link>(
+    arguments: &ScenarioArguments,
+    identity: Identity,
+    link: L,
+    interrupted: &AtomicBool,
+) -> Result<L> {
+    let common = arguments.common();
+    let (index, processes) = (identity.index, identity.processes);
+    let connections = connections(arguments, index, processes);
+    // Every process has to raise its own limit.
+    check_open_files(u64::from(connections), processes)?;
+    let connect_rate = common.connect_rate.map(|rate| rate / f64::from(processes));
+    let ramp = Ramp::new(connections, common.opening_at_once as usize, connect_rate);
+    let ramp_time = connect_rate.map_or(0, |rate| {
+        (f64::from(connections) / rate * SECOND as f64) as u64
+    });
+    let phases = Phases {
+        prepare: PREPARE + ramp_time,
+        warmup: arguments.warmup().as_nanos() as u64,
+        duration: arguments.duration().as_nanos() as u64,
+        grace: common.grace.as_nanos() as u64,
+    };
+    let load = load(arguments);
+    let count = arguments
+        .count()
+        .map(|count| share(count, index, processes));
+    match arguments {
+        ScenarioArguments::Echo(echo) => {
+            let plan = EchoPlan {
+                connections,
+                size: echo.size,
+                text: echo.text || echo.template.is_some(),
+                template: echo.template.clone(),
+                load: match load {
+                    Some(rate @ Load::Rate(_)) => rate.share(index, processes),
+                    other => other.unwrap_or(Load::InFlight(1)),
+                },
+                count,
+            };
+            let client = client(common, echo.size)?;
+            run(
+                Echo::new(plan, identity, ramp)?,
+                client,
+                link,
+                phases,
+                interrupted,
+            )
+        }
+        ScenarioArguments::Fanout(fanout) => {
+            // Only processes with publishers offer load.
+            let offering = processes.min(fanout.publishers);
+            let load = load.unwrap_or(Load::Rate(FANOUT_RATE));
+            let plan = FanoutPlan {
+                publishers: fanout.publishers,
+                subscribers: share(u64::from(fanout.subscribers), index, processes) as u32,
+                channels: fanout.channels,
+                size: fanout.size,
+                channel_name: fanout.channel_name.clone(),
+                subscribe_template: fanout.subscribe_template.clone(),
+                publish_template: fanout.publish_template.clone(),
+                subscribed_match: fanout.subscribed_match.clone(),
+                error_match: fanout.error_match.clone(),
+                subscribe_timeout: common.connect_timeout.as_nanos() as u64,
+                load: load.share(index, offering),
+                count: fanout.count.map(|count| share(count, index, offering)),
+            };
+            let client = client(common, fanout.size)?;
+            run(
+                Fanout::new(plan, identity, ramp)?,
+                client,
+                link,
+                phases,
+                interrupted,
+            )
+        }
+        ScenarioArguments::Idle(_) => {
+            let probe_rate = match load {
+                Some(Load::Rate(rate)) => Some(rate / f64::from(processes)),
+                _ => None,
+            };
+            let idle = Idle::new(
+                IdlePlan {
+                    connections,
+                    probe_rate,
+                },
+                identity,
+                ramp,
+            );
+            run(idle, client(common, 0)?, link, phases, interrupted)
+        }
+        ScenarioArguments::Churn(churn) => {
+            let load = load
+                .unwrap_or(Load::InFlight(CHURN_IN_FLIGHT))
+                .share(index, processes);
+            let plan = ChurnPlan {
+                slots: connections,
+                size: churn.size,
+                text: churn.text,
+                load,
+                count,
+            };
+            run(
+                Churn::new(plan, identity),
+                client(common, churn.size)?,
+                link,
+                phases,
+                interrupted,
+            )
+        }
+    }
+}
+
+fn run<S: Scenario, L: Link>(
+    scenario: S,
+    client: Client,
+    link: L,
+    phases: Phases,
+    interrupted: &AtomicBool,
+) -> Result<L> {
+    Run::new(scenario, client, link, phases, interrupted).run()
+}
+
+fn client(common: &CommonArguments, body: usize) -> Result<Client> {
+    let mut headers = common.headers.clone();
+    if let Some(subprotocol) = &common.subprotocol {
+        headers.push(("Sec-WebSocket-Protocol".to_owned(), subprotocol.clone()));
+    }
+    let options = ClientOptions {
+        target: Target::parse(&common.url)?,
+        source_addresses: common.source_addresses.0.clone(),
+        headers,
+        connect_timeout: common.connect_timeout.as_nanos() as u64,
+        close_timeout: CLOSE_TIMEOUT,
+        // Several messages may come in one.
+        max_message_size: (body + ENVELOPE) * 16,
+    };
+    Client::new(options).context("cannot prepare the client")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::args::Arguments;
+    use clap::Parser;
+
+    fn arguments(line: &str) -> ScenarioArguments {
+        Arguments::try_parse_from(line.split(' ')).unwrap().scenario
+    }
+
+    #[test]
+    fn too_many_connections_for_the_open_file_limit_name_the_way_out() {
+        let hard = getrlimit(Resource::Nofile).maximum;
+        let Some(hard) = hard.filter(|hard| *hard < 1 << 30) else {
+            return;
+        };
+        let error = check_open_files(hard, 1).unwrap_err().to_string();
+        assert!(
+            error.contains("--processes 2") && error.contains("ulimit -n"),
+            "{error}"
+        );
+        check_open_files(hard - OTHER_FILES, 1).unwrap();
+    }
+
+    #[test]
+    fn connections_are_shared_out() {
+        let fanout = arguments("loadtest fanout --url ws://x --subscribers 10 --publishers 2");
+        let parts: Vec<u32> = (0..3).map(|index| connections(&fanout, index, 3)).collect();
+        assert_eq!(parts, [5, 4, 3]);
+        let churn = arguments("loadtest churn --url ws://x --in-flight 5");
+        assert_eq!(
+            (connections(&churn, 0, 2), connections(&churn, 1, 2)),
+            (3, 2)
+        );
+    }
+
+    #[test]
+    fn bad_combinations_are_refused_before_anything_starts() {
+        let message = |line: &str| format!("{:#}", check(&arguments(line)).unwrap_err());
+        assert!(message("loadtest echo --url wss://127.0.0.1/").contains("not supported yet"));
+        assert!(
+            message("loadtest fanout --url ws://127.0.0.1:1 --publish-template x")
+                .contains("--publish-template")
+        );
+        assert!(
+            message("loadtest echo --url ws://127.0.0.1:1 --template x").contains("--template")
+        );
+        assert!(
+            message("loadtest echo --url ws://127.0.0.1:1 --source-addresses ::1")
+                .contains("families differ")
+        );
+    }
+}

@@ -1,0 +1,130 @@
+//! The result of one process, and how results of several add up.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::tally::Tally;
+use crate::correctness::Counts;
+use crate::correctness::order::Orders;
+use crate::measure::clock;
+use crate::measure::histogram::Distribution;
+use crate::measure::process::Usage;
+
+/// All that one process, or after merging all processes, found.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Outcome {
+    pub wanted: u64,
+    pub opened: u64,
+    pub failed: u64,
+    pub dropped: u64,
+    /// From the first connection begun to the last one open, in seconds.
+    pub opening_seconds: f64,
+    pub sent: u64,
+    pub measured_sent: u64,
+    pub received: u64,
+    pub measured_received: u64,
+    /// Length of the measured stretch in seconds (of the slowest process).
+    pub measured_seconds: f64,
+    pub withheld: u64,
+    pub latency: Distribution,
+    pub lag: Distribution,
+    /// Further distributions of the scenario, by name.
+    pub further: BTreeMap<String, Distribution>,
+    pub errors: BTreeMap<String, u64>,
+    pub samples: Vec<String>,
+    pub counts: Counts,
+    /// Present where several subscribers of a channel can be compared.
+    pub orders: Option<Orders>,
+    /// What the client processes used during the measured stretch, one entry each.
+    pub clients: Vec<Usage>,
+}
+
+impl Outcome {
+    /// What a tally holds; the rest stays empty.
+    pub fn of(tally: &mut Tally) -> Self {
+        Self {
+            wanted: tally.wanted,
+            opened: tally.opened,
+            failed: tally.failed,
+            dropped: tally.dropped,
+            opening_seconds: tally
+                .opening
+                .map_or(0.0, |(first, last)| clock::seconds(last - first)),
+            sent: tally.sent,
+            measured_sent: tally.measured_sent,
+            received: tally.received,
+            measured_received: tally.measured_received,
+            measured_seconds: clock::seconds(tally.to.saturating_sub(tally.from)),
+            withheld: tally.withheld,
+            latency: tally.latency.distribution(),
+            lag: tally.lag.distribution(),
+            further: BTreeMap::new(),
+            errors: tally.errors.clone(),
+            samples: tally.samples.clone(),
+            counts: tally.counts,
+            orders: None,
+            clients: tally.usage.into_iter().collect(),
+        }
+    }
+
+    /// Adds the result of another process.
+    pub fn merge(&mut self, other: Outcome) {
+        self.wanted += other.wanted;
+        self.opened += other.opened;
+        self.failed += other.failed;
+        self.dropped += other.dropped;
+        self.opening_seconds = self.opening_seconds.max(other.opening_seconds);
+        self.sent += other.sent;
+        self.measured_sent += other.measured_sent;
+        self.received += other.received;
+        self.measured_received += other.measured_received;
+        self.measured_seconds = self.measured_seconds.max(other.measured_seconds);
+        self.withheld += other.withheld;
+        self.latency.merge(&other.latency);
+        self.lag.merge(&other.lag);
+        for (name, distribution) in other.further {
+            self.further.entry(name).or_default().merge(&distribution);
+        }
+        for (kind, count) in other.errors {
+            *self.errors.entry(kind).or_default() += count;
+        }
+        self.samples.extend(other.samples);
+        self.samples.truncate(super::tally::MAX_SAMPLES);
+        self.counts.merge(&other.counts);
+        self.orders = match (self.orders.take(), other.orders) {
+            (Some(mut here), Some(there)) => {
+                here.merge(&there);
+                Some(here)
+            }
+            (here, there) => here.or(there),
+        };
+        self.clients.extend(other.clients);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outcomes_add_up() {
+        let outcome = |received| Outcome {
+            received,
+            measured_seconds: received as f64,
+            errors: BTreeMap::from([("reset".to_owned(), received)]),
+            orders: Some(Orders::default()),
+            clients: vec![Usage::default()],
+            ..Outcome::default()
+        };
+        let mut sum = Outcome::default();
+        sum.merge(outcome(3));
+        sum.merge(outcome(4));
+        assert_eq!(
+            (sum.received, sum.errors["reset"], sum.clients.len()),
+            (7, 7, 2)
+        );
+        assert_eq!(sum.measured_seconds, 4.0);
+        assert!(sum.orders.is_some());
+    }
+}

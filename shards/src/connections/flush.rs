@@ -1,0 +1,114 @@
+//! From outboxes to sockets, and what is done about peers that do not read.
+
+use super::{Connection, Flags};
+use crate::shard::Shard;
+use crate::vocabulary::{ConnectionId, Effect, Now};
+
+impl Shard {
+    /// Appends to an outbox and asks for a flush.
+    pub(crate) fn write(&mut self, id: ConnectionId, fill: impl FnOnce(&mut Vec<u8>)) {
+        if let Some(connection) = self.registry.get_mut(id) {
+            connection.outbox.write(&mut self.pool, fill);
+            Self::ask_flush(&mut self.effects, &mut self.stuck, id, connection);
+        }
+    }
+
+    /// As [`write`](Self::write), for one plain data frame: whoever negotiated it gets it compressed, if that is worth it.
+    pub(crate) fn write_message(&mut self, id: ConnectionId, fill: impl FnOnce(&mut Vec<u8>)) {
+        if let Some(connection) = self.registry.get_mut(id) {
+            let extension = connection.extension;
+            if extension.is_on() {
+                connection.outbox.write(&mut self.pool, |out| {
+                    let start = out.len();
+                    fill(out);
+                    self.codec.compress_last(id, extension, out, start);
+                });
+            } else {
+                connection.outbox.write(&mut self.pool, fill);
+            }
+            Self::ask_flush(&mut self.effects, &mut self.stuck, id, connection);
+        }
+    }
+
+    /// Something was put into the outbox. While its socket takes nothing there is nothing to flush, but what waits there
+    /// must be judged, or it would grow for as long as the peer does not read: `stuck` notes whose.
+    pub(crate) fn ask_flush(
+        effects: &mut std::collections::VecDeque<Effect>,
+        stuck: &mut Vec<ConnectionId>,
+        id: ConnectionId,
+        connection: &mut Connection,
+    ) {
+        if connection.flags.has(Flags::BLOCKED) {
+            if stuck.last() != Some(&id) {
+                stuck.push(id);
+            }
+        } else if !connection.flags.has(Flags::FLUSHING) {
+            connection.flags.set(Flags::FLUSHING, true);
+            effects.push_back(Effect::Flush {
+                connection: id,
+                socket: connection.socket,
+            });
+        }
+    }
+
+    /// The unsent bytes of a connection, in order; nothing for a stale id.
+    pub fn pending(&self, id: ConnectionId) -> impl Iterator<Item = &[u8]> {
+        self.registry
+            .get(id)
+            .into_iter()
+            .flat_map(|connection| connection.outbox.slices(&self.frames))
+    }
+
+    /// The socket took `written` bytes of [`pending`](Self::pending). `blocked`: it takes no more for now; flush again when it
+    /// is writable. If it is not blocked and something is left, another `Flush` follows.
+    pub fn sent(&mut self, now: Now, id: ConnectionId, written: usize, blocked: bool) {
+        let tick = self.tick(now);
+        let Some(connection) = self.registry.get_mut(id) else {
+            return;
+        };
+        if connection.flags.has(Flags::BLOCKED) && written > 0 {
+            // There is room only because the peer has read. Its pongs may be behind what we do not read from it.
+            connection.heard = tick;
+        }
+        connection
+            .outbox
+            .advance(written, &mut self.frames, &mut self.pool);
+        self.counters.bytes_sent += written as u64;
+        connection.flags.set(Flags::FLUSHING, false);
+        connection.flags.set(Flags::BLOCKED, blocked);
+        if connection.outbox.is_empty() {
+            self.finish_if_flushed(id);
+        } else if !blocked {
+            Self::ask_flush(&mut self.effects, &mut self.stuck, id, connection);
+        }
+        self.judge_backlog(now, id);
+    }
+
+    /// Judges what was put behind sockets that take nothing.
+    pub(crate) fn judge_stuck(&mut self, now: Now) {
+        // Judging may write a close frame, which is never judged itself: this ends.
+        while let Some(id) = self.stuck.pop() {
+            self.judge_backlog(now, id);
+        }
+    }
+
+    /// A peer that does not read is not read from beyond the soft limit, and closed beyond the hard one.
+    fn judge_backlog(&mut self, now: Now, id: ConnectionId) {
+        let Some(connection) = self.registry.get_mut(id) else {
+            return;
+        };
+        let (waiting, socket) = (connection.outbox.len(), connection.socket);
+        let stuck = connection.flags.has(Flags::BLOCKED) && connection.is_open();
+        let paused = connection.flags.has(Flags::PAUSED);
+        if stuck && waiting > self.settings.outbox_hard_limit {
+            self.close_slow_consumer(now, id);
+        } else if stuck && waiting > self.settings.outbox_soft_limit && !paused {
+            connection.flags.set(Flags::PAUSED, true);
+            self.effects
+                .push_back(Effect::Receive { socket, on: false });
+        } else if paused && waiting <= self.settings.outbox_soft_limit / 2 {
+            connection.flags.set(Flags::PAUSED, false);
+            self.effects.push_back(Effect::Receive { socket, on: true });
+        }
+    }
+}

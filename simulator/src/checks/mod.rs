@@ -1,0 +1,212 @@
+//! What must be true, one property a file.
+//!
+//! **Lives here:** [`Seen`], all that can be observed of the shards and by the clients, and the checks, which remember what
+//! they need of it and say what is wrong. **Does not:** making anything happen.
+//! **Invariants:** a check knows the shards only from outside: what they ask of the world and what clients receive.
+//! **Called by:** `world/`, with every observation, when the world rests, and when everybody has gone. Calls nobody.
+//! **Tests:** `tests/planted.rs` shows that planted faults are caught.
+
+mod answers;
+mod backlog;
+mod duplicates;
+mod endings;
+mod heartbeat;
+mod limits;
+mod loss;
+mod order;
+mod registries;
+mod strays;
+mod wakes;
+
+use serde_json::Value;
+use shardwire_shards::vocabulary::{CloseCause, ConnectionId};
+
+use crate::clients::Request;
+use crate::{Failure, World};
+
+/// One observation. Clients, channels, users and publications by number.
+#[derive(Debug)]
+pub enum Seen<'a> {
+    /// A shard took the socket over.
+    Opened { client: usize },
+    /// A shard said `Connected`.
+    Connected { client: usize },
+    /// A shard said `Disconnected`.
+    Disconnected { client: usize, cause: CloseCause },
+    /// A shard closed the socket.
+    SocketClosed { client: usize },
+    /// A shard was told that the socket ended.
+    EndTold { client: usize },
+    /// No room on the node: the upgrade was refused.
+    TurnedAway { client: usize },
+    /// So much waits for a client whose socket takes nothing at present.
+    Backlog { client: usize, waiting: usize },
+    /// The directory's answer.
+    UsersConnections {
+        user: usize,
+        connections: &'a [ConnectionId],
+    },
+    /// A client asked for something; without an id, if it could not be given back.
+    Asked {
+        client: usize,
+        id: Option<u64>,
+        request: &'a Request,
+    },
+    /// A client sent a protocol ping.
+    PingSaid { client: usize, payload: &'a [u8] },
+    /// A client on the echo path sent a message.
+    RawSaid {
+        client: usize,
+        text: bool,
+        bytes: &'a [u8],
+    },
+    /// A client was told so.
+    Subscribed {
+        client: usize,
+        channel: usize,
+        id: Option<u64>,
+    },
+    /// A client was told so.
+    Unsubscribed {
+        client: usize,
+        channel: usize,
+        id: Option<u64>,
+    },
+    /// A client got a publication.
+    Broadcast {
+        client: usize,
+        channel: usize,
+        number: usize,
+        timestamp: u64,
+    },
+    /// A client got the connections per shard.
+    Counts {
+        client: usize,
+        channel: usize,
+        counts: &'a [u64],
+    },
+    /// A client got the JSON pong.
+    JsonPong { client: usize, id: Option<u64> },
+    /// A client got its value back.
+    Echo {
+        client: usize,
+        data: &'a Value,
+        id: Option<u64>,
+    },
+    /// A client was told what could not be done.
+    Error {
+        client: usize,
+        code: u16,
+        id: Option<u64>,
+    },
+    /// A client on the echo path got a message.
+    CameBack {
+        client: usize,
+        text: bool,
+        bytes: &'a [u8],
+    },
+    /// A client was pinged.
+    Pinged { client: usize },
+    /// A client got a protocol pong.
+    Pong { client: usize, payload: &'a [u8] },
+    /// A client got a close frame; 1005 if without a code.
+    CloseFrame { client: usize, code: u16 },
+    /// A client is at the end of its socket, or has left it.
+    Gone { client: usize },
+    /// A client got what no client can understand.
+    Nonsense { client: usize, what: &'a str },
+    /// A connection that was tried at rest has been let in, or not.
+    Probed { client: usize },
+    /// A shard sleeps over work it was not rung for.
+    Forgotten { shard: usize },
+    /// The world does not come to rest.
+    NoRest,
+}
+
+/// What a check has to say: nothing, or what is wrong.
+pub type Verdict = Result<(), String>;
+
+/// One property.
+pub trait Check: std::fmt::Debug {
+    /// Its name in reports.
+    fn name(&self) -> &'static str;
+
+    /// Something was observed. `world` is as it was just before.
+    fn see(&mut self, _seen: &Seen<'_>, _world: &World<'_>) -> Verdict {
+        Ok(())
+    }
+
+    /// Nothing is under way anywhere.
+    fn at_rest(&mut self, _world: &World<'_>) -> Verdict {
+        Ok(())
+    }
+
+    /// Everybody has gone and nothing is under way.
+    fn at_end(&mut self, _world: &World<'_>) -> Verdict {
+        Ok(())
+    }
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub struct Checks(Vec<Box<dyn Check>>);
+
+impl Checks {
+    /// Every property there is.
+    #[must_use]
+    pub fn all() -> Self {
+        Self(vec![
+            Box::<strays::Strays>::default(),
+            Box::<duplicates::Duplicates>::default(),
+            Box::<order::Order>::default(),
+            Box::<loss::Loss>::default(),
+            Box::<answers::Answers>::default(),
+            Box::<endings::Endings>::default(),
+            Box::<limits::Limits>::default(),
+            Box::<heartbeat::Heartbeat>::default(),
+            Box::<backlog::Backlog>::default(),
+            Box::<wakes::Wakes>::default(),
+            Box::<registries::Registries>::default(),
+        ])
+    }
+
+    fn each(&mut self, mut ask: impl FnMut(&mut dyn Check) -> Verdict) -> Result<(), Failure> {
+        for check in &mut self.0 {
+            ask(&mut **check).map_err(|what| Failure {
+                check: check.name(),
+                what,
+            })?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn see(&mut self, seen: &Seen<'_>, world: &World<'_>) -> Result<(), Failure> {
+        self.each(|check| check.see(seen, world))
+    }
+
+    pub(crate) fn at_rest(&mut self, world: &World<'_>) -> Result<(), Failure> {
+        self.each(|check| check.at_rest(world))
+    }
+
+    pub(crate) fn at_end(&mut self, world: &World<'_>) -> Result<(), Failure> {
+        self.each(|check| check.at_end(world))
+    }
+}
+
+/// The entry of a table by number that grows as it is asked.
+fn entry<T: Default>(table: &mut Vec<T>, at: usize) -> &mut T {
+    if table.len() <= at {
+        table.resize_with(at + 1, T::default);
+    }
+    &mut table[at]
+}
+
+/// Fails with a formatted message unless the condition holds.
+macro_rules! demand {
+    ($condition:expr, $($message:tt)+) => {
+        if !$condition {
+            return Err(format!($($message)+));
+        }
+    };
+}
+use demand;

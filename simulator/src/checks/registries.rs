@@ -1,0 +1,93 @@
+//! Every registry holds what is there, and nothing else; in the end, nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv6Addr};
+
+use shardwire_shards::Residue;
+
+use super::{Check, Verdict, demand};
+use crate::World;
+
+/// Keeps nothing: at rest, what the shards hold is worked out anew from who lives and is subscribed to what.
+#[derive(Debug, Default)]
+pub struct Registries;
+
+impl Check for Registries {
+    fn name(&self) -> &'static str {
+        "registries hold what is there"
+    }
+
+    fn at_rest(&mut self, world: &World<'_>) -> Verdict {
+        for (shard, expected) in expected(world).into_iter().enumerate() {
+            let held = world.hosts[shard].shard.residue();
+            demand!(
+                held == expected,
+                "shard {shard} holds {held:?}, there is {expected:?}"
+            );
+        }
+        Ok(())
+    }
+
+    fn at_end(&mut self, world: &World<'_>) -> Verdict {
+        for (shard, host) in world.hosts.iter().enumerate() {
+            let held = host.shard.residue();
+            demand!(
+                held == Residue::default(),
+                "everybody has gone, shard {shard} holds {held:?}"
+            );
+            demand!(
+                host.deadline.is_none(),
+                "everybody has gone, shard {shard} waits for {:?} ms at {} ms",
+                host.deadline,
+                world.ms
+            );
+        }
+        Ok(())
+    }
+}
+
+fn expected(world: &World<'_>) -> Vec<Residue> {
+    let placement = &world.scenario.placement;
+    let mut expected = vec![Residue::default(); world.hosts.len()];
+    let mut audiences: BTreeSet<(usize, usize)> = BTreeSet::new();
+    let mut users: BTreeSet<usize> = BTreeSet::new();
+    let mut addresses: BTreeMap<IpAddr, usize> = BTreeMap::new();
+    for client in world.living() {
+        let (who, Some(shard)) = (&world.clients[client], world.shard_of(client)) else {
+            continue;
+        };
+        expected[shard].connections += 1;
+        audiences.extend(who.channels.iter().map(|&channel| (channel, shard)));
+        users.extend(who.user);
+        if world.scenario.settings.max_connections_per_ip.is_some() {
+            let line = line(who.address);
+            addresses.insert(line, placement.home_of_address(line).index());
+        }
+    }
+    for &(_, shard) in &audiences {
+        expected[shard].local_channels += 1;
+    }
+    for channel in audiences
+        .iter()
+        .map(|&(channel, _)| channel)
+        .collect::<BTreeSet<_>>()
+    {
+        let home = placement.home_of_channel(&world.scenario.channels[channel]);
+        expected[home.index()].homed_channels += 1;
+    }
+    for user in users {
+        expected[placement.home_of_user(&world.scenario.users[user]).index()].counted_users += 1;
+    }
+    for home in addresses.into_values() {
+        expected[home].counted_addresses += 1;
+    }
+    expected
+}
+
+/// What an address counts as: IPv4 itself, IPv6 its /64.
+pub(super) fn line(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from(u128::from(v6) >> 64 << 64)),
+    }
+}

@@ -1,0 +1,160 @@
+//! What one seed is about: how many shards, which limits, which clients, how rough the world is.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use shardwire_shards::mesh::LaneBounds;
+use shardwire_shards::placement::{Placement, Rule};
+use shardwire_shards::{ApplicationRoutes, ShardSettings};
+
+use crate::Random;
+
+/// Everything that is drawn before the first step. Seeds differ much more than steps do: one has tiny lanes and no
+/// limits, the next slow readers and tight limits.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// Where names live.
+    pub placement: Placement,
+    /// What the shards are told.
+    pub settings: ShardSettings,
+    /// How small the lanes are.
+    pub lanes: LaneBounds,
+    /// Channels clients use; the last is `$shards`.
+    pub channels: Vec<String>,
+    /// Users clients may be.
+    pub users: Vec<String>,
+    /// Where clients come from.
+    pub addresses: Vec<IpAddr>,
+    /// Connections the storm keeps up.
+    pub crowd: usize,
+    /// Most inputs in one turn.
+    pub turn_inputs: usize,
+    /// Most bytes the network moves at once.
+    pub chunk: usize,
+    /// Bytes a socket takes that its client has not read.
+    pub socket_room: usize,
+    /// Longest step of the clock in a storm, in milliseconds.
+    pub clock_step: u64,
+    /// Longest filler in a publication, in bytes.
+    pub filler: usize,
+    /// How often things happen, against each other; see [`Weights`].
+    pub weights: Weights,
+    /// Bytes a client lets wait for the network before it says more.
+    pub ahead: usize,
+    /// How often clients subscribe, unsubscribe and publish, against each other.
+    pub habits: [u32; 3],
+    /// Of a thousand things clients do: those that end their connection, in one way or another.
+    pub churn: u64,
+    /// Of a hundred new clients: those that read hardly anything.
+    pub slow_readers: u64,
+    /// Of a hundred new clients: those that answer no ping.
+    pub mutes: u64,
+    /// Of a hundred new clients: those on the echo path.
+    pub echoes: u64,
+}
+
+/// How often each kind of step is taken in a storm.
+#[derive(Clone, Copy, Debug)]
+pub struct Weights {
+    /// A shard takes a turn.
+    pub turn: u32,
+    /// The network brings bytes to a shard.
+    pub arrive: u32,
+    /// A client reads.
+    pub read: u32,
+    /// A client does something.
+    pub act: u32,
+    /// The clock moves.
+    pub clock: u32,
+    /// Somebody outside commands.
+    pub command: u32,
+    /// A cable is cut, a shard stalls or wakes up again.
+    pub trouble: u32,
+}
+
+impl Scenario {
+    /// Draws one. `shards`: instead of a drawn number.
+    #[must_use]
+    pub fn draw(random: &mut Random, shards: Option<u16>) -> Self {
+        let drawn = random.pick(&[1_u16, 2, 2, 3, 4, 4, 5, 7, 8, 16]);
+        let shards = shards.unwrap_or(drawn).max(1);
+        let rule = random.pick(&[Rule::Accept, Rule::IpHash, Rule::UserHash]);
+        let max_message_size = random.pick(&[512, 4 << 10, 64 << 10]);
+        let soft = random.pick(&[2 << 10, 8 << 10, 256 << 10]);
+        let settings = ShardSettings {
+            max_connections: random.pick(&[12, 60, 1000]),
+            max_connections_per_user: random.pick(&[None, Some(1), Some(2), Some(5)]),
+            max_connections_per_ip: random.pick(&[None, Some(2), Some(10)]),
+            max_message_size,
+            max_channels: random.pick(&[2, 4, 128]),
+            heartbeat_interval_ms: random.pick(&[500, 5_000, 30_000]),
+            heartbeat_timeout_ms: random.pick(&[300, 2_000, 10_000]),
+            close_timeout_ms: random.pick(&[200, 5_000]),
+            outbox_soft_limit: soft,
+            outbox_hard_limit: soft * random.pick(&[2, 4]),
+            // No application is simulated yet; handlers are tested over real sockets.
+            routes: ApplicationRoutes::default(),
+            publish_shard_counts: random.chance(80),
+            ..ShardSettings::default()
+        };
+        let lanes = if random.chance(40) {
+            LaneBounds {
+                lane_messages: random.size(1..=6),
+                overflow_messages: random.size(1..=12),
+                overflow_bytes: random.pick(&[1 << 10, 1 << 20]),
+            }
+        } else {
+            LaneBounds::default()
+        };
+        let channels = (0..random.size(1..=6))
+            .map(|n| format!("room:{n}"))
+            .chain(["$shards".to_owned()])
+            .collect();
+        Self {
+            placement: Placement::new(rule, shards),
+            settings,
+            lanes,
+            channels,
+            users: (0..random.size(1..=8))
+                .map(|n| format!("user-{n}"))
+                .collect(),
+            addresses: (0..random.size(1..=8)).map(address).collect(),
+            crowd: random.pick(&[4, 10, 30]),
+            turn_inputs: random.pick(&[1, 3, 12]),
+            chunk: random.pick(&[3, 64, 1 << 10, 1 << 20]),
+            socket_room: random.pick(&[64, 1 << 10, 64 << 10]),
+            clock_step: random.pick(&[2, 40, 400, 4_000]),
+            filler: random.pick(&[8, 300, 5_000]).min(max_message_size - 100),
+            weights: Weights {
+                turn: random.pick(&[20, 40]),
+                arrive: random.pick(&[10, 25]),
+                read: random.pick(&[6, 25]),
+                act: random.pick(&[10, 30]),
+                clock: random.pick(&[1, 3]),
+                command: random.pick(&[0, 1]),
+                trouble: random.pick(&[0, 1, 3]),
+            },
+            ahead: random.pick(&[0, 0, 500, 1 << 30]),
+            habits: random.pick(&[[18, 8, 60], [18, 8, 60], [30, 30, 30]]),
+            churn: random.pick(&[0, 10, 10, 100]),
+            slow_readers: random.pick(&[0, 0, 20]),
+            mutes: random.pick(&[0, 0, 15]),
+            echoes: random.pick(&[0, 10]),
+        }
+    }
+
+    /// The index of `$shards` among the channels.
+    #[must_use]
+    pub fn shard_counts(&self) -> usize {
+        self.channels.len() - 1
+    }
+}
+
+/// IPv4 addresses and IPv6 addresses, two of which share a /64.
+fn address(n: usize) -> IpAddr {
+    if n % 3 == 2 {
+        let line = (n / 6) as u16;
+        IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, line, 0, 0, 0, n as u16))
+    } else {
+        IpAddr::V4(Ipv4Addr::new(127, 0, 1, n as u8))
+    }
+}

@@ -1,0 +1,149 @@
+//! The calm: everything that is under way comes to its end, so that what must be true in the end can be asked for.
+
+use super::World;
+use crate::checks::{Checks, Seen};
+use crate::clients::Stage;
+
+/// Rounds after which a world that still moves is taken to never rest.
+const ROUNDS_MAX: usize = 200_000;
+
+impl World<'_> {
+    /// The storm ends: whatever can go right does, until nothing moves any more. Then the checks are asked.
+    pub(crate) fn rest(&mut self) {
+        self.trace.line(self.ms, format_args!("calm"));
+        self.calm = true;
+        for host in &mut self.hosts {
+            host.stalled = false;
+        }
+        // A peer that answers nothing is found out by its silence alone.
+        let silent = self
+            .clients
+            .iter()
+            .zip(&self.sockets)
+            .any(|(client, socket)| {
+                (socket.lost || client.mute) && !socket.closed && !client.disconnected
+            });
+        let patience = if silent || self.random.chance(10) {
+            self.long()
+        } else {
+            self.short()
+        };
+        self.settle(patience);
+        if self.failure.is_some() {
+            return;
+        }
+        let untold = self
+            .hosts
+            .iter()
+            .all(|host| host.shard.counters().publications_refused == 0);
+        for number in self.settled..self.publications.len() {
+            let publication = &self.publications[number];
+            let surely = publication
+                .publisher
+                .map_or(untold, |publisher| self.lives(publisher));
+            self.publications[number].taken = surely && !publication.refused;
+        }
+        self.resting = true;
+        for user in 0..self.scenario.users.len() {
+            self.ask_for_connections(user);
+        }
+        self.settle(0);
+        self.judge(Checks::at_rest);
+        self.resting = false;
+        self.settled = self.publications.len();
+        for (client, socket) in self.clients.iter_mut().zip(&mut self.sockets) {
+            socket.was_blocked = false;
+            client.told_to_go.clear();
+        }
+    }
+
+    /// One more connection at rest: its limits say whether it must be let in.
+    pub(crate) fn probe(&mut self) {
+        let user = self
+            .random
+            .chance(70)
+            .then(|| self.random.below(self.scenario.users.len()));
+        let address = self.random.below(self.scenario.addresses.len());
+        let client = self.connect(user, address);
+        self.settle(self.short());
+        self.see(Seen::Probed { client });
+    }
+
+    pub(crate) fn storm_again(&mut self) {
+        self.trace.line(self.ms, format_args!("storm"));
+        self.calm = false;
+    }
+
+    /// Everybody leaves, each in its own way, and time enough goes by for every trace to go.
+    pub(crate) fn farewell(&mut self) {
+        self.trace.line(self.ms, format_args!("farewell"));
+        for client in 0..self.clients.len() {
+            if self.clients[client].stage == Stage::Speaking {
+                if self.sockets[client].lost || self.random.chance(50) {
+                    self.cut(client);
+                    self.sockets[client].lost = false;
+                } else {
+                    self.close_politely(client);
+                }
+            }
+        }
+        self.settle(self.long());
+        self.judge(Checks::at_end);
+    }
+
+    /// Time enough for every close under way to end.
+    fn short(&self) -> u64 {
+        self.scenario.settings.close_timeout_ms + 100
+    }
+
+    /// Time enough for every silent peer to be found out and closed.
+    fn long(&self) -> u64 {
+        let settings = &self.scenario.settings;
+        settings.heartbeat_interval_ms + settings.heartbeat_timeout_ms + self.short() + 100
+    }
+
+    /// Lets everything happen that can, and then time pass to the next deadline, until `patience` milliseconds are over.
+    fn settle(&mut self, patience: u64) {
+        let until = self.ms + patience;
+        for _ in 0..ROUNDS_MAX {
+            if self.failure.is_some() {
+                return;
+            }
+            if self.move_everything() {
+                continue;
+            }
+            if let Some(shard) = self.hosts.iter().position(|host| host.is_forgotten()) {
+                return self.see(Seen::Forgotten { shard });
+            }
+            let next = self.hosts.iter().filter_map(|host| host.deadline).min();
+            match next {
+                Some(next) if next <= until => self.ms = self.ms.max(next),
+                _ if self.ms < until => self.ms = until,
+                _ => return,
+            }
+        }
+        self.see(Seen::NoRest);
+    }
+
+    /// One round of everything. False: nothing moved.
+    fn move_everything(&mut self) -> bool {
+        let mut moved = false;
+        for at in 0..self.hosts.len() {
+            if self.hosts[at].would_run(self.ms) {
+                self.turn(at);
+                moved = true;
+            }
+        }
+        for client in 0..self.sockets.len() {
+            if self.sockets[client].can_arrive() {
+                self.arrive(client);
+                moved = true;
+            }
+            if self.sockets[client].can_be_read() && self.clients[client].stage != Stage::Gone {
+                self.read(client);
+                moved = true;
+            }
+        }
+        moved
+    }
+}
