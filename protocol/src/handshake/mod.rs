@@ -19,6 +19,7 @@
 pub mod client;
 mod head;
 mod lists;
+pub mod response;
 pub mod server;
 
 #[cfg(test)]
