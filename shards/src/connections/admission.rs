@@ -3,7 +3,7 @@
 use shardwire_protocol::codes::close;
 
 use super::connection::Admitting;
-use super::{Connection, Flags, Outbox, State};
+use super::{Connection, Flags, Outbox, Share, State};
 use crate::mesh::Lane;
 use crate::shard::Shard;
 use crate::users::limited_address;
@@ -44,6 +44,7 @@ impl Shard {
             address,
             mode,
             extension: compression.into(),
+            share: Share::default(),
             flags: Flags::default(),
             state: State::Admitting(Box::new(Admitting {
                 verdicts_missing: 0,

@@ -1,10 +1,12 @@
-//! The connections of one shard: registry, admission, heartbeat, close, outboxes and the policy for slow consumers.
+//! The connections of one shard: registry, admission, heartbeat, close, outboxes, compression, and the
+//! policy for peers that read too slowly or send too much.
 //!
 //! **Lives here:** everything that is per connection. **Does not:** whom a channel reaches (`channels/`), how many connections
 //! a user or an address may have (`users/` counts, this room asks).
 //! **Invariants:** every socket handed in by `Opened` ends in exactly one `Disconnected`; from the moment a connection begins to
 //! close it is in no registry but its slot; an idle connection holds no buffer; at most one flush per connection is
-//! under way; a connection's outbox is bounded while its peer does not read.
+//! under way; a connection's outbox is bounded while its peer does not read; no peer keeps a shard busy for longer than
+//! its share of a turn, one message apart.
 //! **Called by:** the shard. **Calls:** `timers/`, `users/`, `channels/` (to leave them).
 //! **Tests:** beside each file; the simulator checks the invariants on whole shards.
 
@@ -19,6 +21,7 @@ mod inbound;
 mod node_count;
 mod outbox;
 mod registry;
+mod share;
 
 pub(crate) use codec::{Codec, Extension};
 pub(crate) use connection::{Connection, Flags, State};
@@ -26,3 +29,4 @@ pub(crate) use frames::{Forms, FrameKey, Frames};
 pub use node_count::NodeCount;
 pub(crate) use outbox::{Outbox, Pool};
 pub(crate) use registry::Registry;
+pub(crate) use share::{Share, Waiting, cost};

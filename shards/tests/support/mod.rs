@@ -432,6 +432,7 @@ impl World {
             sum.counted_addresses += held.counted_addresses;
             sum.frames += held.frames;
             sum.promised_bytes += held.promised_bytes;
+            sum.postponed += held.postponed;
             sum.held_mail += held.held_mail;
         }
         sum
