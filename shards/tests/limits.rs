@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use shardwire_shards::ShardSettings;
 use shardwire_shards::mesh::LaneBounds;
-use shardwire_shards::vocabulary::{Answer, AnswerId, CloseCause, Command, Event};
+use shardwire_shards::vocabulary::{Answer, AnswerId, CloseCause, Command, Event, Standing};
 use support::{Frame, PeerId, Who, World, close, from, open_settings, user};
 
 const SHARDS: [u16; 4] = [1, 2, 4, 7];
@@ -118,7 +118,7 @@ fn storm(world: &mut World) -> Vec<PeerId> {
     let peers: Vec<_> = (0..60)
         .map(|n| {
             let who = Who {
-                user: Some(["ann", "bob", "cleo", "dan"][n % 4]),
+                standing: Standing::Unverified(Some(["ann", "bob", "cleo", "dan"][n % 4].into())),
                 ..from(1)
             };
             world.open(n * 5 % count, who)
@@ -177,7 +177,7 @@ fn a_storm_against_two_limits_exceeds_neither() {
         let next = world.connect_as(
             0,
             Who {
-                user: Some("ann"),
+                standing: Standing::Unverified(Some("ann".into())),
                 ..from(1)
             },
         );
@@ -196,7 +196,7 @@ fn a_refusal_for_the_address_gives_the_users_place_back() {
             let peer = world.connect_as(
                 last,
                 Who {
-                    user: Some("ann"),
+                    standing: Standing::Unverified(Some("ann".into())),
                     ..from(1)
                 },
             );
@@ -207,7 +207,7 @@ fn a_refusal_for_the_address_gives_the_users_place_back() {
             let peer = world.connect_as(
                 last,
                 Who {
-                    user: Some("ann"),
+                    standing: Standing::Unverified(Some("ann".into())),
                     ..from(n)
                 },
             );
@@ -222,7 +222,7 @@ fn a_socket_that_ends_while_its_homes_are_asked_is_not_counted() {
         let mut world = World::with(shards, limits(Some(1), Some(1)));
         let shard = usize::from(shards) - 1;
         let who = Who {
-            user: Some("ann"),
+            standing: Standing::Unverified(Some("ann".into())),
             ..from(1)
         };
         for _ in 0..3 {

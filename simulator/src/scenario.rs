@@ -94,6 +94,7 @@ impl Scenario {
             // No application is simulated yet; handlers are tested over real sockets.
             routes: ApplicationRoutes::default(),
             publish_shard_counts: random.chance(80),
+            ..ShardSettings::default()
         };
         let lanes = if random.chance(40) {
             LaneBounds {

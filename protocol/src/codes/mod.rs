@@ -54,6 +54,10 @@ pub enum ErrorCode {
     InternalError,
     /// The application's handler for this `type` took longer than it may.
     HandlerTimeout,
+    /// The identity's permissions do not reach that far (contract D5).
+    NotPermitted,
+    /// The token of a `refresh` message was not accepted, or nothing here checks tokens.
+    AuthenticationFailed,
 }
 
 /// One row of the table of error codes.
@@ -84,7 +88,7 @@ const fn row(
 }
 
 /// All error codes, ordered by number without gaps.
-pub static ERRORS: [ErrorRow; 14] = [
+pub static ERRORS: [ErrorRow; 16] = [
     row(
         ErrorCode::MissingType,
         "Missing message type",
@@ -169,6 +173,18 @@ pub static ERRORS: [ErrorRow; 14] = [
         true,
         "Handling the message took longer than the server allows and was given up; what it asked for may have been done in part.",
     ),
+    row(
+        ErrorCode::NotPermitted,
+        "Not permitted",
+        false,
+        "The permissions of this identity do not allow it. Other permissions come with another token.",
+    ),
+    row(
+        ErrorCode::AuthenticationFailed,
+        "Authentication failed",
+        false,
+        "The new token was not accepted; the connection goes on with the old one until that expires.",
+    ),
 ];
 
 impl ErrorCode {
@@ -217,7 +233,7 @@ mod tests {
         }
         // The last variant has the last row, so no variant is without one.
         assert_eq!(
-            ErrorCode::HandlerTimeout.row().text,
+            ErrorCode::AuthenticationFailed.row().text,
             ERRORS[ERRORS.len() - 1].text
         );
     }
@@ -231,6 +247,10 @@ mod tests {
         assert_eq!(ErrorCode::InvalidType.text(), "Invalid message type");
         assert_eq!(ErrorCode::MessageTooLarge.text(), "Message too large");
         assert_eq!(ErrorCode::InvalidMessage.text(), "Invalid message");
+        assert_eq!(
+            ErrorCode::AuthenticationFailed.text(),
+            "Authentication failed"
+        );
         assert_eq!(ErrorCode::UnknownType.number(), 103);
     }
 

@@ -46,18 +46,6 @@ impl Shard {
         });
     }
 
-    /// Keeps bytes that are not decoded yet while a handler runs. False: none runs.
-    pub(crate) fn keep_for_later(&mut self, id: ConnectionId, bytes: &[u8]) -> bool {
-        let Some(connection) = self.registry.get_mut(id) else {
-            return false;
-        };
-        let State::Calling(kept) = &mut connection.state else {
-            return false;
-        };
-        kept.extend_from_slice(bytes);
-        true
-    }
-
     /// A handler has ended: what was kept is handled now, until the next call.
     pub(crate) fn returned(&mut self, now: Now, id: ConnectionId, outcome: Returned) {
         let Some(connection) = self.registry.get_mut(id) else {

@@ -54,7 +54,7 @@ impl Shard {
                     self.finish(id);
                 }
             }
-            State::Admitting(_) => {}
+            State::Admitting(_) | State::Authenticating(_) => {}
             State::Open | State::Calling(_) => {
                 if let Some(pinged) = connection.pinged
                     && connection.heard < pinged

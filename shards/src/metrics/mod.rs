@@ -30,6 +30,8 @@ counters! {
     connections_opened,
     /// Connections that are gone.
     connections_closed,
+    /// Connections that went to another shard when their user was known; they were opened here and are opened there again.
+    connections_handed_off,
     /// Sockets refused for a limit.
     connections_refused,
     /// Connections closed because the peer broke the protocol.
@@ -42,6 +44,8 @@ counters! {
     slow_consumers,
     /// Messages from clients.
     messages_received,
+    /// Messages refused for their rate.
+    messages_refused,
     /// Messages to clients.
     messages_sent,
     /// Bytes from sockets.

@@ -30,6 +30,15 @@ impl Shard {
             Ok(inbound) => inbound,
             Err(code) => return self.answer_error(id, code, None),
         };
+        if self.settings.authentication.is_some() {
+            // Tokens are nobody's business, not even a middleware's.
+            match &*inbound.kind {
+                "refresh" => return self.refresh(id, inbound.token.as_deref(), inbound.id),
+                // Who one is, one says first or not at all.
+                "auth" => return self.answer_error(id, ErrorCode::InvalidMessage, inbound.id),
+                _ => {}
+            }
+        }
         if let Some(target) = self.application_target(&inbound.kind) {
             return self.call(id, target, text.into());
         }
@@ -81,7 +90,7 @@ impl Shard {
             .is_some_and(|connection| connection.is_open())
         {
             self.counters.messages_sent += 1;
-            self.write(id, |out| frame::write_text_with(out, body));
+            self.write_message(id, |out| frame::write_text_with(out, body));
         }
     }
 
@@ -120,7 +129,7 @@ impl Shard {
             Command::Subscribe {
                 connection,
                 channel,
-            } => self.subscribe(now, connection, &channel, None),
+            } => self.subscribe_for_application(now, connection, &channel),
             Command::Unsubscribe {
                 connection,
                 channel,
@@ -146,7 +155,8 @@ impl Shard {
     /// One frame to this shard's share of an audience (contract M24).
     fn broadcast(&mut self, frame: Bytes, audience: &Audience) {
         let ids: Vec<ConnectionId> = self.registry.ids().collect();
-        let key = self.frames.insert(frame);
+        let mut forms = self.frames.insert_shared(frame.clone().into());
+        let mut compressed = false;
         for id in ids {
             let Some(connection) = self.registry.get_mut(id) else {
                 continue;
@@ -161,12 +171,21 @@ impl Shard {
             };
             if wanted && connection.is_open() && connection.mode == Mode::Json {
                 self.counters.messages_sent += 1;
-                connection
-                    .outbox
-                    .push_frame(key, &mut self.frames, &mut self.pool);
+                if !compressed && connection.extension.takes_shared() {
+                    compressed = true;
+                    let deflated = self.codec.compress_shared(&frame);
+                    forms.deflated = deflated.map(|bytes| self.frames.insert(bytes));
+                }
+                connection.push_shared(
+                    id,
+                    &forms,
+                    &mut self.frames,
+                    &mut self.pool,
+                    &mut self.codec,
+                );
                 Self::ask_flush(&mut self.effects, &mut self.stuck, id, connection);
             }
         }
-        self.frames.release(key);
+        self.frames.release_shared(&forms);
     }
 }

@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use super::{Answer, AnswerId, CallTarget, ConnectionId, ShardId, SocketToken, UserId};
+use super::{
+    Answer, AnswerId, CallTarget, ConnectionId, Opening, ShardId, SocketToken, Token, UserId,
+};
 
 /// All that a shard asks of the world. The world carries effects out in order, after each turn.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -33,6 +35,27 @@ pub enum Effect {
     Close {
         /// The world's socket.
         socket: SocketToken,
+    },
+    /// Find out who shows this token, and answer with [`Input::Verdict`](super::Input::Verdict), within the time the
+    /// configuration gives. At most one per connection is under way.
+    Verify {
+        /// Who shows it.
+        connection: ConnectionId,
+        /// What it shows.
+        token: Token,
+        /// Where it is.
+        address: IpAddr,
+        /// Who it is already; none: this is its first token.
+        user: Option<UserId>,
+    },
+    /// The connection is at home on another shard: stop reading, then hand in `opening` there with the socket's name on that
+    /// shard, and every byte read until then behind its `early` ones. The id is dead already. A socket that does not arrive is
+    /// reported by [`Shard::abandon`](crate::Shard::abandon).
+    HandOff {
+        /// Where to.
+        home: ShardId,
+        /// What goes with it.
+        opening: Box<Opening>,
     },
     /// Wake that shard: it sleeps and has mail.
     Ring(ShardId),
@@ -69,7 +92,8 @@ pub enum Event {
         /// Who.
         connection: ConnectionId,
     },
-    /// A connection is gone. Exactly one for every socket that was handed in by `Opened`, also when it was refused.
+    /// A connection is gone. Exactly one for every socket that was handed in by `Opened`, also when it was refused; none
+    /// for one that left by [`Effect::HandOff`].
     Disconnected {
         /// Who.
         connection: ConnectionId,

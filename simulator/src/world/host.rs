@@ -6,7 +6,7 @@ use bytes::Bytes;
 use shardwire_shards::Shard;
 use shardwire_shards::bounds::WRITE_SLICES_MAX;
 use shardwire_shards::vocabulary::{
-    Answer, Command, Effect, Event, Input, Now, Opening, ShardId, SocketToken,
+    Answer, Command, Effect, Event, Input, Now, Opening, ShardId, SocketToken, Standing,
 };
 
 use super::World;
@@ -268,11 +268,9 @@ impl World<'_> {
             ),
         );
         let opening = Opening {
-            socket: SocketToken(client as u64),
-            mode: who.mode,
-            address: who.address,
-            user: user.map(Into::into),
+            standing: Standing::Unverified(user.map(Into::into)),
             early,
+            ..Opening::new(SocketToken(client as u64), who.mode, who.address)
         };
         self.hosts[at].shard.handle(now, Input::Opened(opening));
     }
@@ -357,6 +355,9 @@ impl World<'_> {
                     }
                 }
                 Effect::Close { socket } => self.close(at, socket.0 as usize),
+                Effect::Verify { .. } | Effect::HandOff { .. } => {
+                    unreachable!("no scenario has authentication on")
+                }
                 Effect::Ring(shard) => {
                     self.trace
                         .line(self.ms, format_args!("shard {at} rings {shard}"));

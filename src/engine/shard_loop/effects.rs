@@ -32,6 +32,7 @@ impl<D: Driver> RunningShard<D> {
                         self.linger(now, socket);
                     }
                 }
+                Effect::Verify { .. } | Effect::HandOff { .. } => {}
                 Effect::Ring(shard) => self.parts.inboxes.ring(shard),
                 Effect::Answer {
                     id,
@@ -84,7 +85,7 @@ impl<D: Driver> RunningShard<D> {
             Some(SocketState::Connection(connection)) => {
                 self.shard.handle(now, Input::Closed { connection })
             }
-            Some(SocketState::HandingOff(_)) => self.shard.revoke_admission(),
+            Some(SocketState::HandingOff(handing_off)) => self.turn_away(&handing_off.newcomer),
             Some(_) => {}
             None => return,
         }
