@@ -36,13 +36,7 @@ fn shard(connections: usize, mode: Mode, subscribe: bool) -> (Shard, Vec<Connect
     let mut ids = Vec::new();
     for n in 0..connections {
         assert!(shard.admit());
-        let opening = Opening {
-            socket: SocketToken(n as u64),
-            mode,
-            address: IpAddr::from([127, 0, 0, 1]),
-            user: None,
-            early: Vec::new(),
-        };
+        let opening = Opening::new(SocketToken(n as u64), mode, IpAddr::from([127, 0, 0, 1]));
         shard.handle(NOW, Input::Opened(opening));
         while let Some(effect) = shard.poll_effect() {
             if let Effect::Opened { connection, .. } = effect {

@@ -35,6 +35,7 @@ pub use sections::authentication::{
     ApiKey, ApiKeySettings, Authentication, AuthenticationMethod, AuthenticationSettings,
     AuthenticationType, JwtAlgorithm, JwtKey, JwtKeySettings, JwtSettings, KeyMaterial,
 };
+pub use sections::compression::{Compression, CompressionSettings};
 pub use sections::connections::{ConnectionSettings, Connections};
 pub use sections::echo::{Echo, EchoSettings};
 pub use sections::handlers::{HandlerSettings, Handlers};
@@ -70,6 +71,8 @@ pub struct Config {
     pub listen: Listen,
     /// How many shards there are, and which of them a connection lives on.
     pub shards: Shards,
+    /// Compression of messages.
+    pub compression: Compression,
     /// Who may connect, and how they show who they are.
     pub authentication: Authentication,
     /// What one connection may cost, how many there may be, and when one is given up.
@@ -97,6 +100,8 @@ pub struct Settings {
     pub listen: ListenSettings,
     /// How many shards, and the homes of connections.
     pub shards: ShardSettings,
+    /// Compression of messages.
+    pub compression: CompressionSettings,
     /// Who may connect.
     pub authentication: AuthenticationSettings,
     /// Limits and deadlines of connections.
@@ -137,6 +142,7 @@ impl Config {
         let listen = self.listen.check(&mut checker);
         let on_loopback = listen.on_loopback();
         let shards = self.shards.check(environment, &mut checker);
+        let compression = self.compression.check(&mut checker);
         let connections =
             self.connections
                 .check(shards.count, on_loopback, environment, &mut checker);
@@ -160,6 +166,7 @@ impl Config {
         Ok(Settings {
             listen,
             shards,
+            compression,
             authentication,
             connections,
             echo,

@@ -7,7 +7,7 @@ use shardwire_shards::mesh::MailboxEnds;
 use shardwire_shards::placement::{Placement, Rule};
 use shardwire_shards::rate_limits::{Rate, Rates};
 use shardwire_shards::vocabulary::{CloseCause, ShardId};
-use shardwire_shards::{ApplicationRoutes, NodeCount, Shard, ShardSettings};
+use shardwire_shards::{ApplicationRoutes, CompressionSettings, NodeCount, Shard, ShardSettings};
 
 use super::ending::Endings;
 use super::error::StartError;
@@ -255,6 +255,13 @@ fn shard_settings(settings: &Settings, routes: ApplicationRoutes) -> ShardSettin
         outbox_soft_limit: connections.outbox_soft_limit,
         outbox_hard_limit: connections.outbox_hard_limit,
         routes,
+        compression: CompressionSettings {
+            enabled: settings.compression.enabled,
+            threshold: settings.compression.threshold,
+            level: settings.compression.level,
+            context_takeover: settings.compression.context_takeover,
+            context_memory: settings.compression.context_memory,
+        },
         publish_shard_counts: settings.page.enabled,
         permissions: settings.permissions.clone(),
         rates: rates(&settings.rates),

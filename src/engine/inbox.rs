@@ -6,7 +6,9 @@ use std::sync::{Arc, OnceLock};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use shardwire_shards::mesh::Sleepers;
-use shardwire_shards::vocabulary::{AnswerId, Command, ConnectionId, Mode, ShardId, UserId};
+use shardwire_shards::vocabulary::{AnswerId, Command, ConnectionId, ShardId, UserId};
+
+use crate::listen::Newcomer;
 
 use crate::runtime::Bell;
 
@@ -34,7 +36,6 @@ pub(crate) enum Item {
 #[derive(Debug)]
 pub(crate) struct HandedOff {
     pub(crate) socket: OwnedFd,
-    pub(crate) address: IpAddr,
     pub(crate) stage: Stage,
 }
 
@@ -42,13 +43,9 @@ pub(crate) struct HandedOff {
 #[derive(Debug)]
 pub(crate) enum Stage {
     /// Just accepted, nothing read; patience ends at `deadline_ms`.
-    Accepted { deadline_ms: u64 },
-    /// Upgraded; holds an admission; `early` came behind the request.
-    Upgraded {
-        mode: Mode,
-        user: Option<UserId>,
-        early: Vec<u8>,
-    },
+    Accepted { address: IpAddr, deadline_ms: u64 },
+    /// Upgraded; holds an admission.
+    Upgraded(Newcomer),
 }
 
 /// The sending side of every shard's inbox.

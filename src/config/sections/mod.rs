@@ -8,6 +8,7 @@
 //! - **Tests**: beside each section; all of them together in `load/tests.rs`.
 
 pub(super) mod authentication;
+pub(super) mod compression;
 pub(super) mod connections;
 pub(super) mod echo;
 pub(super) mod handlers;
