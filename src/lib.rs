@@ -23,6 +23,7 @@ pub mod telemetry;
 mod transport;
 
 pub use engine::{
-    Engine, EngineBuilder, EngineError, EngineHandle, Pending, PublishError, StartError,
+    Engine, EngineBuilder, EngineError, EngineHandle, Pending, PublishError, ReloadError,
+    StartError,
 };
 pub use shardwire_shards::vocabulary::{Audience, ConnectionId};

@@ -5,10 +5,12 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use rustls::ServerConfig;
 use shardwire_shards::mesh::Sleepers;
 use shardwire_shards::vocabulary::{AnswerId, Command, ConnectionId, Mode, ShardId, UserId};
 
 use crate::runtime::Bell;
+use crate::transport::tls::Session;
 
 /// Items one inbox holds before it refuses more. An item is small, but a command may carry a message of the service's own making;
 /// 4,096 is several milliseconds of work for a shard.
@@ -26,6 +28,8 @@ pub(crate) enum Item {
     },
     /// A socket that is at home here.
     Socket(HandedOff),
+    /// Use this for new TLS handshakes.
+    Certificate(Arc<ServerConfig>),
     /// Empty this shard until `deadline_ms`, then stop.
     Drain { deadline_ms: u64 },
 }
@@ -48,6 +52,8 @@ pub(crate) enum Stage {
         mode: Mode,
         user: Option<UserId>,
         early: Vec<u8>,
+        /// Its TLS session, where connections speak TLS.
+        session: Option<Box<Session>>,
     },
 }
 

@@ -14,3 +14,4 @@ pub(super) mod log;
 pub(super) mod page;
 pub(super) mod shards;
 pub(super) mod shutdown;
+pub(super) mod tls;
