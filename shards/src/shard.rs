@@ -12,6 +12,7 @@ use crate::connections::{Frames, NodeCount, Pool, Registry};
 use crate::mesh::MailboxEnds;
 use crate::metrics::{CountRound, Counters};
 use crate::placement::Placement;
+use crate::rate_limits::SharedBuckets;
 use crate::routing::kept_reply;
 use crate::settings::ShardSettings;
 use crate::timers::{TICK_MS, Tick, Wheel, tick_of};
@@ -39,8 +40,11 @@ pub struct Shard {
     pub(crate) node_count: NodeCount,
     pub(crate) channels: Channels,
     pub(crate) directory: Directory,
+    pub(crate) shared_buckets: SharedBuckets,
     pub(crate) ends: MailboxEnds,
     pub(crate) wheel: Wheel<ConnectionId>,
+    /// Apart from the other wheel, whose entries each arm exactly one more.
+    pub(crate) session_wheel: Wheel<ConnectionId>,
     pub(crate) count_round: CountRound,
     pub(crate) counters: Counters,
     pub(crate) effects: VecDeque<Effect>,
@@ -50,6 +54,8 @@ pub struct Shard {
     pub(crate) scratch: Vec<u8>,
     /// Storage that small shared frames are cut from, so that a broadcast allocates nothing of its own.
     pub(crate) chunk: BytesMut,
+    #[cfg(feature = "planted-faults")]
+    pub(crate) planted: crate::planted::Planted,
     mail: Vec<ShardMessage>,
     due: Vec<ConnectionId>,
     /// When full lanes are tried again; none while nothing is held back.
@@ -80,14 +86,18 @@ impl Shard {
             node_count,
             channels: Channels::default(),
             directory: Directory::default(),
+            shared_buckets: SharedBuckets::default(),
             ends,
             wheel: Wheel::default(),
+            session_wheel: Wheel::default(),
             count_round: CountRound::default(),
             counters: Counters::default(),
             effects: VecDeque::new(),
             stuck: Vec::new(),
             scratch: Vec::new(),
             chunk: BytesMut::new(),
+            #[cfg(feature = "planted-faults")]
+            planted: Default::default(),
             mail: Vec::new(),
             due: Vec::new(),
             retry: None,
@@ -106,11 +116,20 @@ impl Shard {
             Input::Opened(opening) => self.opened(now, opening),
             Input::Bytes { connection, bytes } => self.received(now, connection, bytes),
             Input::Closed { connection } => self.socket_ended(connection),
+            Input::Verdict {
+                connection,
+                verdict,
+            } => self.verified(now, connection, verdict),
+            Input::Returned {
+                connection,
+                outcome,
+            } => self.returned(now, connection, outcome),
             Input::Command(command) => self.command(now, command),
             Input::Mail => self.take_mail(now),
             Input::Deadline => self.deadlines(now),
         }
         self.judge_stuck(now);
+        self.report_spending();
         if self.ends.held() > 0 {
             self.retry.get_or_insert(now.ms + OVERFLOW_RETRY_MS);
         }
@@ -127,12 +146,23 @@ impl Shard {
     /// time. Asking changes nothing: until `Deadline` is handed in, it stays due.
     #[must_use]
     pub fn next_deadline(&self, now: Now) -> Option<u64> {
-        let wheel = self.wheel.next_tick().map(|tick| u64::from(tick) * TICK_MS);
-        [wheel, self.retry, self.count_round.deadline()]
-            .into_iter()
-            .flatten()
-            .min()
-            .map(|deadline| deadline.max(now.ms))
+        let [wheel, session, refill] = [
+            self.wheel.next_tick(),
+            self.session_wheel.next_tick(),
+            self.shared_buckets.next_tick(),
+        ]
+        .map(|tick| tick.map(|tick| u64::from(tick) * TICK_MS));
+        [
+            wheel,
+            session,
+            refill,
+            self.retry,
+            self.count_round.deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        .map(|deadline| deadline.max(now.ms))
     }
 
     /// Whether [`Input::Mail`] is due.
@@ -173,6 +203,7 @@ impl Shard {
             homed_channels: self.channels.homes.len(),
             counted_users: self.directory.users(),
             counted_addresses: self.directory.addresses(),
+            buckets: self.shared_buckets.held(),
             frames: self.frames.held(),
             held_mail: self.ends.held(),
         }
@@ -233,6 +264,13 @@ impl Shard {
                 code,
                 reply,
             } => self.answer_error(connection, code, kept_reply(reply).as_deref()),
+            ShardMessage::Spent {
+                key,
+                shard,
+                tokens,
+                full_at_ns,
+            } => self.charge_spending(now, key, shard, tokens, full_at_ns),
+            ShardMessage::Owed { key, full_at_ns } => self.note_owed(now, &key, full_at_ns),
             ShardMessage::CountQuery { shard, round } => self.answer_count(shard, round),
             ShardMessage::Count {
                 shard,
@@ -250,7 +288,13 @@ impl Shard {
         for connection in due.drain(..) {
             self.look_after(now, connection);
         }
+        self.session_wheel
+            .advance(self.tick(now), |connection| due.push(connection));
+        for connection in due.drain(..) {
+            self.look_at_session(now, connection);
+        }
         self.due = due;
+        self.shared_buckets.sweep(now, self.tick(now));
         self.count_shards(now);
     }
 
@@ -272,6 +316,8 @@ pub struct Residue {
     pub counted_users: usize,
     /// Addresses counted here.
     pub counted_addresses: usize,
+    /// Buckets of users and addresses that are not full yet; they go by themselves when they are.
+    pub buckets: usize,
     /// Shared frames that wait in outboxes.
     pub frames: usize,
     /// Messages in the overflow of full lanes.

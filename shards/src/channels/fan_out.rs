@@ -28,6 +28,18 @@ impl Shard {
             let Some(connection) = self.registry.get_mut(id) else {
                 continue;
             };
+            #[cfg(feature = "planted-faults")]
+            {
+                use crate::planted::Fault;
+                if self.planted.strikes(Fault::SkipDelivery) {
+                    continue;
+                }
+                if self.planted.strikes(Fault::DoubleDelivery) {
+                    connection
+                        .outbox
+                        .push_frame(key, &mut self.frames, &mut self.pool);
+                }
+            }
             connection
                 .outbox
                 .push_frame(key, &mut self.frames, &mut self.pool);

@@ -13,7 +13,8 @@ use shardwire_protocol::websocket::{Decoder, Event as Decoded, Role, Rules};
 use shardwire_shards::mesh::{LaneBounds, MailboxEnds};
 use shardwire_shards::placement::{Placement, Rule};
 use shardwire_shards::vocabulary::{
-    Answer, Command, ConnectionId, Effect, Event, Input, Mode, Now, Opening, SocketToken, UserId,
+    Answer, Command, ConnectionId, Effect, Event, Identity, Input, Mode, Now, Opening, SocketToken,
+    Standing, Verdict,
 };
 use shardwire_shards::{NodeCount, Residue, Shard, ShardSettings};
 
@@ -58,7 +59,8 @@ pub struct Peer {
 pub struct Who {
     pub mode: Mode,
     pub address: IpAddr,
-    pub user: Option<&'static str>,
+    pub standing: Standing,
+    pub hello: bool,
     pub early: Vec<u8>,
 }
 
@@ -67,7 +69,8 @@ impl Default for Who {
         Self {
             mode: Mode::Json,
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
-            user: None,
+            standing: Standing::Unverified(None),
+            hello: false,
             early: Vec::new(),
         }
     }
@@ -76,7 +79,24 @@ impl Default for Who {
 /// Somebody with this name.
 pub fn user(user: &'static str) -> Who {
     Who {
-        user: Some(user),
+        standing: Standing::Unverified(Some(user.into())),
+        ..Who::default()
+    }
+}
+
+/// Somebody who must say in the first frame who it is.
+pub fn stranger() -> Who {
+    Who {
+        standing: Standing::Awaited,
+        hello: true,
+        ..Who::default()
+    }
+}
+
+/// Somebody a verifier knows.
+pub fn verified(identity: Identity) -> Who {
+    Who {
+        standing: Standing::Verified(identity),
         ..Who::default()
     }
 }
@@ -103,6 +123,8 @@ pub struct World {
     pub peers: Vec<Peer>,
     pub events: Vec<Event>,
     pub answers: Vec<Answer>,
+    /// Tokens that wait for a verdict: whose, the token, and who it is already.
+    pub verifications: Vec<(PeerId, String, Option<String>)>,
     pub node_count: NodeCount,
     pub placement: Placement,
 }
@@ -126,8 +148,12 @@ impl World {
     }
 
     pub fn bounded(shards: u16, settings: ShardSettings, lanes: LaneBounds) -> Self {
+        Self::placed(Placement::new(Rule::Accept, shards), settings, lanes)
+    }
+
+    pub fn placed(placement: Placement, settings: ShardSettings, lanes: LaneBounds) -> Self {
         let settings = Arc::new(settings);
-        let placement = Placement::new(Rule::Accept, shards);
+        let shards = placement.shards();
         let node_count = NodeCount::default();
         let shards = MailboxEnds::connect_bounded(shards, lanes)
             .into_iter()
@@ -139,6 +165,7 @@ impl World {
             peers: Vec::new(),
             events: Vec::new(),
             answers: Vec::new(),
+            verifications: Vec::new(),
             node_count,
             placement,
         }
@@ -168,11 +195,10 @@ impl World {
             decoder: Decoder::default(),
         });
         let opening = Opening {
-            socket: SocketToken(peer as u64),
-            mode: who.mode,
-            address: who.address,
-            user: who.user.map(UserId::from),
+            standing: who.standing,
+            hello: who.hello,
             early: who.early,
+            ..Opening::new(SocketToken(peer as u64), who.mode, who.address)
         };
         self.hand_in(shard, Input::Opened(opening));
         peer
@@ -299,8 +325,32 @@ impl World {
                     assert!(!peer.closed, "a socket is closed once");
                     peer.closed = true;
                 }
+                Effect::Verify {
+                    connection,
+                    token,
+                    user,
+                    ..
+                } => {
+                    let peer = self
+                        .peers
+                        .iter()
+                        .position(|peer| peer.connection == Some(connection));
+                    self.verifications.push((
+                        peer.unwrap(),
+                        token.expose().to_owned(),
+                        user.map(|user| user.to_string()),
+                    ));
+                }
+                Effect::HandOff { home, opening } => {
+                    let peer = &mut self.peers[opening.socket.0 as usize];
+                    peer.shard = home.index();
+                    peer.receiving = false;
+                    peer.connection = None;
+                    self.hand_in(home.index(), Input::Opened(*opening));
+                }
                 Effect::Ring(_) => {}
                 Effect::Answer { answer, .. } => self.answers.push(answer),
+                Effect::Call { .. } => unreachable!("no application routes are registered"),
                 Effect::Event(event) => self.events.push(event),
             }
         }
@@ -331,6 +381,21 @@ impl World {
     pub fn waiting(&self, peer: PeerId) -> usize {
         let shard = &self.shards[self.peers[peer].shard];
         shard.pending(self.id(peer)).map(<[u8]>::len).sum()
+    }
+
+    /// Answers the one verification that waits, and everything comes to rest.
+    pub fn verdict(&mut self, verdict: Verdict) {
+        assert_eq!(self.verifications.len(), 1);
+        let (peer, ..) = self.verifications.remove(0);
+        let (shard, connection) = (self.peers[peer].shard, self.id(peer));
+        self.hand_in(
+            shard,
+            Input::Verdict {
+                connection,
+                verdict,
+            },
+        );
+        self.settle();
     }
 
     /// What the peer heard since it was last asked.
@@ -375,6 +440,7 @@ impl World {
             sum.homed_channels += held.homed_channels;
             sum.counted_users += held.counted_users;
             sum.counted_addresses += held.counted_addresses;
+            sum.buckets += held.buckets;
             sum.frames += held.frames;
             sum.held_mail += held.held_mail;
         }
@@ -395,7 +461,9 @@ impl World {
         self.events
             .iter()
             .filter_map(|event| match event {
-                Event::Disconnected { connection, cause } if *connection == id => Some(*cause),
+                Event::Disconnected {
+                    connection, cause, ..
+                } if *connection == id => Some(*cause),
                 _ => None,
             })
             .collect()

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 
 use shardwire_protocol::handshake::server::Refusal;
 use shardwire_shards::placement::Rule;
-use shardwire_shards::vocabulary::{Input, Mode, Now, Opening, ShardId, UserId};
+use shardwire_shards::vocabulary::{Input, Mode, Now, Opening, ShardId, Standing, UserId};
 
 use super::{ACCEPT_RETRY_MS, RunningShard};
 use crate::engine::inbox::{HandedOff, Item, Stage};
@@ -200,11 +200,9 @@ impl<D: Driver> RunningShard<D> {
         early: Vec<u8>,
     ) {
         let opening = Opening {
-            socket: token_of(socket),
-            mode,
-            address,
-            user,
+            standing: Standing::Unverified(user),
             early,
+            ..Opening::new(token_of(socket), mode, address)
         };
         self.shard.handle(now, Input::Opened(opening));
         if let Some(code) = self
