@@ -31,5 +31,5 @@ pub mod vocabulary;
 
 pub use channels::is_valid_channel_name;
 pub use connections::NodeCount;
-pub use settings::{ApplicationRoutes, AuthenticationTimes, ShardSettings};
+pub use settings::{ApplicationRoutes, AuthenticationTimes, CompressionSettings, ShardSettings};
 pub use shard::{Residue, Shard};

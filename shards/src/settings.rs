@@ -49,6 +49,8 @@ pub struct ShardSettings {
     pub outbox_hard_limit: usize,
     /// What the application handles itself.
     pub routes: ApplicationRoutes,
+    /// permessage-deflate.
+    pub compression: CompressionSettings,
     /// Whether `$shards` may be subscribed to (the demonstration page shows it).
     pub publish_shard_counts: bool,
     /// Who may do what in which channel (decision D5).
@@ -74,6 +76,7 @@ impl Default for ShardSettings {
             outbox_soft_limit: 256 << 10,
             outbox_hard_limit: 1 << 20,
             routes: ApplicationRoutes::default(),
+            compression: CompressionSettings::default(),
             publish_shard_counts: true,
             permissions: Permissions::default(),
             rates: Rates::default(),
@@ -91,4 +94,31 @@ pub struct ApplicationRoutes {
     pub on_connect: bool,
     /// Whether middleware wants to see every message, of whatever type.
     pub every_message: bool,
+}
+
+/// How messages are compressed (contract M12 to M15).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CompressionSettings {
+    /// Whether permessage-deflate is negotiated at all.
+    pub enabled: bool,
+    /// Payload bytes above which a message is compressed (decision D16).
+    pub threshold: usize,
+    /// 1 (fastest) to 9 (shortest).
+    pub level: u8,
+    /// Whether messages may refer back to earlier ones, for clients that offer it.
+    pub context_takeover: bool,
+    /// Bytes one shard promises at most to what is referred back to.
+    pub context_memory: usize,
+}
+
+impl Default for CompressionSettings {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            threshold: 1024,
+            level: 6,
+            context_takeover: false,
+            context_memory: 64 << 20,
+        }
+    }
 }

@@ -8,7 +8,7 @@ use shardwire_protocol::websocket::{Role, Rules};
 
 use crate::bounds::OVERFLOW_RETRY_MS;
 use crate::channels::Channels;
-use crate::connections::{Frames, NodeCount, Pool, Registry};
+use crate::connections::{Codec, Frames, NodeCount, Pool, Registry};
 use crate::mesh::MailboxEnds;
 use crate::metrics::{CountRound, Counters};
 use crate::placement::Placement;
@@ -37,6 +37,7 @@ pub struct Shard {
     pub(crate) registry: Registry,
     pub(crate) frames: Frames,
     pub(crate) pool: Pool,
+    pub(crate) codec: Codec,
     pub(crate) node_count: NodeCount,
     pub(crate) channels: Channels,
     pub(crate) directory: Directory,
@@ -78,6 +79,7 @@ impl Shard {
                 role: Role::Server,
                 max_message_size: settings.max_message_size,
             },
+            codec: Codec::new(settings.compression),
             settings,
             placement,
             registry: Registry::new(id),
@@ -205,6 +207,7 @@ impl Shard {
             counted_addresses: self.directory.addresses(),
             buckets: self.shared_buckets.held(),
             frames: self.frames.held(),
+            promised_bytes: self.codec.promised(),
             held_mail: self.ends.held(),
         }
     }
@@ -240,6 +243,10 @@ impl Shard {
                 ask,
                 on,
             } => self.note_interest(now, channel, shard, ask, on),
+            ShardMessage::Deflates { channel, shard, on } => {
+                self.channels.homes.note_deflates(&channel, shard, on);
+            }
+            ShardMessage::ContextsEnded { bytes } => self.contexts_ended(bytes),
             ShardMessage::Interested { channel, ask } => self.interest_noted(&channel, ask),
             ShardMessage::Publish {
                 channel,
@@ -320,6 +327,8 @@ pub struct Residue {
     pub buckets: usize,
     /// Shared frames that wait in outboxes.
     pub frames: usize,
+    /// Bytes promised to contexts of compressed connections.
+    pub promised_bytes: usize,
     /// Messages in the overflow of full lanes.
     pub held_mail: usize,
 }

@@ -40,6 +40,8 @@ pub struct Scenario {
     pub weights: Weights,
     /// Bytes a client lets wait for the network before it says more.
     pub ahead: usize,
+    /// How often clients subscribe, unsubscribe and publish, against each other.
+    pub habits: [u32; 3],
     /// Of a thousand things clients do: those that end their connection, in one way or another.
     pub churn: u64,
     /// Of a hundred new clients: those that read hardly anything.
@@ -132,6 +134,7 @@ impl Scenario {
                 trouble: random.pick(&[0, 1, 3]),
             },
             ahead: random.pick(&[0, 0, 500, 1 << 30]),
+            habits: random.pick(&[[18, 8, 60], [18, 8, 60], [30, 30, 30]]),
             churn: random.pick(&[0, 10, 10, 100]),
             slow_readers: random.pick(&[0, 0, 20]),
             mutes: random.pick(&[0, 0, 15]),

@@ -82,6 +82,16 @@ pub(super) const HEARTBEAT: Range<TextDuration> = duration(ms(100), minutes(60))
 /// The least holds one control frame's payload (RFC 6455 section 5.5); the most bounds what one peer may make a shard hold.
 pub(super) const MESSAGE_SIZE: Range<ByteSize> = size(ByteSize::bytes(125), ByteSize::mib(64));
 
+/// Zlib's levels but for 0, which compresses nothing.
+pub(super) const COMPRESSION_LEVEL: Range<usize> = whole(1..=9);
+
+/// Zero compresses whatever becomes shorter; the most is the largest message there can be.
+pub(super) const COMPRESSION_THRESHOLD: Range<ByteSize> =
+    size(ByteSize::bytes(0), ByteSize::mib(64));
+
+/// The least is two connections; the most is memory enough for any shard.
+pub(super) const CONTEXT_MEMORY: Range<ByteSize> = size(ByteSize::mib(1), ByteSize::mib(65_536));
+
 /// One connection's share of a shard's channel tables; beyond this a client wants one channel, not many.
 pub(super) const CHANNELS: Range<usize> = whole(1..=65_536);
 
@@ -94,6 +104,24 @@ pub(super) const OUTBOX: Range<ByteSize> = size(ByteSize::kib(1), ByteSize::mib(
 /// Looking is two `stat` calls, but a certificate that is half written more often than whole should not be tried all the time; beyond
 /// a day nobody remembers why nothing happens.
 pub(super) const RELOAD_INTERVAL: Range<TextDuration> = duration(ms(100), minutes(24 * 60));
+
+/// The least lets a verifier ask a database nearby; the most is what a person bears to wait.
+pub(super) const AUTHENTICATION_TIMEOUT: Range<TextDuration> = duration(ms(100), minutes(1));
+
+/// Zero: no warning, or no grace. A day is longer than tokens of live connections should hold.
+pub(super) const EXPIRY: Range<TextDuration> = duration(ms(0), minutes(24 * 60));
+
+/// Clocks that differ by more than five seconds are broken, and a longer leeway is a longer life for stolen tokens.
+pub(super) const LEEWAY: Range<TextDuration> = duration(ms(0), TextDuration::from_secs(5));
+
+/// More threads than cores make nothing faster.
+pub(super) const VERIFIER_THREADS: Range<usize> = whole(1..=64);
+
+/// Every key is compared at every connect, so that the time tells nothing.
+pub(super) const API_KEYS: usize = 1_024;
+
+/// Rules are asked one after the other at every subscribe and publish.
+pub(super) const PERMISSION_RULES: usize = 256;
 
 /// Zero cuts the connections at once, for tests and for the impatient; an hour is a long goodbye.
 pub(super) const DRAIN_TIMEOUT: Range<TextDuration> = duration(ms(0), minutes(60));

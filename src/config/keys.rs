@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use super::Config;
+use super::text::HIDDEN;
 
 /// All keys and sections, in alphabetical order.
 pub(super) struct Keys {
@@ -25,6 +26,24 @@ pub(super) struct Section {
         )
     )]
     pub(super) about: String,
+    /// What `section = true` and `section = false` are short for.
+    pub(super) boolean: Option<ShortForm>,
+    /// Whether something in it must not be shown.
+    pub(super) secret: bool,
+}
+
+/// A boolean in place of a section.
+pub(super) struct ShortForm {
+    /// The key it sets, by its path.
+    pub(super) key: String,
+    /// Its value for `false`, and for `true`.
+    words: [String; 2],
+}
+
+impl ShortForm {
+    pub(super) fn value(&self, boolean: bool) -> toml::Value {
+        toml::Value::String(self.words[usize::from(boolean)].clone())
+    }
 }
 
 /// One key.
@@ -39,6 +58,8 @@ pub(super) struct Key {
     boolean: bool,
     /// Whether a list may be written.
     list: bool,
+    /// Whether its value must not be shown.
+    secret: bool,
     /// What holds when nothing is written, where that is not one value.
     #[cfg_attr(
         not(test),
@@ -79,6 +100,27 @@ impl Keys {
     /// Whether this path is a section.
     pub(super) fn is_section(&self, path: &str) -> bool {
         self.sections.iter().any(|section| section.path == path)
+    }
+
+    /// What a boolean in place of this section is short for.
+    pub(super) fn short_form(&self, path: &str) -> Option<&ShortForm> {
+        let section = self.sections.iter().find(|section| section.path == path)?;
+        section.boolean.as_ref()
+    }
+
+    /// What may be shown of a value that was written at `path`: nothing of a secret, nor of what may be a misspelt one.
+    pub(super) fn shown<'f>(&self, path: &str, found: &'f str) -> &'f str {
+        if found.is_empty() {
+            return found;
+        }
+        let hidden = match self.get(path) {
+            Some(key) => key.secret,
+            None => self
+                .sections
+                .iter()
+                .any(|section| section.secret && path.starts_with(&section.path)),
+        };
+        if hidden { HIDDEN } else { found }
     }
 
     /// What somebody who wrote `path` most likely meant: the same name in another section, or the key or section whose spelling is
@@ -131,9 +173,17 @@ impl Keys {
                     .to_owned()
             };
             if target["properties"].is_object() {
+                let words = |index: usize| target["x-boolean"][index].as_str();
+                let boolean = words(0).zip(words(1).zip(words(2)));
+                let secret = properties(target).any(|(_, inner)| inner["x-secret"] == true);
                 self.sections.push(Section {
                     path: path.clone(),
                     about: about(target),
+                    boolean: boolean.map(|(key, (no, yes))| ShortForm {
+                        key: format!("{path}.{key}"),
+                        words: [no.to_owned(), yes.to_owned()],
+                    }),
+                    secret,
                 });
                 self.gather(root, target, &path);
                 continue;
@@ -151,6 +201,7 @@ impl Keys {
                 whole: forms.contains("integer"),
                 boolean,
                 list: forms.contains("array"),
+                secret: property["x-secret"] == true,
                 default: property["x-default"].as_str().map(str::to_owned),
                 about: about(property),
                 path,

@@ -90,9 +90,29 @@ impl Layer {
     /// Takes out what is not a known key of the right type, with a fault for each.
     pub(super) fn drop_faults(&mut self, keys: &Keys) -> Vec<Fault> {
         let mut faults = Vec::new();
+        self.write_out_booleans(keys);
+        for (path, place) in &mut self.places {
+            place.found = keys.shown(path, &place.found).to_owned();
+        }
         self.drop_unknown(keys, &mut faults);
         self.drop_mistyped(keys, &mut faults);
         faults
+    }
+
+    /// Replaces a boolean in place of a section by what it is short for.
+    fn write_out_booleans(&mut self, keys: &Keys) {
+        for section in &keys.sections {
+            let path = &section.path;
+            let (Some(short), Some(&Value::Boolean(boolean))) =
+                (keys.short_form(path), self.table.get(path))
+            else {
+                continue;
+            };
+            self.table.remove(path);
+            if let Some(place) = self.places.remove(path) {
+                self.set(&short.key, short.value(boolean), place);
+            }
+        }
     }
 
     /// The configuration of a layer without faults; otherwise the path of the first fault and its reason.

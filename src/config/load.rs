@@ -174,6 +174,14 @@ impl Layers {
         let mut layer = Layer::default();
         for (name, value) in &self.variables {
             let origin = Origin::Variable(name.clone());
+            let short = keys
+                .sections
+                .iter()
+                .find(|section| section.boolean.is_some() && variable_of(&section.path) == *name);
+            if let (Some(section), Some(text)) = (short, value) {
+                set_section(&mut layer, keys, &section.path, text, origin, faults);
+                continue;
+            }
             let Some(key) = keys.keys.iter().find(|key| key.variable() == *name) else {
                 let path = name[PREFIX.len()..].to_lowercase().replace("__", ".");
                 faults.push(Fault::new(
@@ -204,6 +212,10 @@ impl Layers {
         let mut layer = Layer::default();
         for (option, path, text) in &self.options {
             let origin = Origin::Flag(option.clone());
+            if keys.short_form(path).is_some() {
+                set_section(&mut layer, keys, path, text, origin, faults);
+                continue;
+            }
             let Some(key) = keys.get(path) else {
                 let advice = match keys.nearest(path) {
                     Some(meant) => format!("did you mean {meant}?"),
@@ -212,7 +224,7 @@ impl Layers {
                 faults.push(Fault::new(
                     origin,
                     path,
-                    format!("{text:?}"),
+                    keys.shown(path, &format!("{text:?}")),
                     format!("there is no such key; {advice}"),
                 ));
                 continue;
@@ -227,6 +239,29 @@ impl Layers {
             );
         }
         layer
+    }
+}
+
+/// A boolean, as text, in place of a section.
+fn set_section(
+    layer: &mut Layer,
+    keys: &Keys,
+    path: &str,
+    text: &str,
+    origin: Origin,
+    faults: &mut Vec<Fault>,
+) {
+    let found = format!("{text:?}");
+    match (keys.short_form(path), text.parse::<bool>()) {
+        (Some(short), Ok(boolean)) => {
+            layer.set(&short.key, short.value(boolean), Place { origin, found });
+        }
+        _ => faults.push(Fault::new(
+            origin,
+            path,
+            keys.shown(path, &found),
+            "is a section: only true or false may stand for it; its keys are set one by one",
+        )),
     }
 }
 

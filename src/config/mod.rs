@@ -33,16 +33,23 @@ pub use environment::Environment;
 pub use fault::{Fault, Faults, Origin};
 pub(crate) use files::read_pair;
 pub use load::{Layers, Loaded};
+pub use sections::authentication::{
+    ApiKey, ApiKeySettings, Authentication, AuthenticationMethod, AuthenticationSettings,
+    AuthenticationType, JwtAlgorithm, JwtKey, JwtKeySettings, JwtSettings, KeyMaterial,
+};
+pub use sections::compression::{Compression, CompressionSettings};
 pub use sections::connections::{ConnectionSettings, Connections};
 pub use sections::echo::{Echo, EchoSettings};
 pub use sections::handlers::{HandlerSettings, Handlers};
 pub use sections::listen::{Listen, ListenSettings};
 pub use sections::log::{Log, LogFormat, LogLevel, LogSettings};
 pub use sections::page::{Page, PageSettings};
+pub use sections::permissions::{PermissionDefault, PermissionRule, Permissions};
+pub use sections::rates::{RateSettings, Rates, RatesSettings};
 pub use sections::shards::{PlacementRule, ShardSettings, Shards};
 pub use sections::shutdown::{Shutdown, ShutdownSettings};
 pub use sections::tls::{Tls, TlsSettings};
-pub use text::{ByteSize, Limit, TextDuration};
+pub use text::{Amount, ByteSize, Bytes, Count, Limit, Rate, Secret, TextDuration, Texts};
 
 use check::Checker;
 
@@ -67,6 +74,10 @@ pub struct Config {
     pub listen: Listen,
     /// How many shards there are, and which of them a connection lives on.
     pub shards: Shards,
+    /// Compression of messages.
+    pub compression: Compression,
+    /// Who may connect, and how they show who they are.
+    pub authentication: Authentication,
     /// What one connection may cost, how many there may be, and when one is given up.
     pub connections: Connections,
     /// The endpoint `/echo`.
@@ -75,6 +86,10 @@ pub struct Config {
     pub page: Page,
     /// The application's own message handlers.
     pub handlers: Handlers,
+    /// Who may do what in which channel.
+    pub permissions: Permissions,
+    /// How fast one may send, and how fast connections may come.
+    pub rates: Rates,
     /// How long leaving may take.
     pub shutdown: Shutdown,
     /// What the engine tells its operator.
@@ -88,6 +103,10 @@ pub struct Settings {
     pub listen: ListenSettings,
     /// How many shards, and the homes of connections.
     pub shards: ShardSettings,
+    /// Compression of messages.
+    pub compression: CompressionSettings,
+    /// Who may connect.
+    pub authentication: AuthenticationSettings,
     /// Limits and deadlines of connections.
     pub connections: ConnectionSettings,
     /// The endpoint `/echo`.
@@ -96,6 +115,10 @@ pub struct Settings {
     pub page: PageSettings,
     /// The application's own message handlers.
     pub handlers: HandlerSettings,
+    /// Who may do what in which channel.
+    pub permissions: shardwire_shards::permissions::Permissions,
+    /// How fast one may send.
+    pub rates: RatesSettings,
     /// How long leaving may take.
     pub shutdown: ShutdownSettings,
     /// What is told, and how.
@@ -131,9 +154,17 @@ impl Config {
         let listen = self.listen.check(&mut checker);
         let on_loopback = listen.on_loopback();
         let shards = self.shards.check(environment, &mut checker);
+        let compression = self.compression.check(&mut checker);
         let connections =
             self.connections
                 .check(shards.count, on_loopback, environment, &mut checker);
+        let authentication = self.authentication.check(&mut checker);
+        let verifies = authentication.method != AuthenticationMethod::None
+            && (authentication.method != AuthenticationMethod::Unset);
+        let permissions = self.permissions.check(verifies, &mut checker);
+        let rates = self
+            .rates
+            .check(self.connections.max_message_size, &mut checker);
         let echo = self.echo.check(on_loopback);
         let page = self.page.check(on_loopback);
         let handlers = self.handlers.check(&mut checker);
@@ -147,10 +178,14 @@ impl Config {
         Ok(Settings {
             listen,
             shards,
+            compression,
+            authentication,
             connections,
             echo,
             page,
             handlers,
+            permissions,
+            rates,
             shutdown,
             log,
             open_files_needed: open_files as u64,

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use shardwire_shards::mesh::MailboxEnds;
 use shardwire_shards::placement::{Placement, Rule};
+use shardwire_shards::rate_limits::{Rate, Rates};
 use shardwire_shards::vocabulary::{CloseCause, ShardId};
-use shardwire_shards::{ApplicationRoutes, NodeCount, Shard, ShardSettings};
+use shardwire_shards::{ApplicationRoutes, CompressionSettings, NodeCount, Shard, ShardSettings};
 
 use super::certificates::Certificates;
 use super::ending::Endings;
@@ -14,7 +15,7 @@ use super::error::StartError;
 use super::handle::{EngineHandle, Inner};
 use super::inbox::Inboxes;
 use super::shard_loop::{LoopParts, RunningShard};
-use crate::config::{Config, Environment, PlacementRule, Settings};
+use crate::config::{Config, Environment, PlacementRule, RateSettings, RatesSettings, Settings};
 use crate::handlers::{
     Context, FromMessage, HandlerError, Handlers, HandlersBuilder, Message, Next, Tasks,
 };
@@ -267,7 +268,31 @@ fn shard_settings(settings: &Settings, routes: ApplicationRoutes) -> ShardSettin
         outbox_soft_limit: connections.outbox_soft_limit,
         outbox_hard_limit: connections.outbox_hard_limit,
         routes,
+        compression: CompressionSettings {
+            enabled: settings.compression.enabled,
+            threshold: settings.compression.threshold,
+            level: settings.compression.level,
+            context_takeover: settings.compression.context_takeover,
+            context_memory: settings.compression.context_memory,
+        },
         publish_shard_counts: settings.page.enabled,
-        ..ShardSettings::default()
+        permissions: settings.permissions.clone(),
+        rates: rates(&settings.rates),
+        authentication: None,
+    }
+}
+
+fn rates(settings: &RatesSettings) -> Rates {
+    let rate = |rate: Option<RateSettings>| {
+        rate.map(|rate| Rate::new(rate.count, rate.period_ms, rate.burst))
+    };
+    Rates {
+        connection_messages: rate(settings.connection_messages),
+        connection_bytes: rate(settings.connection_bytes),
+        user_messages: rate(settings.user_messages),
+        ip_messages: rate(settings.ip_messages),
+        new_connections: rate(settings.new_connections),
+        // Unlimited: nobody refuses so many in a lifetime.
+        refused: rate(settings.refused_messages).unwrap_or(Rate::new(u64::MAX, 1, u64::MAX)),
     }
 }

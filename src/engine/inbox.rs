@@ -7,7 +7,9 @@ use std::sync::{Arc, OnceLock};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use rustls::ServerConfig;
 use shardwire_shards::mesh::Sleepers;
-use shardwire_shards::vocabulary::{AnswerId, Command, ConnectionId, Mode, ShardId, UserId};
+use shardwire_shards::vocabulary::{AnswerId, Command, ConnectionId, ShardId, UserId};
+
+use crate::listen::Newcomer;
 
 use crate::runtime::Bell;
 use crate::transport::tls::Session;
@@ -38,7 +40,8 @@ pub(crate) enum Item {
 #[derive(Debug)]
 pub(crate) struct HandedOff {
     pub(crate) socket: OwnedFd,
-    pub(crate) address: IpAddr,
+    /// Its TLS session, where connections speak TLS and it has shaken hands already.
+    pub(crate) session: Option<Box<Session>>,
     pub(crate) stage: Stage,
 }
 
@@ -46,15 +49,9 @@ pub(crate) struct HandedOff {
 #[derive(Debug)]
 pub(crate) enum Stage {
     /// Just accepted, nothing read; patience ends at `deadline_ms`.
-    Accepted { deadline_ms: u64 },
-    /// Upgraded; holds an admission; `early` came behind the request.
-    Upgraded {
-        mode: Mode,
-        user: Option<UserId>,
-        early: Vec<u8>,
-        /// Its TLS session, where connections speak TLS.
-        session: Option<Box<Session>>,
-    },
+    Accepted { address: IpAddr, deadline_ms: u64 },
+    /// Upgraded; holds an admission.
+    Upgraded(Newcomer),
 }
 
 /// The sending side of every shard's inbox.

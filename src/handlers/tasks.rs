@@ -256,12 +256,13 @@ impl Tasks {
                     future.as_mut().poll(&mut context)
                 })) {
                     Ok(Poll::Pending) => {
-                        // Only a call that waits needs a deadline; most end at once.
+                        // Only a call that waits needs a deadline; most end at once. One more millisecond, because the
+                        // present one has begun already.
                         if !std::mem::replace(&mut task.waits, true)
                             && let Some(&(_, call)) = self.running.get(&connection)
                         {
                             self.deadlines.push_back((
-                                now_ms.saturating_add(self.timeout_ms),
+                                now_ms.saturating_add(self.timeout_ms + 1),
                                 call,
                                 connection,
                             ));

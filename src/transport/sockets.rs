@@ -1,12 +1,11 @@
 //! What each socket of a shard is at the moment.
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
 
-use shardwire_shards::vocabulary::{ConnectionId, Mode, ShardId, SocketToken, UserId};
+use shardwire_shards::vocabulary::{ConnectionId, ShardId, SocketToken};
 
 use super::tls::Session;
-use crate::listen::Upgrading;
+use crate::listen::{Newcomer, Upgrading};
 use crate::runtime::SocketId;
 
 /// What a socket is at the moment.
@@ -30,11 +29,8 @@ pub(crate) enum SocketState {
 #[derive(Debug)]
 pub(crate) struct HandingOff {
     pub(crate) home: ShardId,
-    pub(crate) mode: Mode,
-    pub(crate) address: IpAddr,
-    pub(crate) user: Option<UserId>,
-    /// Bytes that came behind the upgrade request, and all that still come before the driver has stopped.
-    pub(crate) early: Vec<u8>,
+    /// What still comes before the driver has stopped is added to its early bytes.
+    pub(crate) newcomer: Newcomer,
 }
 
 /// The rest of a plain answer.
@@ -55,8 +51,8 @@ pub(crate) struct Sockets {
 }
 
 impl Sockets {
-    /// Sets what a socket is.
-    pub(crate) fn set(&mut self, id: SocketId, state: SocketState) {
+    /// Sets what a socket is, and gives back what it was.
+    pub(crate) fn set(&mut self, id: SocketId, state: SocketState) -> Option<SocketState> {
         if self.entries.len() <= id.index() {
             self.entries.resize_with(id.index() + 1, || None);
         }
@@ -69,6 +65,7 @@ impl Sockets {
         let before = self.entries[id.index()].replace((id, state));
         self.forget(before.as_ref().map(|(_, state)| state));
         self.count += 1;
+        before.map(|(_, state)| state)
     }
 
     pub(crate) fn get_mut(&mut self, id: SocketId) -> Option<&mut SocketState> {

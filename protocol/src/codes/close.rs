@@ -24,7 +24,7 @@ pub const UNSUPPORTED_DATA: u16 = 1003;
 pub const NO_STATUS: u16 = 1005;
 /// The connection ended without a close frame. Never on the wire.
 pub const ABNORMAL: u16 = 1006;
-/// A text message was not UTF-8.
+/// A text message was not UTF-8, or a compressed one was broken.
 pub const INVALID_PAYLOAD: u16 = 1007;
 /// The peer broke a rule of the service.
 pub const POLICY_VIOLATION: u16 = 1008;
@@ -137,7 +137,7 @@ pub static CLOSES: [CloseRow; 20] = [
         INVALID_PAYLOAD,
         "invalid payload",
         Advice::DoNotComeBack,
-        "A text message or close reason was not UTF-8.",
+        "A text message or close reason was not UTF-8, or a compressed message could not be inflated.",
     ),
     row(
         POLICY_VIOLATION,

@@ -12,6 +12,7 @@
 //!
 //! **Who calls in.** `shards`, clients, load test; calls [`crate::codes`]. **Tests**: beside the code.
 
+pub mod client;
 mod depth;
 mod inbound;
 pub mod outbound;

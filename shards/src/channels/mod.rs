@@ -17,7 +17,7 @@ mod publish;
 mod subscribe;
 
 pub(crate) use audience::{Audiences, Membership};
-pub(crate) use home::Homes;
+pub(crate) use home::{Homes, Interested};
 pub use names::is_valid_channel_name;
 pub(crate) use names::{SHARD_COUNTS, is_reserved};
 

@@ -76,7 +76,17 @@ impl Shard {
                 audience: key,
                 position,
             });
+            if connection.extension.takes_shared() {
+                audience.deflating += 1;
+                if audience.deflating == 1 {
+                    let name = audience.name.clone();
+                    self.announce_deflates(name, true);
+                }
+            }
         }
+        let Some(audience) = self.channels.audiences.get_mut(key) else {
+            return;
+        };
         match audience.interest {
             Interest::Noted => self.answer(id, |out| outbound::subscribed(out, channel, reply)),
             Interest::Asked(_)
@@ -106,6 +116,21 @@ impl Shard {
         };
         self.ends.send(home, Lane::Control, message).ok()?;
         Some(Interest::Asked(ask))
+    }
+
+    /// Tells the home whether some of this shard's audience take compressed broadcasts.
+    fn announce_deflates(&mut self, channel: ChannelName, on: bool) {
+        let home = self.placement.home_of_channel(&channel);
+        if home == self.id {
+            self.channels.homes.note_deflates(&channel, self.id, on);
+        } else {
+            let message = ShardMessage::Deflates {
+                channel,
+                shard: self.id,
+                on,
+            };
+            self.ends.post(home, Lane::Control, message);
+        }
     }
 
     /// At home: a shard's audience begins or ends.
@@ -245,10 +270,18 @@ impl Shard {
         {
             theirs.position = membership.position;
         }
-        if audience.members.is_empty()
-            && let Some(audience) = self.channels.audiences.remove(membership.audience)
-        {
-            self.end_interest(audience.name);
+        let deflates = self
+            .registry
+            .get(id)
+            .is_some_and(|connection| connection.extension.takes_shared());
+        audience.deflating -= u32::from(deflates);
+        if audience.members.is_empty() {
+            if let Some(audience) = self.channels.audiences.remove(membership.audience) {
+                self.end_interest(audience.name);
+            }
+        } else if deflates && audience.deflating == 0 {
+            let name = audience.name.clone();
+            self.announce_deflates(name, false);
         }
     }
 

@@ -48,6 +48,7 @@ impl Shard {
             mode,
             address,
             standing,
+            compression,
             early,
             hello,
             reply,
@@ -77,6 +78,7 @@ impl Shard {
             address,
             mode,
             flags,
+            extension: compression.into(),
             state: State::Admitting(Box::new(Admitting {
                 verdicts_missing: 0,
                 early,
@@ -91,10 +93,14 @@ impl Shard {
                 let address = LimitedKey::Address(limited_address(address));
                 self.release_key(counted, address);
             }
+            if let Some(compression) = compression {
+                self.revoke_compression(compression);
+            }
             self.counters.connections_refused += 1;
             self.effects.push_back(Effect::Close { socket });
             return;
         };
+        self.begin_compression(id, compression);
         self.counters.connections_opened += 1;
         self.effects.push_back(Effect::Opened {
             connection: id,
@@ -123,7 +129,7 @@ impl Shard {
             let home = self.home_of(&key);
             if home == self.id {
                 let granted = self.directory.admit(id, &key, &self.settings);
-                if !self.note_verdict(id, key, granted) {
+                if !self.note_verdict(now, id, key, granted) {
                     return;
                 }
             } else if self
@@ -185,7 +191,7 @@ impl Shard {
 
     /// A home's verdict arrives.
     pub(crate) fn verdict(&mut self, now: Now, id: ConnectionId, key: LimitedKey, granted: bool) {
-        if !self.note_verdict(id, key, granted) {
+        if !self.note_verdict(now, id, key, granted) {
             return;
         }
         let Some(connection) = self.registry.get_mut(id) else {
@@ -200,7 +206,7 @@ impl Shard {
     }
 
     /// Records a verdict; closes the connection if it was refused, gives the count back if nobody waits for it any more.
-    fn note_verdict(&mut self, id: ConnectionId, key: LimitedKey, granted: bool) -> bool {
+    fn note_verdict(&mut self, now: Now, id: ConnectionId, key: LimitedKey, granted: bool) -> bool {
         let waiting = self
             .registry
             .get_mut(id)
@@ -225,11 +231,7 @@ impl Shard {
                     ),
                 };
                 self.counters.connections_refused += 1;
-                let heard = self
-                    .registry
-                    .get(id)
-                    .map_or(0, |connection| connection.heard);
-                self.close_at(heard, id, code, reason, true);
+                self.close(now, id, code, reason);
                 false
             }
             None => {

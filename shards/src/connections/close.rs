@@ -173,6 +173,7 @@ impl Shard {
             return;
         };
         connection.outbox.clear(&mut self.frames, &mut self.pool);
+        self.end_compression(id, connection.extension);
         self.node_count.release();
         self.counters.connections_closed += 1;
         let cause = match connection.state {

@@ -4,11 +4,11 @@ use std::net::IpAddr;
 
 use shardwire_protocol::websocket::Decoder;
 
-use super::{Outbox, Session};
+use super::{Codec, Extension, Forms, Frames, Outbox, Pool, Session};
 use crate::channels::Membership;
 use crate::rate_limits::Buckets;
 use crate::timers::Tick;
-use crate::vocabulary::{CloseCause, Mode, SocketToken, UserId};
+use crate::vocabulary::{CloseCause, ConnectionId, Mode, SocketToken, UserId};
 
 /// All a shard knows of one connection. Idle, it holds no buffer: what is half read is the decoder's, what is half
 /// written the outbox's, and both let go of their storage when they are done.
@@ -26,6 +26,7 @@ pub(crate) struct Connection {
     pub(crate) memberships: Vec<Membership>,
     pub(crate) address: IpAddr,
     pub(crate) mode: Mode,
+    pub(crate) extension: Extension,
     pub(crate) flags: Flags,
     pub(crate) state: State,
     /// When bytes last came.
@@ -117,5 +118,31 @@ impl Flags {
 impl Connection {
     pub(crate) fn is_open(&self) -> bool {
         matches!(self.state, State::Open | State::Calling(_))
+    }
+
+    /// Appends a frame that many get, in the form this one takes: compressed for all, plain, or compressed for it alone if it
+    /// keeps a context.
+    pub(crate) fn push_shared(
+        &mut self,
+        id: ConnectionId,
+        forms: &Forms,
+        frames: &mut Frames,
+        pool: &mut Pool,
+        codec: &mut Codec,
+    ) {
+        let plain = frames.get(forms.plain);
+        if self.extension.keeps_sent() && codec.is_worth(plain.len()) {
+            self.outbox.write(pool, |out| {
+                let start = out.len();
+                out.extend_from_slice(plain);
+                codec.compress_last(id, self.extension, out, start);
+            });
+            return;
+        }
+        let key = match forms.deflated {
+            Some(deflated) if self.extension.takes_shared_of(plain.len()) => deflated,
+            _ => forms.plain,
+        };
+        self.outbox.push_frame(key, frames, pool);
     }
 }

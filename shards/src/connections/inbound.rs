@@ -1,8 +1,9 @@
 //! Bytes of one connection: frames, control frames, messages on to `routing/`.
 
 use shardwire_protocol::codes::{ErrorCode, close};
-use shardwire_protocol::websocket::{Event, frame};
+use shardwire_protocol::websocket::{Decoder, Event, frame};
 
+use super::codec::Lending;
 use super::{Flags, State};
 use crate::shard::Shard;
 use crate::vocabulary::{ConnectionId, Effect, Mode, Now};
@@ -53,14 +54,34 @@ impl Shard {
         };
         // The decoder is taken out of its slot, so that what it yields can be handled with the whole shard at hand.
         let mut decoder = std::mem::take(&mut connection.decoder);
+        let mut lending = self.codec.lend(id, connection.extension);
+        let alive = self.read(now, id, &mut decoder, lending.as_mut(), bytes);
+        if let Some(lending) = lending {
+            self.codec.give_back(id, lending);
+        }
+        if alive && let Some(connection) = self.registry.get_mut(id) {
+            connection.decoder = decoder;
+        }
+    }
+
+    /// Decodes and handles. False: nothing that follows matters any more.
+    fn read(
+        &mut self,
+        now: Now,
+        id: ConnectionId,
+        decoder: &mut Decoder,
+        mut lending: Option<&mut Lending>,
+        bytes: &mut [u8],
+    ) -> bool {
         let mut at = 0;
         while at < bytes.len() {
-            match decoder.decode(&self.rules, &mut bytes[at..]) {
+            let lent = lending.as_mut().map(|lending| lending.lent());
+            match decoder.decode_with(&self.rules, lent, &mut bytes[at..]) {
                 Ok(decoded) => {
                     at += decoded.consumed;
                     if let Some(event) = decoded.event {
                         if !self.frame_event(now, id, event) {
-                            return;
+                            return false;
                         }
                         if self.keep_for_later(id, &bytes[at..]) {
                             break;
@@ -69,7 +90,7 @@ impl Shard {
                 }
                 Err(error) => {
                     self.broken(now, id, error.close_code(), &error.to_string());
-                    return;
+                    return false;
                 }
             }
         }
@@ -78,9 +99,7 @@ impl Shard {
             let nothing = decoder.decode(&self.rules, &mut []);
             debug_assert!(matches!(&nothing, Ok(decoded) if decoded.event.is_none()));
         }
-        if let Some(connection) = self.registry.get_mut(id) {
-            connection.decoder = decoder;
-        }
+        true
     }
 
     /// One event of the decoder. False: nothing that follows matters any more.
@@ -161,7 +180,7 @@ impl Shard {
 
     fn echo(&mut self, id: ConnectionId, kind: frame::Kind, payload: &[u8]) {
         self.counters.messages_sent += 1;
-        self.write(id, |out| frame::write_server(out, kind, payload));
+        self.write_message(id, |out| frame::write_server(out, kind, payload));
     }
 
     /// The bytes broke the protocol. One who is closing already is not told again.

@@ -12,6 +12,7 @@
 mod admission;
 mod authentication;
 mod close;
+mod codec;
 mod connection;
 mod flush;
 mod frames;
@@ -22,8 +23,9 @@ mod outbox;
 mod registry;
 mod session;
 
+pub(crate) use codec::{Codec, Extension};
 pub(crate) use connection::{Connection, Flags, State};
-pub(crate) use frames::{FrameKey, Frames};
+pub(crate) use frames::{Forms, FrameKey, Frames};
 pub use node_count::NodeCount;
 pub(crate) use outbox::{Outbox, Pool};
 pub(crate) use registry::Registry;

@@ -90,7 +90,7 @@ impl Shard {
             .is_some_and(|connection| connection.is_open())
         {
             self.counters.messages_sent += 1;
-            self.write(id, |out| frame::write_text_with(out, body));
+            self.write_message(id, |out| frame::write_text_with(out, body));
         }
     }
 
@@ -155,7 +155,8 @@ impl Shard {
     /// One frame to this shard's share of an audience (contract M24).
     fn broadcast(&mut self, frame: Bytes, audience: &Audience) {
         let ids: Vec<ConnectionId> = self.registry.ids().collect();
-        let key = self.frames.insert(frame);
+        let mut forms = self.frames.insert_shared(frame.clone().into());
+        let mut compressed = false;
         for id in ids {
             let Some(connection) = self.registry.get_mut(id) else {
                 continue;
@@ -170,12 +171,21 @@ impl Shard {
             };
             if wanted && connection.is_open() && connection.mode == Mode::Json {
                 self.counters.messages_sent += 1;
-                connection
-                    .outbox
-                    .push_frame(key, &mut self.frames, &mut self.pool);
+                if !compressed && connection.extension.takes_shared() {
+                    compressed = true;
+                    let deflated = self.codec.compress_shared(&frame);
+                    forms.deflated = deflated.map(|bytes| self.frames.insert(bytes));
+                }
+                connection.push_shared(
+                    id,
+                    &forms,
+                    &mut self.frames,
+                    &mut self.pool,
+                    &mut self.codec,
+                );
                 Self::ask_flush(&mut self.effects, &mut self.stuck, id, connection);
             }
         }
-        self.frames.release(key);
+        self.frames.release_shared(&forms);
     }
 }

@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 
 use shardwire_protocol::codes::ErrorCode;
+use shardwire_protocol::websocket::deflate::Negotiated;
 
-use super::{Command, ConnectionId, Identity, SocketToken, UserId, Verdict};
+use super::{Command, ConnectionId, Identity, ShardId, SocketToken, UserId, Verdict};
 
 /// What a connection speaks; chosen by the path of its upgrade request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,6 +29,15 @@ pub enum Standing {
     Verified(Identity),
 }
 
+/// permessage-deflate as one connection has negotiated it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Compression {
+    /// What holds for its two directions.
+    pub negotiated: Negotiated,
+    /// The shard that negotiated, and promised memory for what is kept.
+    pub door: ShardId,
+}
+
 /// A socket whose upgrade was answered and that now belongs to this shard.
 ///
 /// Made by [`Opening::new`], so that who opens a socket only says what is not as usual.
@@ -41,6 +51,8 @@ pub struct Opening {
     pub address: IpAddr,
     /// Who it is.
     pub standing: Standing,
+    /// What [`Shard::negotiate`](crate::Shard::negotiate) has made of its offers; it passes to the connection.
+    pub compression: Option<Compression>,
     /// Bytes that came behind the upgrade request: the first frames.
     pub early: Vec<u8>,
     /// Whether it is greeted with `hello`.
@@ -62,6 +74,7 @@ impl Opening {
             mode,
             address,
             standing: Standing::Unverified(None),
+            compression: None,
             early: Vec::new(),
             hello: false,
             reply: None,

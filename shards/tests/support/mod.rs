@@ -8,8 +8,11 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use shardwire_protocol::websocket::deflate::{
+    DeflateContext, Deflater, InflateContext, Inflater, Negotiated,
+};
 use shardwire_protocol::websocket::frame::{self, Kind};
-use shardwire_protocol::websocket::{Decoder, Event as Decoded, Role, Rules};
+use shardwire_protocol::websocket::{Decoder, Event as Decoded, Lent, Role, Rules};
 use shardwire_shards::mesh::{LaneBounds, MailboxEnds};
 use shardwire_shards::placement::{Placement, Rule};
 use shardwire_shards::vocabulary::{
@@ -50,8 +53,15 @@ pub struct Peer {
     /// The last write took less than was offered.
     pub blocked: bool,
     pub heard: Vec<Frame>,
+    /// First byte of every frame it got, so that a test sees which were compressed.
+    pub first_bytes: Vec<u8>,
     raw: Vec<u8>,
     decoder: Decoder,
+    inflater: Inflater,
+    /// Its side of a negotiated compression.
+    compression: Option<Negotiated>,
+    context: InflateContext,
+    sent: Option<DeflateContext>,
 }
 
 /// How to connect.
@@ -61,6 +71,10 @@ pub struct Who {
     pub address: IpAddr,
     pub standing: Standing,
     pub hello: bool,
+    /// What it offers as `Sec-WebSocket-Extensions`; none: no compression.
+    pub offer: Option<&'static str>,
+    /// Through which shard's door it comes; none: that of its home.
+    pub door: Option<usize>,
     pub early: Vec<u8>,
 }
 
@@ -71,6 +85,8 @@ impl Default for Who {
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             standing: Standing::Unverified(None),
             hello: false,
+            offer: None,
+            door: None,
             early: Vec::new(),
         }
     }
@@ -109,6 +125,14 @@ pub fn from(last: u8) -> Who {
     }
 }
 
+/// Somebody who takes compressed messages.
+pub fn compressing() -> Who {
+    Who {
+        offer: Some("permessage-deflate; client_max_window_bits"),
+        ..Who::default()
+    }
+}
+
 /// Somebody on the echo path.
 pub fn echo() -> Who {
     Who {
@@ -125,6 +149,8 @@ pub struct World {
     pub answers: Vec<Answer>,
     /// Tokens that wait for a verdict: whose, the token, and who it is already.
     pub verifications: Vec<(PeerId, String, Option<String>)>,
+    /// Writes to sockets so far.
+    pub writes: usize,
     pub node_count: NodeCount,
     pub placement: Placement,
 }
@@ -166,6 +192,7 @@ impl World {
             events: Vec::new(),
             answers: Vec::new(),
             verifications: Vec::new(),
+            writes: 0,
             node_count,
             placement,
         }
@@ -181,6 +208,9 @@ impl World {
     /// Opens a connection on this shard, without letting mail move.
     pub fn open(&mut self, shard: usize, who: Who) -> PeerId {
         assert!(self.shards[shard].admit(), "room on the node");
+        let door = &mut self.shards[who.door.unwrap_or(shard)];
+        let negotiated = who.offer.and_then(|offer| door.negotiate([offer]));
+        let compression = negotiated.map(|(_, compression)| compression);
         let peer = self.peers.len();
         self.peers.push(Peer {
             shard,
@@ -191,12 +221,18 @@ impl World {
             slices: None,
             blocked: false,
             heard: Vec::new(),
+            first_bytes: Vec::new(),
             raw: Vec::new(),
             decoder: Decoder::default(),
+            inflater: Inflater::default(),
+            compression: compression.map(|compression| compression.negotiated),
+            context: InflateContext::default(),
+            sent: None,
         });
         let opening = Opening {
             standing: who.standing,
             hello: who.hello,
+            compression,
             early: who.early,
             ..Opening::new(SocketToken(peer as u64), who.mode, who.address)
         };
@@ -246,6 +282,28 @@ impl World {
     /// The peer says this text, in one frame.
     pub fn say(&mut self, peer: PeerId, text: &str) {
         self.bytes(peer, &masked(Kind::Text, text.as_bytes()));
+    }
+
+    /// The peer says this text compressed, as it has negotiated.
+    pub fn say_compressed(&mut self, peer: PeerId, text: &str) {
+        let this = &mut self.peers[peer];
+        // The shard's view: what it receives, the peer sends.
+        let send = this.compression.unwrap().receive;
+        let mut deflater = Deflater::new(6);
+        let deflated = if send.takeover {
+            let context = match &mut this.sent {
+                Some(context) => context,
+                None => this
+                    .sent
+                    .insert(deflater.new_context(send.window_bits).unwrap()),
+            };
+            deflater.deflate_with(context, text.as_bytes())
+        } else {
+            deflater.deflate(text.as_bytes(), send.window_bits)
+        };
+        let mut out = Vec::new();
+        frame::write_client_deflated(&mut out, Kind::Text, deflated.unwrap(), [1, 2, 3, 4]);
+        self.bytes(peer, &out);
     }
 
     /// The peer says this and everything comes to rest; what it heard until then.
@@ -359,6 +417,7 @@ impl World {
     /// One write, as the documentation of `Flush` says.
     fn flush(&mut self, peer: PeerId) {
         let now = self.now();
+        self.writes += 1;
         let (shard, connection) = (self.peers[peer].shard, self.id(peer));
         let shard = &mut self.shards[shard];
         let peer = &mut self.peers[peer];
@@ -442,6 +501,7 @@ impl World {
             sum.counted_addresses += held.counted_addresses;
             sum.buckets += held.buckets;
             sum.frames += held.frames;
+            sum.promised_bytes += held.promised_bytes;
             sum.held_mail += held.held_mail;
         }
         sum
@@ -478,8 +538,20 @@ impl Peer {
         };
         let mut at = 0;
         while at < bytes.len() {
-            let decoded = self.decoder.decode(&CLIENT, &mut bytes[at..]).unwrap();
+            let takeover = self.compression.is_some_and(|both| both.send.takeover);
+            let lent = self.compression.map(|_| Lent {
+                inflater: &mut self.inflater,
+                context: takeover.then_some(&mut self.context),
+            });
+            let first = bytes[at];
+            let decoded = self
+                .decoder
+                .decode_with(&CLIENT, lent, &mut bytes[at..])
+                .unwrap();
             at += decoded.consumed;
+            if decoded.event.is_some() {
+                self.first_bytes.push(first);
+            }
             self.heard.extend(decoded.event.map(|event| match event {
                 Decoded::Text(text) => Frame::Text(text.to_owned()),
                 Decoded::Binary(bytes) => Frame::Binary(bytes.to_vec()),

@@ -27,8 +27,8 @@ impl Life {
 }
 
 /// Every socket a shard took over has exactly one `Disconnected`, and an end: the shard closed it, or was told
-/// that it ended. A client gets at most one close frame, with a code that it or the world has given cause for, and nothing
-/// after it.
+/// that it ended. A client gets at most one close frame, with a code that it or the world has given cause for, nothing
+/// after it, and none only if it could not be reached.
 #[derive(Debug, Default)]
 pub struct Endings {
     lives: Vec<Life>,
@@ -98,7 +98,15 @@ impl Check for Endings {
                     world.clients[client]
                 );
             }
-            Seen::Gone { .. } => {}
+            Seen::Gone { .. } => {
+                let socket = &world.sockets[client];
+                let reachable =
+                    !(socket.cut || socket.finished || socket.lost || socket.was_blocked);
+                demand!(
+                    life.close_frame || !(life.closed && reachable),
+                    "the socket of client {client} was closed without a close frame"
+                );
+            }
             _ => demand!(
                 !life.close_frame,
                 "client {client} got {seen:?} after its close frame"
@@ -153,7 +161,8 @@ fn subject(seen: &Seen<'_>) -> Option<usize> {
         | Seen::CameBack { client, .. }
         | Seen::Pinged { client }
         | Seen::Pong { client, .. }
-        | Seen::CloseFrame { client, .. } => Some(client),
+        | Seen::CloseFrame { client, .. }
+        | Seen::Gone { client } => Some(client),
         _ => None,
     }
 }

@@ -183,7 +183,9 @@ impl World<'_> {
     /// A client that speaks JSON says one thing.
     fn speak(&mut self, client: usize) {
         let channels = self.scenario.channels.len();
-        match self.random.weighted(&[18, 8, 60, 3, 3, 4, 4]) {
+        let [subscribe, unsubscribe, publish] = self.scenario.habits;
+        let kinds = [subscribe, unsubscribe, publish, 3, 3, 4, 4];
+        match self.random.weighted(&kinds) {
             0 => {
                 let channel = self.random.below(channels);
                 self.subscribe(client, channel);

@@ -56,6 +56,11 @@ pub struct Connections {
     #[schemars(extend("x-allowed" = bounds::MESSAGE_SIZE.to_string()))]
     pub max_message_size: ByteSize,
 
+    /// Payload bytes of one message that the embedding program sends or publishes; a longer one is refused to it. What clients
+    /// publish is bounded by `max_message_size`.
+    #[schemars(extend("x-allowed" = format!("{}, at most what `outbox_hard_limit` leaves above `outbox_soft_limit`", bounds::MESSAGE_SIZE), "x-default" = "what `outbox_hard_limit` leaves above `outbox_soft_limit`"))]
+    pub max_outgoing_message_size: Option<ByteSize>,
+
     /// Bytes that may wait for one connection; beyond it the connection is closed as a slow consumer (4103). At least
     /// `outbox_soft_limit` and `max_message_size` together, so that one largest message does not close a connection that was still
     /// below the soft limit.
@@ -90,6 +95,7 @@ impl Default for Connections {
             max_connections_per_ip: None,
             max_connections_per_user: None,
             max_message_size: ByteSize::kib(64),
+            max_outgoing_message_size: None,
             outbox_hard_limit: ByteSize::mib(1),
             outbox_soft_limit: ByteSize::kib(256),
             protocols: Vec::new(),
@@ -116,6 +122,8 @@ pub struct ConnectionSettings {
     pub close_timeout_ms: u64,
     /// Payload of one inbound message, in bytes.
     pub max_message_size: usize,
+    /// Payload of one message from outside, in bytes.
+    pub max_outgoing_message_size: usize,
     /// Subscriptions of one connection.
     pub max_channels: usize,
     /// Bytes from which on reading pauses.
@@ -184,6 +192,7 @@ impl Connections {
                 self.max_message_size,
                 &bounds::MESSAGE_SIZE,
             ),
+            max_outgoing_message_size: self.check_outgoing(checker),
             max_channels: checker.whole(
                 "connections.max_channels",
                 self.max_channels,
@@ -251,6 +260,25 @@ impl Connections {
         }
     }
 
+    fn check_outgoing(&self, checker: &mut Checker) -> usize {
+        const KEY: &str = "connections.max_outgoing_message_size";
+        let (soft, hard) = (self.outbox_soft_limit, self.outbox_hard_limit);
+        let room = ByteSize::bytes(hard.get().saturating_sub(soft.get()));
+        let Some(wanted) = self.max_outgoing_message_size else {
+            return usize::try_from(room.get()).unwrap_or(usize::MAX);
+        };
+        let bytes = checker.bytes(KEY, wanted, &bounds::MESSAGE_SIZE);
+        if wanted > room {
+            checker.refuse_relation(
+                KEY,
+                &["connections.outbox_soft_limit", "connections.outbox_hard_limit"],
+                format!("\"{wanted}\""),
+                format!("must be at most what outbox_hard_limit ({hard}) leaves above outbox_soft_limit ({soft}): {room}"),
+            );
+        }
+        bytes
+    }
+
     fn check_protocols(&self, checker: &mut Checker) {
         const KEY: &str = "connections.protocols";
         if self.protocols.len() > bounds::PROTOCOLS {
@@ -261,7 +289,7 @@ impl Connections {
             );
         }
         for (index, name) in self.protocols.iter().enumerate() {
-            let problem = if name.is_empty() || !name.bytes().all(is_token_byte) {
+            let problem = if name.is_empty() || !name.bytes().all(super::is_token_byte) {
                 "a subprotocol is a token of RFC 9110 section 5.6.2: letters, digits and !#$%&'*+-.^_`|~".to_owned()
             } else if name.len() > bounds::PROTOCOL_NAME_BYTES {
                 format!(
@@ -290,7 +318,10 @@ impl Connections {
         if hard < least {
             checker.refuse_relation(
                 "connections.outbox_hard_limit",
-                &["connections.outbox_soft_limit", "connections.max_message_size"],
+                &[
+                    "connections.outbox_soft_limit",
+                    "connections.max_message_size",
+                ],
                 format!("\"{hard}\""),
                 format!("must be at least outbox_soft_limit ({soft}) and max_message_size ({message}) together: {least}"),
             );
@@ -316,11 +347,6 @@ fn unless(on_loopback: bool, count: usize) -> Limit {
     } else {
         Limit::AtMost(count)
     }
-}
-
-/// `tchar` of RFC 9110 section 5.6.2.
-fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 #[cfg(test)]

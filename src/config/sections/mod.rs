@@ -7,12 +7,21 @@
 //! - **Called by** `Config::check`; calls `check::Checker`.
 //! - **Tests**: beside each section; all of them together in `load/tests.rs`.
 
+pub(super) mod authentication;
+pub(super) mod compression;
 pub(super) mod connections;
 pub(super) mod echo;
 pub(super) mod handlers;
 pub(super) mod listen;
 pub(super) mod log;
 pub(super) mod page;
+pub(super) mod permissions;
+pub(super) mod rates;
 pub(super) mod shards;
 pub(super) mod shutdown;
 pub(super) mod tls;
+
+/// `tchar` of RFC 9110 section 5.6.2, of which names in HTTP are made.
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}

@@ -6,11 +6,11 @@ use std::os::fd::OwnedFd;
 
 use shardwire_protocol::handshake::server::Refusal;
 use shardwire_shards::placement::Rule;
-use shardwire_shards::vocabulary::{Input, Mode, Now, Opening, ShardId, Standing, UserId};
+use shardwire_shards::vocabulary::{Input, Now, Opening, ShardId, Standing};
 
 use super::{ACCEPT_RETRY_MS, RunningShard};
 use crate::engine::inbox::{HandedOff, Item, Stage};
-use crate::listen::{Arrival, UPGRADING_MAX, Upgrading};
+use crate::listen::{Arrival, Newcomer, UPGRADING_MAX, Upgrading};
 use crate::runtime::{Driver, SocketId};
 use crate::transport::{Flushed, HandingOff, Responding, SocketState, token_of, write_some};
 
@@ -43,12 +43,18 @@ impl<D: Driver> RunningShard<D> {
         if home == self.shard.id() {
             self.begin_upgrade(now, id, address, deadline_ms);
         } else if let Some(socket) = self.driver.release(id) {
-            let handed_off = HandedOff {
-                socket,
+            let stage = Stage::Accepted {
                 address,
-                stage: Stage::Accepted { deadline_ms },
+                deadline_ms,
             };
-            self.send_home(home, handed_off);
+            self.send_home(
+                home,
+                HandedOff {
+                    socket,
+                    session: None,
+                    stage,
+                },
+            );
         }
     }
 
@@ -98,23 +104,19 @@ impl<D: Driver> RunningShard<D> {
     pub(super) fn received_plain(&mut self, now: Now, socket: SocketId, bytes: &mut [u8]) {
         match self.sockets.get_mut(socket) {
             Some(SocketState::Upgrading(upgrading)) => {
-                let address = upgrading.address;
-                match upgrading.received(bytes, &self.request_limits, &self.parts.routes) {
+                let (limits, routes) = (&self.request_limits, &self.parts.routes);
+                match upgrading.received(bytes, limits, routes, &mut self.shard) {
                     Arrival::Incomplete => {}
                     Arrival::Answer(answer) => self.respond(now, socket, answer),
-                    Arrival::Socket {
-                        mode,
-                        user,
-                        response,
-                        early,
-                    } => {
-                        self.upgraded(now, socket, address, (mode, user), &response, early);
+                    Arrival::Socket { newcomer, response } => {
+                        self.upgraded(now, socket, newcomer, response);
                     }
                 }
             }
             Some(SocketState::HandingOff(handing_off)) => {
-                handing_off.early.extend_from_slice(bytes);
-                if handing_off.early.len() > EARLY_BYTES_MAX {
+                let early = &mut handing_off.newcomer.early;
+                early.extend_from_slice(bytes);
+                if early.len() > EARLY_BYTES_MAX {
                     self.lose(now, socket);
                 }
             }
@@ -135,72 +137,69 @@ impl<D: Driver> RunningShard<D> {
     }
 
     /// The request is good. Is there room, and is it at home here?
-    fn upgraded(
-        &mut self,
-        now: Now,
-        socket: SocketId,
-        address: IpAddr,
-        (mode, user): (Mode, Option<UserId>),
-        response: &[u8],
-        early: Vec<u8>,
-    ) {
+    fn upgraded(&mut self, now: Now, socket: SocketId, newcomer: Newcomer, response: Vec<u8>) {
         if !self.shard.admit() {
+            if let Some(compression) = newcomer.compression {
+                self.shard.revoke_compression(compression);
+            }
             let mut answer = Vec::with_capacity(256);
             Refusal::unavailable("no room for another connection", RETRY_AFTER_S)
                 .write(&mut answer);
             return self.respond(now, socket, answer);
         }
         if !self.accept_upgrade(socket, response) {
-            self.shard.revoke_admission();
+            self.turn_away(&newcomer);
             return self.lose(now, socket);
         }
-        let home = self
-            .parts
-            .placement
-            .home(self.shard.id(), address, user.as_deref());
+        let home =
+            self.parts
+                .placement
+                .home(self.shard.id(), newcomer.address, newcomer.user.as_deref());
         if home == self.shard.id() {
             self.sockets.set(socket, SocketState::Opening);
-            self.open(now, socket, address, mode, user, early);
+            self.open(now, socket, newcomer);
         } else {
-            let handing_off = HandingOff {
-                home,
-                mode,
-                address,
-                user,
-                early,
-            };
+            let handing_off = HandingOff { home, newcomer };
             self.sockets
                 .set(socket, SocketState::HandingOff(Box::new(handing_off)));
             self.driver.stop_receiving(socket);
         }
     }
 
-    /// Sends the 101. A new socket takes these 200 bytes at once; one that does not is broken. Sealed, they leave with whatever
+    /// Sends the 101. A new socket takes these few hundred bytes at once; one that does not is broken. Sealed, they leave with whatever
     /// else the session has to say at the end of the turn.
-    fn accept_upgrade(&mut self, socket: SocketId, response: &[u8]) -> bool {
+    fn accept_upgrade(&mut self, socket: SocketId, response: Vec<u8>) -> bool {
         if let Some(session) = self.sockets.session(socket) {
-            let said = session.say(response).is_ok();
+            let said = session.say(&response).is_ok();
             self.has_unsent(socket);
             return said;
         }
         let mut responding = Responding {
-            bytes: response.to_vec(),
+            bytes: response,
             written: 0,
         };
         write_some(&mut self.driver, socket, &mut responding) == Flushed::Done
     }
 
-    fn open(
-        &mut self,
-        now: Now,
-        socket: SocketId,
-        address: IpAddr,
-        mode: Mode,
-        user: Option<UserId>,
-        early: Vec<u8>,
-    ) {
+    /// A newcomer that was let in does not become a connection: what it holds is given back.
+    pub(super) fn turn_away(&mut self, newcomer: &Newcomer) {
+        self.shard.revoke_admission();
+        if let Some(compression) = newcomer.compression {
+            self.shard.revoke_compression(compression);
+        }
+    }
+
+    fn open(&mut self, now: Now, socket: SocketId, newcomer: Newcomer) {
+        let Newcomer {
+            address,
+            mode,
+            user,
+            compression,
+            early,
+        } = newcomer;
         let opening = Opening {
             standing: Standing::Unverified(user),
+            compression,
             early,
             ..Opening::new(token_of(socket), mode, address)
         };
@@ -228,32 +227,21 @@ impl<D: Driver> RunningShard<D> {
         let Some(SocketState::HandingOff(handing_off)) = self.sockets.take(socket) else {
             return;
         };
-        let HandingOff {
-            home,
-            mode,
-            address,
-            user,
-            early,
-        } = *handing_off;
+        let HandingOff { home, newcomer } = *handing_off;
         match self.driver.release(socket) {
-            Some(fd) => {
-                let stage = Stage::Upgraded {
-                    mode,
-                    user,
-                    early,
-                    session,
-                };
+            Some(socket) => {
+                let stage = Stage::Upgraded(newcomer);
                 self.send_home(
                     home,
                     HandedOff {
-                        socket: fd,
-                        address,
+                        socket,
+                        session,
                         stage,
                     },
                 );
             }
             None => {
-                self.shard.revoke_admission();
+                self.turn_away(&newcomer);
                 self.driver.close(socket);
             }
         }
@@ -263,8 +251,8 @@ impl<D: Driver> RunningShard<D> {
     fn send_home(&mut self, home: ShardId, handed_off: HandedOff) {
         if let Err(Item::Socket(refused)) = self.parts.inboxes.send(home, Item::Socket(handed_off))
         {
-            if matches!(refused.stage, Stage::Upgraded { .. }) {
-                self.shard.revoke_admission();
+            if let Stage::Upgraded(newcomer) = &refused.stage {
+                self.turn_away(newcomer);
             }
             tracing::debug!(shard = home.0, "a hand-off found its home overloaded");
         }
@@ -274,32 +262,28 @@ impl<D: Driver> RunningShard<D> {
     pub(super) fn handed_off(&mut self, now: Now, handed_off: HandedOff) {
         let HandedOff {
             socket,
-            address,
+            session,
             stage,
         } = handed_off;
         let Some(socket) = self.adopt(socket) else {
-            if matches!(stage, Stage::Upgraded { .. }) {
-                self.shard.revoke_admission();
+            if let Stage::Upgraded(newcomer) = &stage {
+                self.turn_away(newcomer);
             }
             return;
         };
         match stage {
             Stage::Accepted { .. } if self.draining.is_some() => self.driver.close(socket),
-            Stage::Accepted { deadline_ms } => {
-                self.begin_upgrade(now, socket, address, deadline_ms);
-            }
-            Stage::Upgraded {
-                mode,
-                user,
-                early,
-                session,
-            } => {
+            Stage::Accepted {
+                address,
+                deadline_ms,
+            } => self.begin_upgrade(now, socket, address, deadline_ms),
+            Stage::Upgraded(newcomer) => {
                 self.sockets.set(socket, SocketState::Opening);
                 if let Some(session) = session {
                     self.sockets.attach(socket, session);
                     self.has_unsent(socket);
                 }
-                self.open(now, socket, address, mode, user, early);
+                self.open(now, socket, newcomer);
             }
         }
     }

@@ -99,7 +99,7 @@ impl<D: Driver> RunningShard<D> {
             Some(SocketState::Connection(connection)) => {
                 self.shard.handle(now, Input::Closed { connection })
             }
-            Some(SocketState::HandingOff(_)) => self.shard.revoke_admission(),
+            Some(SocketState::HandingOff(handing_off)) => self.turn_away(&handing_off.newcomer),
             Some(_) => {}
             None => return,
         }

@@ -161,10 +161,7 @@ impl<D: Driver> RunningShard<D> {
         self.carry_out(now);
         tracing::debug!(shard = self.shard.id().0, %error, "a TLS session failed");
         match self.sockets.get_mut(socket) {
-            Some(&mut SocketState::Connection(connection)) => {
-                self.shard.handle(now, Input::Closed { connection });
-            }
-            Some(SocketState::HandingOff(_)) => self.shard.revoke_admission(),
+            Some(SocketState::Lingering) | None => return,
             Some(SocketState::Upgrading(_)) if matches!(error, SessionError::PlainHttp) => {
                 self.sockets.detach(socket);
                 let mut answer = Vec::with_capacity(256);
@@ -172,8 +169,14 @@ impl<D: Driver> RunningShard<D> {
                     .write(&mut answer);
                 return self.respond(now, socket, answer);
             }
-            Some(SocketState::Lingering) | None => return,
             Some(_) => {}
+        }
+        match self.sockets.set(socket, SocketState::Lingering) {
+            Some(SocketState::Connection(connection)) => {
+                self.shard.handle(now, Input::Closed { connection });
+            }
+            Some(SocketState::HandingOff(handing_off)) => self.turn_away(&handing_off.newcomer),
+            _ => {}
         }
         self.linger(now, socket);
     }

@@ -1,0 +1,194 @@
+//! Opening: a byte stream, then the HTTP upgrade over it.
+
+use crate::{
+    error::ConnectError,
+    net::{ByteStream, Network},
+    options::ConnectOptions,
+    target::Target,
+    websocket::WebSocket,
+};
+use shardwire_protocol::handshake::{
+    client::{ClientHandshake, ClientHandshakeError},
+    response::ResponseHead,
+};
+use std::{io, time::Duration};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time,
+};
+use tracing::Instrument;
+
+/// Longest `Retry-After` that is obeyed.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+
+/// Opens a WebSocket. Cancel-safe: dropping the future closes what was opened so far.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use shardwire_client::{ConnectOptions, Message, connect};
+///
+/// let mut socket = connect("ws://127.0.0.1:8080/ws", &ConnectOptions::default()).await?;
+/// socket.send(Message::text(r#"{"type":"ping"}"#)).await?;
+/// let answer = socket.receive().await?;
+/// socket.close(1000, "done").await?;
+/// # Ok(()) }
+/// ```
+///
+/// # Errors
+///
+/// See [`ConnectError`]; [`ConnectError::advice`] tells whether to try again.
+pub async fn connect(url: &str, options: &ConnectOptions) -> Result<WebSocket, ConnectError> {
+    let target = Target::parse(url)?;
+    connect_to(&target, options).await
+}
+
+pub(crate) async fn connect_to(
+    target: &Target,
+    options: &ConnectOptions,
+) -> Result<WebSocket, ConnectError> {
+    let span = tracing::debug_span!("connect", host = %target.authority, secure = target.secure);
+    let opening = async {
+        let stream = open_stream(target, options).await?;
+        upgrade(stream, target, options).await
+    };
+    let result = time::timeout(options.connect_timeout, opening.instrument(span))
+        .await
+        .unwrap_or(Err(ConnectError::TimedOut(options.connect_timeout)));
+    crate::telemetry::connected(&result);
+    result
+}
+
+pub(crate) async fn open_stream(
+    target: &Target,
+    options: &ConnectOptions,
+) -> Result<Box<dyn ByteStream>, ConnectError> {
+    match &options.connector {
+        Some(connector) => connector.connect(target).await,
+        None => {
+            let network = Network {
+                tls: &options.tls,
+                proxy: &options.proxy,
+            };
+            network.open(target).await
+        }
+    }
+}
+
+async fn upgrade(
+    mut stream: Box<dyn ByteStream>,
+    target: &Target,
+    options: &ConnectOptions,
+) -> Result<WebSocket, ConnectError> {
+    let handshake = ClientHandshake::new(rand::random());
+    let protocols = options.protocols.join(", ");
+    let mut headers: Vec<(&str, &str)> = Vec::with_capacity(options.headers.len() + 2);
+    for (name, value) in &options.headers {
+        headers.push((checked_name(name)?, value));
+    }
+    if let Some(authorization) = &target.authorization {
+        headers.push(("Authorization", authorization));
+    }
+    if !protocols.is_empty() {
+        headers.push(("Sec-WebSocket-Protocol", &protocols));
+    }
+    let mut request = Vec::with_capacity(512);
+    handshake.write_request(
+        &mut request,
+        &target.authority,
+        &target.path_and_query,
+        &headers,
+    );
+    stream.write_all(&request).await?;
+    stream.flush().await?;
+
+    let mut received = Vec::with_capacity(1024);
+    let head = loop {
+        if stream.read_buf(&mut received).await? == 0 {
+            // A server that restarts, or a balancer without one behind it: it may answer the next time.
+            let cut = io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "it ended before its answer did",
+            );
+            return Err(cut.into());
+        }
+        if let Some(head) = ResponseHead::read(&received).map_err(ConnectError::Handshake)? {
+            break head;
+        }
+    };
+    match handshake.read_response(&received[..head.len]) {
+        Ok(Some(_)) => {}
+        // Whole, since ResponseHead found its end.
+        Ok(None) => unreachable!("the head is whole"),
+        Err(ClientHandshakeError::Status(status)) => {
+            return Err(ConnectError::Refused {
+                status,
+                retry_after: head.header("retry-after").and_then(seconds),
+            });
+        }
+        Err(error) => return Err(ConnectError::Handshake(error)),
+    }
+    let protocol = head.header("sec-websocket-protocol").map(str::to_owned);
+    if let Some(chosen) = protocol
+        .as_ref()
+        .filter(|chosen| !options.protocols.contains(chosen))
+    {
+        return Err(ConnectError::Subprotocol(chosen.clone()));
+    }
+    Ok(WebSocket::new(
+        stream,
+        &received[head.len..],
+        protocol,
+        options,
+    ))
+}
+
+/// A header name that cannot break the request or the upgrade.
+fn checked_name(name: &str) -> Result<&str, ConnectError> {
+    const OURS: [&str; 4] = ["host", "upgrade", "connection", "content-length"];
+    let lower = name.to_ascii_lowercase();
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if name.is_empty() || !name.bytes().all(token) {
+        return Err(ConnectError::Options(format!("{name:?} is no header name")));
+    }
+    if OURS.contains(&lower.as_str()) || lower.starts_with("sec-websocket-") {
+        return Err(ConnectError::Options(format!(
+            "the header {name:?} is the upgrade's own; for subprotocols there is an option"
+        )));
+    }
+    Ok(name)
+}
+
+/// `Retry-After` in seconds. Its other form, a date, needs the server's clock and is not obeyed.
+fn seconds(value: &str) -> Option<Duration> {
+    let seconds = value.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_in_seconds_only() {
+        assert_eq!(seconds(" 7 "), Some(Duration::from_secs(7)));
+        assert_eq!(seconds("999999"), Some(RETRY_AFTER_MAX));
+        assert_eq!(seconds("Wed, 21 Oct 2026 07:28:00 GMT"), None);
+        assert_eq!(seconds("-1"), None);
+    }
+
+    #[test]
+    fn header_names_that_would_break_the_upgrade_are_refused() {
+        assert!(checked_name("X-API-Key").is_ok());
+        for name in [
+            "",
+            "a b",
+            "a:b",
+            "a\r\nb",
+            "Host",
+            "Sec-WebSocket-Key",
+            "UPGRADE",
+        ] {
+            assert!(checked_name(name).is_err(), "{name:?}");
+        }
+    }
+}

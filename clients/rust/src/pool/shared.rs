@@ -1,0 +1,154 @@
+//! The pool's state behind its lock, and what is done when the lock is released.
+
+use super::{
+    changes::Return,
+    core::{Actions, Core, End, Lease, Opening},
+    guard::PooledConnection,
+    member::Key,
+};
+use crate::{connection::Connection, error::ConnectError, options::ConnectOptions};
+use shardwire_protocol::codes::close;
+use std::sync::{Arc, Mutex, Weak};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
+
+pub(super) struct Shared {
+    core: Mutex<Core>,
+    pub(super) connect: ConnectOptions,
+    /// Wakes the keeper when its next deadline may have changed.
+    pub(super) keeper: Notify,
+    /// True when the pool is closed: every task of it ends.
+    pub(super) closed: watch::Sender<bool>,
+    /// Told when nothing is left of a closed pool.
+    pub(super) emptied: Notify,
+    this: Weak<Shared>,
+}
+
+impl Shared {
+    pub(super) fn new(core: Core) -> Arc<Shared> {
+        Arc::new_cyclic(|this| Shared {
+            connect: core.options.connect.clone(),
+            core: Mutex::new(core),
+            keeper: Notify::new(),
+            closed: watch::Sender::new(false),
+            emptied: Notify::new(),
+            this: this.clone(),
+        })
+    }
+
+    fn this(&self) -> Arc<Shared> {
+        self.this
+            .upgrade()
+            .expect("somebody holds it: it is called")
+    }
+
+    /// Changes the state, then does what follows from it, without the lock.
+    pub(super) fn change<R>(
+        &self,
+        change: impl FnOnce(&mut Core, Instant, &mut Actions) -> R,
+    ) -> R {
+        let mut actions = Actions::default();
+        let result = self.look(|core| change(core, Instant::now(), &mut actions));
+        self.perform(actions);
+        result
+    }
+
+    /// Looks at the state, or changes it without consequences.
+    pub(super) fn look<R>(&self, look: impl FnOnce(&mut Core) -> R) -> R {
+        // A panic under the lock would be a fault of ours; the state is whole between two statements that matter.
+        let mut core = self
+            .core
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let result = look(&mut core);
+        #[cfg(debug_assertions)]
+        core.assert_sound();
+        result
+    }
+
+    fn perform(&self, actions: Actions) {
+        for opening in actions.openings {
+            self.open(opening);
+        }
+        for (connection, end) in actions.endings {
+            match end {
+                End::Close => connection.close_in_background(close::NORMAL, "not needed any more"),
+                End::Cut => connection.abort(),
+            }
+        }
+        for (answer, result) in actions.deliveries {
+            // Whoever does not wait any more drops the guard, and the connection comes back.
+            let guarded = result.map(|lease| PooledConnection::new(lease, self.this()));
+            let _ = answer.send(guarded);
+        }
+        if actions.wake_keeper {
+            self.keeper.notify_one();
+        }
+        if actions.emptied {
+            self.emptied.notify_waiters();
+        }
+    }
+
+    pub(super) fn release(&self, lease: Lease, why: Return) {
+        self.change(|core, now, actions| core.release(lease, why, now, actions));
+    }
+
+    /// Opens a connection in a task of its own: whoever it is for may go away meanwhile, and it is not lost.
+    fn open(&self, opening: Opening) {
+        let shared = self.this();
+        let mut closed = self.closed.subscribe();
+        tokio::spawn(async move {
+            let report = Report {
+                shared: &shared,
+                key: opening.member,
+                probe: opening.probe,
+                told: false,
+            };
+            tokio::select! {
+                biased;
+                _ = closed.wait_for(|closed| *closed) => {}
+                result = Connection::open_to(&opening.target, &shared.connect) => report.tell(result),
+            }
+        });
+    }
+}
+
+/// Tells the pool how an opening ended: also when its task is cancelled, or a connector panics.
+struct Report<'s> {
+    shared: &'s Arc<Shared>,
+    key: Key,
+    probe: bool,
+    told: bool,
+}
+
+impl Report<'_> {
+    fn tell(mut self, result: Result<Connection, ConnectError>) {
+        self.told = true;
+        let watch = result.as_ref().ok().map(Connection::sender);
+        let id = self.shared.look(Core::number);
+        self.shared.change(|core, now, actions| {
+            core.opened(self.key, self.probe, id, result, now, actions);
+        });
+        // Only now: before, the pool would not know whose end it is.
+        if let Some(watch) = watch {
+            let (shared, key) = (Arc::downgrade(self.shared), self.key);
+            watch.on_end(Box::new(move || {
+                if let Some(shared) = shared.upgrade() {
+                    shared.change(|core, now, actions| core.gone(key, id, now, actions));
+                }
+            }));
+        }
+    }
+}
+
+impl Drop for Report<'_> {
+    fn drop(&mut self) {
+        if !self.told {
+            self.shared.change(|core, now, actions| {
+                core.opening_lost(self.key, self.probe, now, actions);
+            });
+        }
+    }
+}

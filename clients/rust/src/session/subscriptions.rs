@@ -1,0 +1,329 @@
+//! Who listens to which channel.
+
+use super::{Refusal, SessionError};
+use futures_core::Stream;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+use std::{
+    collections::BTreeMap,
+    fmt,
+    future::poll_fn,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::sync::{mpsc, oneshot};
+
+/// A message of a channel.
+#[derive(Clone, Debug)]
+pub struct Publication {
+    /// The channel.
+    pub channel: Arc<str>,
+    /// The message, exactly as it was published.
+    pub message: Arc<RawValue>,
+    /// When the server took it, in Unix milliseconds of its clock.
+    pub timestamp: u64,
+}
+
+impl Publication {
+    /// The message as a type of one's own.
+    ///
+    /// # Errors
+    ///
+    /// It has another shape.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_str(self.message.get())
+    }
+}
+
+/// Why messages may be missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GapReason {
+    /// The connection was lost for that long. What was published meanwhile has not been received.
+    Reconnected(Duration),
+    /// So many messages were dropped because the subscription was not read fast enough.
+    Overflowed(u64),
+}
+
+/// What a subscription gives.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum SubscriptionEvent {
+    /// A message.
+    Message(Publication),
+    /// Here messages may be missing.
+    Gap(GapReason),
+    /// After a reconnection the server refused the subscription for good; nothing follows.
+    Refused(Refusal),
+}
+
+/// Messages of one channel, until it is dropped. A `Stream`; ends with the session.
+pub struct Subscription {
+    channel: Arc<str>,
+    listener: u64,
+    events: mpsc::Receiver<SubscriptionEvent>,
+    missed: Arc<AtomicU64>,
+    left: mpsc::UnboundedSender<(Arc<str>, u64)>,
+}
+
+impl Subscription {
+    /// The channel.
+    pub fn channel(&self) -> &str {
+        &self.channel
+    }
+
+    /// The next event; `None` when the session has ended. Cancel-safe.
+    pub async fn next(&mut self) -> Option<SubscriptionEvent> {
+        poll_fn(|cx| self.poll_event(cx)).await
+    }
+
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<SubscriptionEvent>> {
+        let polled = self.events.poll_recv(cx);
+        if !matches!(polled, Poll::Ready(Some(_))) {
+            // All that was kept has been read: what was dropped came next.
+            let missed = self.missed.swap(0, Ordering::AcqRel);
+            if missed > 0 {
+                return Poll::Ready(Some(SubscriptionEvent::Gap(GapReason::Overflowed(missed))));
+            }
+        }
+        polled
+    }
+}
+
+impl Stream for Subscription {
+    type Item = SubscriptionEvent;
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<SubscriptionEvent>> {
+        self.poll_event(cx)
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        let _ = self.left.send((self.channel.clone(), self.listener));
+    }
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Subscription")
+            .field("channel", &self.channel)
+            .finish_non_exhaustive()
+    }
+}
+
+struct Listener {
+    number: u64,
+    events: mpsc::Sender<SubscriptionEvent>,
+    missed: Arc<AtomicU64>,
+}
+
+impl Listener {
+    fn tell(&self, event: SubscriptionEvent) {
+        let missed = self.missed.swap(0, Ordering::AcqRel);
+        if missed > 0 {
+            let gap = SubscriptionEvent::Gap(GapReason::Overflowed(missed));
+            if self.events.try_send(gap).is_err() {
+                self.miss(missed + 1);
+                return;
+            }
+        }
+        if self.events.try_send(event).is_err() {
+            self.miss(1);
+        }
+    }
+
+    fn miss(&self, count: u64) {
+        self.missed.fetch_add(count, Ordering::AcqRel);
+        metrics::counter!("shardwire_client_session_missed_total").increment(1);
+    }
+}
+
+type Asking = oneshot::Sender<Result<Subscription, SessionError>>;
+
+/// One channel that somebody wants.
+struct Channel {
+    name: Arc<str>,
+    listeners: Vec<Listener>,
+    /// Who waits for the server's word.
+    asking: Vec<Asking>,
+    /// Id of the subscribe under way.
+    request: Option<u64>,
+    subscribed: bool,
+}
+
+/// All channels.
+pub(super) struct Channels {
+    channels: BTreeMap<Arc<str>, Channel>,
+    queue: usize,
+    numbers: u64,
+    left: mpsc::UnboundedSender<(Arc<str>, u64)>,
+}
+
+impl Channels {
+    pub(super) fn new(queue: usize, left: mpsc::UnboundedSender<(Arc<str>, u64)>) -> Channels {
+        Channels {
+            channels: BTreeMap::new(),
+            queue: queue.max(1),
+            numbers: 0,
+            left,
+        }
+    }
+
+    /// Somebody wants a channel. Whether the server must be asked.
+    pub(super) fn want(&mut self, name: Arc<str>, asking: Asking) -> bool {
+        let channel = self
+            .channels
+            .entry(name.clone())
+            .or_insert_with(|| Channel {
+                name,
+                listeners: Vec::new(),
+                asking: Vec::new(),
+                request: None,
+                subscribed: false,
+            });
+        let ask = !channel.subscribed && channel.request.is_none();
+        channel.asking.push(asking);
+        if channel.subscribed {
+            self.grant_all_asking();
+        }
+        ask
+    }
+
+    fn grant_all_asking(&mut self) {
+        for channel in self
+            .channels
+            .values_mut()
+            .filter(|channel| channel.subscribed)
+        {
+            for asking in std::mem::take(&mut channel.asking) {
+                self.numbers += 1;
+                let (sender, events) = mpsc::channel(self.queue);
+                let missed = Arc::new(AtomicU64::new(0));
+                channel.listeners.push(Listener {
+                    number: self.numbers,
+                    events: sender,
+                    missed: missed.clone(),
+                });
+                // Whoever asks no longer drops it, and that is told by `left`.
+                let _ = asking.send(Ok(Subscription {
+                    channel: channel.name.clone(),
+                    listener: self.numbers,
+                    events,
+                    missed,
+                    left: self.left.clone(),
+                }));
+            }
+        }
+    }
+
+    /// A subscribe with this id is under way.
+    pub(super) fn asked(&mut self, name: &str, request: u64) {
+        if let Some(channel) = self.channels.get_mut(name) {
+            channel.request = Some(request);
+        }
+    }
+
+    /// The channel whose subscribe has this id.
+    fn by_request(&mut self, request: u64) -> Option<&mut Channel> {
+        let mut channels = self.channels.values_mut();
+        channels.find(|channel| channel.request == Some(request))
+    }
+
+    /// The server granted it. Whoever listened before learns of the gap; `away`: how long the connection was lost. Whether
+    /// there was such a request.
+    pub(super) fn granted(&mut self, request: u64, away: Option<Duration>) -> bool {
+        let Some(channel) = self.by_request(request) else {
+            return false;
+        };
+        channel.request = None;
+        channel.subscribed = true;
+        if let Some(away) = away {
+            for listener in &channel.listeners {
+                listener.tell(SubscriptionEvent::Gap(GapReason::Reconnected(away)));
+            }
+        }
+        self.grant_all_asking();
+        true
+    }
+
+    /// The server refused it. `None`: there was no such request; else the channel if it should be asked for again later.
+    pub(super) fn refused(&mut self, request: u64, refusal: &Refusal) -> Option<Option<Arc<str>>> {
+        let channel = self.by_request(request)?;
+        channel.request = None;
+        for asking in channel.asking.drain(..) {
+            let _ = asking.send(Err(SessionError::Refused(refusal.clone())));
+        }
+        let name = channel.name.clone();
+        if refusal.temporary && !channel.listeners.is_empty() {
+            return Some(Some(name));
+        }
+        for listener in &channel.listeners {
+            listener.tell(SubscriptionEvent::Refused(refusal.clone()));
+        }
+        self.channels.remove(&name);
+        Some(None)
+    }
+
+    /// The connection is lost: everything must be asked for again.
+    pub(super) fn lost(&mut self) {
+        for channel in self.channels.values_mut() {
+            channel.subscribed = false;
+            channel.request = None;
+        }
+    }
+
+    /// Those nobody has asked the server for on this connection.
+    pub(super) fn missing(&self) -> Vec<Arc<str>> {
+        let channels = self.channels.values();
+        channels
+            .filter(|channel| !channel.subscribed && channel.request.is_none())
+            .map(|channel| channel.name.clone())
+            .collect()
+    }
+
+    pub(super) fn is_missing(&self, name: &str) -> bool {
+        let channel = self.channels.get(name);
+        channel.is_some_and(|channel| !channel.subscribed && channel.request.is_none())
+    }
+
+    /// A listener left. Whether the server should be told, because it was the last one.
+    pub(super) fn left(&mut self, name: &str, number: u64) -> bool {
+        let Some(channel) = self.channels.get_mut(name) else {
+            return false;
+        };
+        channel
+            .listeners
+            .retain(|listener| listener.number != number);
+        channel.asking.retain(|asking| !asking.is_closed());
+        if !channel.listeners.is_empty() || !channel.asking.is_empty() {
+            return false;
+        }
+        let told = channel.subscribed || channel.request.is_some();
+        self.channels.remove(name);
+        told
+    }
+
+    pub(super) fn deliver(&mut self, name: &str, message: &RawValue, timestamp: u64) {
+        let Some(channel) = self.channels.get(name) else {
+            return;
+        };
+        let publication = Publication {
+            channel: channel.name.clone(),
+            message: Arc::from(message.to_owned()),
+            timestamp,
+        };
+        for listener in &channel.listeners {
+            listener.tell(SubscriptionEvent::Message(publication.clone()));
+        }
+    }
+}

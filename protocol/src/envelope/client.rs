@@ -1,0 +1,192 @@
+//! The client's half of the JSON messages: writing what a client sends, reading what a server answers.
+//!
+//! Ids are numbers here: a client of ours makes them itself, and a number costs no escaping.
+
+use super::{RawValue, Text, outbound::write_text};
+use serde::{Deserialize, Deserializer};
+
+/// A server's message. Which fields it has depends on its `type`; unknown ones are ignored.
+#[derive(Debug, Deserialize)]
+pub struct Reply<'a> {
+    /// `type`.
+    #[serde(rename = "type", borrow)]
+    pub kind: Text<'a>,
+    /// `channel` of `subscribed`, `unsubscribed`, `broadcast`.
+    #[serde(default, borrow)]
+    pub channel: Option<Text<'a>>,
+    /// `message` of `broadcast`: any JSON, `null` included, exactly as it was published.
+    #[serde(default, borrow, deserialize_with = "present")]
+    pub message: Option<&'a RawValue>,
+    /// `data` of `echo`.
+    #[serde(default, borrow, deserialize_with = "present")]
+    pub data: Option<&'a RawValue>,
+    /// Unix milliseconds of the server's clock.
+    #[serde(default)]
+    pub timestamp: Option<u64>,
+    /// `error`: what went wrong, in words.
+    #[serde(default, borrow)]
+    pub error: Option<Text<'a>>,
+    /// `code` of an `error`: a number of [`crate::codes::ERRORS`], or one that a newer server knows.
+    #[serde(default)]
+    pub code: Option<u16>,
+    /// Whether the refused message may succeed later.
+    #[serde(default)]
+    pub temporary: Option<bool>,
+    /// `id` of the message this one answers.
+    #[serde(default, borrow)]
+    id: Option<&'a RawValue>,
+}
+
+/// A field that is there counts even when it is `null`.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
+impl<'a> Reply<'a> {
+    /// Reads one text message of a server.
+    ///
+    /// # Errors
+    ///
+    /// It is not an object with a textual `type`, or a known field has another shape than the server gives it: another
+    /// program speaks there.
+    pub fn read(text: &'a str) -> Result<Reply<'a>, serde_json::Error> {
+        serde_json::from_str(text)
+    }
+
+    /// The number this message answers, if it answers one.
+    pub fn id(&self) -> Option<u64> {
+        self.id?.get().parse().ok()
+    }
+}
+
+/// `{"type":"subscribe","channel":…,"id":…}`.
+pub fn subscribe(out: &mut Vec<u8>, channel: &str, id: u64) {
+    begin(out, "subscribe");
+    text_field(out, "channel", channel);
+    end(out, Some(id));
+}
+
+/// `{"type":"unsubscribe","channel":…,"id":…}`.
+pub fn unsubscribe(out: &mut Vec<u8>, channel: &str, id: u64) {
+    begin(out, "unsubscribe");
+    text_field(out, "channel", channel);
+    end(out, Some(id));
+}
+
+/// `{"type":"publish","channel":…,"message":…,"id":…}`; `message_raw` is one JSON value.
+pub fn publish(out: &mut Vec<u8>, channel: &str, message_raw: &str, exclude_self: bool, id: u64) {
+    begin(out, "publish");
+    text_field(out, "channel", channel);
+    raw_field(out, "message", message_raw);
+    if exclude_self {
+        text_field(out, "exclude", "self");
+    }
+    end(out, Some(id));
+}
+
+/// A message of any type: `fields` are names and JSON values. `type` and `id` are not among them.
+pub fn message<'f>(
+    out: &mut Vec<u8>,
+    kind: &str,
+    fields: impl IntoIterator<Item = (&'f str, &'f RawValue)>,
+    id: Option<u64>,
+) {
+    begin(out, kind);
+    for (name, value) in fields {
+        raw_field(out, name, value.get());
+    }
+    end(out, id);
+}
+
+fn begin(out: &mut Vec<u8>, kind: &str) {
+    out.extend_from_slice(br#"{"type":"#);
+    write_text(out, kind);
+}
+
+fn text_field(out: &mut Vec<u8>, name: &str, value: &str) {
+    out.push(b',');
+    write_text(out, name);
+    out.push(b':');
+    write_text(out, value);
+}
+
+fn raw_field(out: &mut Vec<u8>, name: &str, value: &str) {
+    out.push(b',');
+    write_text(out, name);
+    out.push(b':');
+    out.extend_from_slice(value.as_bytes());
+}
+
+fn end(out: &mut Vec<u8>, id: Option<u64>) {
+    if let Some(id) = id {
+        out.extend_from_slice(br#","id":"#);
+        out.extend_from_slice(itoa::Buffer::new().format(id).as_bytes());
+    }
+    out.push(b'}');
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::{codes::ErrorCode, envelope};
+
+    fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        write(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn what_is_written_is_what_the_server_reads() {
+        let text = written(|out| publish(out, "a\"b", r#"{"x": 1}"#, true, 7));
+        assert_eq!(
+            text,
+            r#"{"type":"publish","channel":"a\"b","message":{"x": 1},"exclude":"self","id":7}"#
+        );
+        let inbound = envelope::parse(&text).unwrap();
+        assert_eq!(&*inbound.channel.unwrap(), "a\"b");
+        assert_eq!(inbound.message.unwrap().get(), r#"{"x": 1}"#);
+        assert_eq!(inbound.id.unwrap().get(), "7");
+        assert_eq!(
+            written(|out| subscribe(out, "c", 1)),
+            r#"{"type":"subscribe","channel":"c","id":1}"#
+        );
+        assert_eq!(
+            written(|out| unsubscribe(out, "c", u64::MAX)),
+            r#"{"type":"unsubscribe","channel":"c","id":18446744073709551615}"#
+        );
+        let data = RawValue::from_string("[null]".into()).unwrap();
+        assert_eq!(
+            written(|out| message(out, "echo", [("data", &*data)], None)),
+            r#"{"type":"echo","data":[null]}"#
+        );
+    }
+
+    #[test]
+    fn what_the_server_writes_is_read() {
+        let id = RawValue::from_string("9".into()).unwrap();
+        let text = written(|out| envelope::outbound::error(out, ErrorCode::Overloaded, Some(&id)));
+        let reply = Reply::read(&text).unwrap();
+        assert_eq!((&*reply.kind, reply.id()), ("error", Some(9)));
+        assert_eq!((reply.code, reply.temporary), (Some(110), Some(true)));
+        let text = written(|out| envelope::outbound::broadcast(out, "news", "null", 5));
+        let reply = Reply::read(&text).unwrap();
+        assert_eq!(reply.message.unwrap().get(), "null");
+        assert_eq!((reply.timestamp, reply.id()), (Some(5), None));
+    }
+
+    #[test]
+    fn what_is_no_answer_is_refused() {
+        for text in [
+            "",
+            "[]",
+            "{}",
+            r#"{"type":7}"#,
+            r#"{"type":"a","code":"b"}"#,
+        ] {
+            assert!(Reply::read(text).is_err(), "{text}");
+        }
+    }
+}
