@@ -9,6 +9,7 @@ use shardwire_shards::rate_limits::{Rate, Rates};
 use shardwire_shards::vocabulary::{CloseCause, ShardId};
 use shardwire_shards::{ApplicationRoutes, CompressionSettings, NodeCount, Shard, ShardSettings};
 
+use super::certificates::Certificates;
 use super::ending::Endings;
 use super::error::StartError;
 use super::handle::{EngineHandle, Inner};
@@ -112,7 +113,7 @@ impl EngineBuilder {
     /// # Errors
     /// [`StartError`], with everything that is wrong; nothing is left running then.
     pub fn start(self) -> Result<EngineHandle, StartError> {
-        let settings = self.config.check(&environment()?)?;
+        let settings = self.config.check_with_files(&environment()?)?;
         for note in &settings.notes {
             tracing::info!("{note}");
         }
@@ -136,6 +137,13 @@ fn start(settings: &Settings, handlers: Handlers) -> Result<EngineHandle, StartE
     if !faults.is_empty() {
         return Err(StartError::Preflight(faults));
     }
+    let (certificates, tls) = match &settings.listen.tls {
+        Some(tls) => {
+            let (certificates, config) = Certificates::read(tls)?;
+            (Some(certificates), Some(config))
+        }
+        None => (None, None),
+    };
     let shards = u16::try_from(count).expect("the configuration allows at most 256 shards");
     let placement = Placement::new(rule(settings.shards.placement), shards);
     let wanted = settings.listen.address;
@@ -173,6 +181,7 @@ fn start(settings: &Settings, handlers: Handlers) -> Result<EngineHandle, StartE
         join_timeout: settings.shutdown.join_timeout,
         threads: Mutex::new(Vec::with_capacity(count)),
         endings: endings.clone(),
+        certificates,
     };
     let handle = EngineHandle {
         inner: Arc::new(inner),
@@ -189,6 +198,7 @@ fn start(settings: &Settings, handlers: Handlers) -> Result<EngineHandle, StartE
             placement,
             routes,
             connection_timeout_ms: settings.connections.connection_timeout_ms,
+            tls: tls.clone(),
             _ending: endings.guard(),
         };
         let (settings, node_count, inboxes) = (
@@ -217,6 +227,9 @@ fn start(settings: &Settings, handlers: Handlers) -> Result<EngineHandle, StartE
                 return Err(error.into());
             }
         }
+    }
+    if let Err(error) = handle.watch_certificates() {
+        tracing::warn!(%error, "nobody looks whether the certificate has changed: reload it by SIGHUP");
     }
     tracing::info!(%address, shards, placement = ?placement.rule(), "engine started");
     Ok(handle)

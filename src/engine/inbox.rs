@@ -5,12 +5,14 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use rustls::ServerConfig;
 use shardwire_shards::mesh::Sleepers;
 use shardwire_shards::vocabulary::{AnswerId, Command, ConnectionId, ShardId, UserId};
 
 use crate::listen::Newcomer;
 
 use crate::runtime::Bell;
+use crate::transport::tls::Session;
 
 /// Items one inbox holds before it refuses more. An item is small, but a command may carry a message of the service's own making;
 /// 4,096 is several milliseconds of work for a shard.
@@ -28,6 +30,8 @@ pub(crate) enum Item {
     },
     /// A socket that is at home here.
     Socket(HandedOff),
+    /// Use this for new TLS handshakes.
+    Certificate(Arc<ServerConfig>),
     /// Empty this shard until `deadline_ms`, then stop.
     Drain { deadline_ms: u64 },
 }
@@ -36,6 +40,8 @@ pub(crate) enum Item {
 #[derive(Debug)]
 pub(crate) struct HandedOff {
     pub(crate) socket: OwnedFd,
+    /// Its TLS session, where connections speak TLS and it has shaken hands already.
+    pub(crate) session: Option<Box<Session>>,
     pub(crate) stage: Stage,
 }
 

@@ -1,6 +1,7 @@
 //! An engine of the test's own on a free port, and clients that are not ours.
 #![allow(clippy::unwrap_used, dead_code)]
 
+use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -65,10 +66,10 @@ impl Drop for TestEngine {
 }
 
 /// tungstenite's client.
-pub struct Client(pub WebSocket<TcpStream>);
+pub struct Client<S = TcpStream>(pub WebSocket<S>);
 
-impl Client {
-    pub fn over(stream: TcpStream, path: &str) -> Self {
+impl<S: Read + Write> Client<S> {
+    pub fn over(stream: S, path: &str) -> Self {
         let (socket, _) = tungstenite::client(format!("ws://server{path}"), stream).unwrap();
         Self(socket)
     }
