@@ -17,6 +17,5 @@ mod shard_loop;
 
 pub use builder::{Engine, EngineBuilder};
 pub use error::{EngineError, PublishError, StartError};
-pub(crate) use handle::publish_command;
 pub use handle::{EngineHandle, Pending};
 pub(crate) use inbox::Inboxes;

@@ -12,4 +12,6 @@ mod flush;
 mod sockets;
 
 pub(crate) use flush::{Flushed, flush, write_some};
-pub(crate) use sockets::{Deadlines, HandingOff, Responding, SocketState, Sockets, token_of};
+pub(crate) use sockets::{
+    Deadlines, HandingOff, Responding, SocketState, Sockets, Verifying, token_of,
+};

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use shardwire::config::{Config, PlacementRule};
 use shardwire::{Engine, EngineHandle};
 use socket2::{Domain, Socket, Type};
+use tungstenite::protocol::Role;
 use tungstenite::{Message, WebSocket};
 
 /// Longest any single step of a test may take; generous, because the machine may be busy.
@@ -71,6 +72,11 @@ impl Client {
     pub fn over(stream: TcpStream, path: &str) -> Self {
         let (socket, _) = tungstenite::client(format!("ws://server{path}"), stream).unwrap();
         Self(socket)
+    }
+
+    /// Behind an upgrade that was done by hand.
+    pub fn behind_upgrade(stream: TcpStream) -> Self {
+        Self(WebSocket::from_raw_socket(stream, Role::Client, None))
     }
 
     pub fn send(&mut self, message: &Value) {
