@@ -158,7 +158,7 @@ fn serve(arguments: &LayerArguments) -> Result<(), Failure> {
 
 fn cannot_start(error: StartError) -> Failure {
     let code = match error {
-        StartError::Config(_) => exit::CONFIG,
+        StartError::Config(_) | StartError::Authentication(_) => exit::CONFIG,
         _ => exit::UNAVAILABLE,
     };
     Failure {

@@ -47,7 +47,8 @@ impl Attempt {
         self.token.as_ref().map(|(_, source)| *source)
     }
 
-    /// The path of the upgrade request. None for a `refresh`, whose request is long gone.
+    /// The path of the upgrade request. None, as the rest of the request, for a token that came in a message: the request is gone by
+    /// then.
     #[must_use]
     pub fn path(&self) -> Option<&str> {
         self.request.as_deref().map(|request| &*request.path)

@@ -21,7 +21,7 @@ use std::pin::Pin;
 
 pub use attempt::{Attempt, Source};
 pub use error::AuthError;
-pub(crate) use gate::Gate;
+pub(crate) use gate::{Gate, Shown};
 pub(crate) use pool::Ticket;
 pub use shardwire_shards::vocabulary::{Denied, Identity};
 

@@ -1,5 +1,6 @@
 //! From a configuration to a running engine.
 
+use std::fmt;
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
@@ -7,7 +8,9 @@ use shardwire_shards::mesh::MailboxEnds;
 use shardwire_shards::placement::{Placement, Rule};
 use shardwire_shards::rate_limits::{Rate, Rates};
 use shardwire_shards::vocabulary::{CloseCause, ShardId};
-use shardwire_shards::{ApplicationRoutes, CompressionSettings, NodeCount, Shard, ShardSettings};
+use shardwire_shards::{
+    ApplicationRoutes, AuthenticationTimes, CompressionSettings, NodeCount, Shard, ShardSettings,
+};
 
 use super::certificates::Certificates;
 use super::ending::Endings;
@@ -15,7 +18,10 @@ use super::error::StartError;
 use super::handle::{EngineHandle, Inner};
 use super::inbox::Inboxes;
 use super::shard_loop::{LoopParts, RunningShard};
-use crate::config::{Config, Environment, PlacementRule, RateSettings, RatesSettings, Settings};
+use crate::auth::{Gate, Verifier};
+use crate::config::{
+    AuthenticationType, Config, Environment, PlacementRule, RateSettings, RatesSettings, Settings,
+};
 use crate::handlers::{
     Context, FromMessage, HandlerError, Handlers, HandlersBuilder, Message, Next, Tasks,
 };
@@ -42,20 +48,38 @@ impl Engine {
     pub fn builder(config: Config) -> EngineBuilder {
         EngineBuilder {
             config,
+            verifier: None,
             handlers: HandlersBuilder::default(),
         }
     }
 }
 
 /// An engine that is not started yet.
-#[derive(Debug)]
 #[must_use = "an engine that is built does nothing until it is started"]
 pub struct EngineBuilder {
     config: Config,
+    verifier: Option<Arc<dyn Verifier>>,
     handlers: HandlersBuilder,
 }
 
+impl fmt::Debug for EngineBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EngineBuilder")
+            .field("config", &self.config)
+            .field("handlers", &self.handlers)
+            .field("verifier", &self.verifier.is_some())
+            .finish()
+    }
+}
+
 impl EngineBuilder {
+    /// Lets `verifier` find out who connects (contract M8, M11); see [`Verifier`]. `authentication.type` is then `"custom"`, or left
+    /// out.
+    pub fn verifier(mut self, verifier: impl Verifier) -> Self {
+        self.verifier = Some(Arc::new(verifier));
+        self
+    }
+
     /// Handles messages of type `kind`, also instead of a built-in one. The second parameter of the handler is a
     /// [`Message`](crate::Message), or a [`Json<T>`](crate::Json) for a message with the shape of `T`.
     ///
@@ -112,12 +136,17 @@ impl EngineBuilder {
     ///
     /// # Errors
     /// [`StartError`], with everything that is wrong; nothing is left running then.
-    pub fn start(self) -> Result<EngineHandle, StartError> {
+    pub fn start(mut self) -> Result<EngineHandle, StartError> {
+        if self.verifier.is_some() {
+            let kind = &mut self.config.authentication.kind;
+            kind.get_or_insert(AuthenticationType::Custom);
+        }
         let settings = self.config.check_with_files(&environment()?)?;
         for note in &settings.notes {
             tracing::info!("{note}");
         }
-        start(&settings, self.handlers.build())
+        let gate = Gate::open(&settings.authentication, self.verifier)?;
+        start(&settings, gate, self.handlers.build())
     }
 }
 
@@ -127,7 +156,11 @@ fn environment() -> Result<Environment, StartError> {
     Ok(Environment::detect(limit))
 }
 
-fn start(settings: &Settings, handlers: Handlers) -> Result<EngineHandle, StartError> {
+fn start(
+    settings: &Settings,
+    gate: Option<Gate>,
+    handlers: Handlers,
+) -> Result<EngineHandle, StartError> {
     let count = settings.shards.count;
     let needs = Needs {
         shards: count,
@@ -159,11 +192,14 @@ fn start(settings: &Settings, handlers: Handlers) -> Result<EngineHandle, StartE
     let node_count = NodeCount::default();
     let ends = MailboxEnds::connect(shards);
     let (inboxes, receivers) = Inboxes::new(shards, ends[0].sleepers());
-    let shard_settings = Arc::new(shard_settings(settings, handlers.application_routes()));
     let routes = Routes {
         echo: settings.echo.enabled,
         page: settings.page.enabled,
+        gate: gate.map(Arc::new),
     };
+    let verifies = routes.gate.is_some();
+    let application = handlers.application_routes();
+    let shard_settings = Arc::new(shard_settings(settings, application, verifies));
     let cores = if settings.shards.pin {
         cores::allowed_cores().unwrap_or_default()
     } else {
@@ -177,6 +213,7 @@ fn start(settings: &Settings, handlers: Handlers) -> Result<EngineHandle, StartE
         inboxes: inboxes.clone(),
         node_count: node_count.clone(),
         clock,
+        max_message_size: settings.connections.max_outgoing_message_size,
         drain_timeout: settings.shutdown.drain_timeout,
         join_timeout: settings.shutdown.join_timeout,
         threads: Mutex::new(Vec::with_capacity(count)),
@@ -196,7 +233,7 @@ fn start(settings: &Settings, handlers: Handlers) -> Result<EngineHandle, StartE
             inboxes: inboxes.clone(),
             node_count: node_count.clone(),
             placement,
-            routes,
+            routes: routes.clone(),
             connection_timeout_ms: settings.connections.connection_timeout_ms,
             tls: tls.clone(),
             _ending: endings.guard(),
@@ -250,7 +287,7 @@ fn rule(rule: PlacementRule) -> Rule {
     }
 }
 
-fn shard_settings(settings: &Settings, routes: ApplicationRoutes) -> ShardSettings {
+fn shard_settings(settings: &Settings, routes: ApplicationRoutes, verifies: bool) -> ShardSettings {
     let connections = &settings.connections;
     ShardSettings {
         max_connections: connections.max_connections,
@@ -278,7 +315,11 @@ fn shard_settings(settings: &Settings, routes: ApplicationRoutes) -> ShardSettin
         publish_shard_counts: settings.page.enabled,
         permissions: settings.permissions.clone(),
         rates: rates(&settings.rates),
-        authentication: None,
+        authentication: verifies.then_some(AuthenticationTimes {
+            timeout_ms: settings.authentication.timeout_ms,
+            warning_ms: settings.authentication.expiry_warning_ms,
+            grace_ms: settings.authentication.expiry_grace_ms,
+        }),
     }
 }
 

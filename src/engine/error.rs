@@ -1,5 +1,6 @@
 //! What can go wrong outside the shards, and who mends it.
 
+use crate::auth::AuthError;
 use crate::config::Faults;
 use crate::runtime::{PreflightError, RuntimeError};
 
@@ -10,6 +11,9 @@ pub enum StartError {
     /// The configuration has faults, all of them listed; the operator mends them.
     #[error(transparent)]
     Config(#[from] Faults),
+    /// Authentication cannot be set up: a file with keys, or who verifies; the operator mends it.
+    #[error(transparent)]
+    Authentication(#[from] AuthError),
     /// The machine lacks something; each message names the command that mends it.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Preflight(Vec<PreflightError>),
@@ -61,6 +65,14 @@ pub enum PublishError {
     /// The message cannot be written as JSON. The caller's mistake.
     #[error("the message is not valid JSON: {0}")]
     Message(#[from] serde_json::Error),
+    /// The message is longer than `connections.max_outgoing_message_size`. The caller's mistake.
+    #[error("the message has {len} bytes; connections.max_outgoing_message_size allows {max}")]
+    TooLarge {
+        /// Its bytes.
+        len: usize,
+        /// The most there may be.
+        max: usize,
+    },
     /// The shard has more to do than it can hold. Nothing was published; try again a little later.
     #[error("the shard is overloaded or the engine has stopped; nothing was published")]
     Overloaded,

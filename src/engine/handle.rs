@@ -32,6 +32,7 @@ pub(super) struct Inner {
     pub(super) inboxes: Inboxes,
     pub(super) node_count: NodeCount,
     pub(super) clock: Clock,
+    pub(super) max_message_size: usize,
     pub(super) drain_timeout: Duration,
     pub(super) join_timeout: Duration,
     pub(super) threads: Mutex<Vec<ShardThread>>,
@@ -77,7 +78,7 @@ impl EngineHandle {
         channel: &str,
         message: &(impl Serialize + ?Sized),
     ) -> Result<(), PublishError> {
-        let command = publish_command(channel, message, Vec::new())?;
+        let command = self.publish_command(channel, message, Vec::new())?;
         let home = self.inner.placement.home_of_channel(channel);
         self.inner
             .inboxes
@@ -94,7 +95,7 @@ impl EngineHandle {
         message: &(impl Serialize + ?Sized),
         audience: &Audience,
     ) -> Result<(), PublishError> {
-        let text = serde_json::to_vec(message)?;
+        let text = self.encode(message)?;
         let mut encoded = Vec::with_capacity(frame::header_len(text.len()) + text.len());
         frame::write_server(&mut encoded, frame::Kind::Text, &text);
         let encoded = Bytes::from(encoded);
@@ -208,6 +209,38 @@ impl EngineHandle {
         self.wait()
     }
 
+    /// A publication from outside the wire, checked at this door: what goes in is a good name and one valid JSON value.
+    pub(crate) fn publish_command(
+        &self,
+        channel: &str,
+        message: &(impl Serialize + ?Sized),
+        exclude: Vec<ConnectionId>,
+    ) -> Result<Command, PublishError> {
+        if !is_valid_channel_name(channel) || channel.starts_with('$') {
+            return Err(PublishError::Channel(channel.to_owned()));
+        }
+        Ok(Command::Publish {
+            channel: channel.into(),
+            message: Bytes::from(self.encode(message)?),
+            exclude,
+        })
+    }
+
+    /// A message of the embedding service as JSON, if it is not too long.
+    fn encode(&self, message: &(impl Serialize + ?Sized)) -> Result<Vec<u8>, PublishError> {
+        let text = serde_json::to_vec(message)?;
+        let (len, max) = (text.len(), self.inner.max_message_size);
+        if len > max {
+            return Err(PublishError::TooLarge { len, max });
+        }
+        Ok(text)
+    }
+
+    /// The longest message the embedding service may send, in bytes.
+    pub(crate) fn max_message_size(&self) -> usize {
+        self.inner.max_message_size
+    }
+
     pub(super) fn add_thread(&self, thread: ShardThread) {
         self.with_threads(|threads| threads.push(thread));
     }
@@ -219,22 +252,6 @@ impl EngineHandle {
             .lock()
             .unwrap_or_else(PoisonError::into_inner))
     }
-}
-
-/// A publication from outside the wire, checked at this door: what goes in is a good name and one valid JSON value.
-pub(crate) fn publish_command(
-    channel: &str,
-    message: &(impl Serialize + ?Sized),
-    exclude: Vec<ConnectionId>,
-) -> Result<Command, PublishError> {
-    if !is_valid_channel_name(channel) || channel.starts_with('$') {
-        return Err(PublishError::Channel(channel.to_owned()));
-    }
-    Ok(Command::Publish {
-        channel: channel.into(),
-        message: Bytes::from(serde_json::to_vec(message)?),
-        exclude,
-    })
 }
 
 /// An answer that is on its way: `.await` it from any async runtime, or [`wait`](Self::wait) for it.

@@ -3,20 +3,24 @@
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use rustls::ServerConfig;
 use shardwire_shards::mesh::Sleepers;
-use shardwire_shards::vocabulary::{AnswerId, Command, ConnectionId, ShardId, UserId};
+use shardwire_shards::vocabulary::{
+    AnswerId, Command, ConnectionId, Opening, ShardId, UserId, Verdict,
+};
 
-use crate::listen::Newcomer;
-
-use crate::runtime::Bell;
+use crate::runtime::{Bell, SocketId};
 use crate::transport::tls::Session;
 
 /// Items one inbox holds before it refuses more. An item is small, but a command may carry a message of the service's own making;
 /// 4,096 is several milliseconds of work for a shard.
 const INBOX_MAX: usize = 4096;
+
+/// Milliseconds for which an item that is waited for is offered to a full inbox.
+const DELIVER_TRIES: usize = 1000;
 
 /// Something for one shard.
 #[derive(Debug)]
@@ -32,6 +36,8 @@ pub(crate) enum Item {
     Socket(HandedOff),
     /// Use this for new TLS handshakes.
     Certificate(Arc<ServerConfig>),
+    /// What a verifier says. (Boxed: it is rare, and larger than the others.)
+    Verdict(VerdictFor, Box<Verdict>),
     /// Empty this shard until `deadline_ms`, then stop.
     Drain { deadline_ms: u64 },
 }
@@ -50,8 +56,17 @@ pub(crate) struct HandedOff {
 pub(crate) enum Stage {
     /// Just accepted, nothing read; patience ends at `deadline_ms`.
     Accepted { address: IpAddr, deadline_ms: u64 },
-    /// Upgraded; holds an admission.
-    Upgraded(Newcomer),
+    /// Upgraded; holds an admission. The socket's name in it is another shard's.
+    Upgraded(Box<Opening>),
+}
+
+/// Who waits for a verdict.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum VerdictFor {
+    /// A socket whose upgrade is not answered yet.
+    Socket(SocketId),
+    /// A connection that has shown a token, for the so many-th time on its shard.
+    Connection(ConnectionId, u64),
 }
 
 /// The sending side of every shard's inbox.
@@ -103,6 +118,19 @@ impl Inboxes {
     pub(crate) fn wake(&self, shard: ShardId) {
         if self.0.sleepers.must_ring(shard) {
             self.ring(shard);
+        }
+    }
+
+    /// As `send`, from a thread that may wait for room: for what somebody waits for. Given up after a while, because a shard
+    /// that takes nothing for so long has stopped.
+    pub(crate) fn deliver(&self, to: ShardId, item: Item) {
+        let mut item = item;
+        for _ in 0..DELIVER_TRIES {
+            match self.send(to, item) {
+                Ok(()) => return,
+                Err(refused) => item = refused,
+            }
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 

@@ -18,6 +18,5 @@ mod shard_loop;
 
 pub use builder::{Engine, EngineBuilder};
 pub use error::{EngineError, PublishError, ReloadError, StartError};
-pub(crate) use handle::publish_command;
 pub use handle::{EngineHandle, Pending};
 pub(crate) use inbox::Inboxes;

@@ -69,9 +69,15 @@ impl Context {
     /// Sends a message to this connection, as it is (contract M28).
     ///
     /// # Errors
-    /// The message has no JSON form.
+    /// The message has no JSON form, or one longer than `connections.max_outgoing_message_size`.
     pub fn send(&self, message: &(impl Serialize + ?Sized)) -> Result<(), serde_json::Error> {
         let text = serde_json::to_string(message)?.into_boxed_str();
+        let (len, max) = (text.len(), self.engine.max_message_size());
+        if len > max {
+            return Err(serde::ser::Error::custom(format_args!(
+                "the message has {len} bytes; connections.max_outgoing_message_size allows {max}"
+            )));
+        }
         self.ask(Command::SendText {
             connection: self.connection,
             text,
@@ -109,7 +115,8 @@ impl Context {
         message: &(impl Serialize + ?Sized),
         exclude: Vec<ConnectionId>,
     ) -> Result<(), PublishError> {
-        self.ask(crate::engine::publish_command(channel, message, exclude)?);
+        let command = self.engine.publish_command(channel, message, exclude)?;
+        self.ask(command);
         Ok(())
     }
 

@@ -1,37 +1,48 @@
 //! Which path means what.
 
+use std::net::IpAddr;
+use std::sync::Arc;
+
 use shardwire_protocol::handshake::server::{Refusal, Request, Upgrade, upgrade, write_page};
-use shardwire_shards::vocabulary::{Mode, UserId};
+use shardwire_shards::vocabulary::{Mode, Standing, UserId, is_valid_user};
 
 use super::page::PAGE;
-
-/// Longest user name a client may give itself, in bytes: it is a key in the user directory.
-const USER_BYTES_MAX: usize = 128;
+use crate::auth::{Gate, Shown};
 
 /// What is served, from the configuration.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Routes {
     /// Whether `/echo` is served.
     pub(crate) echo: bool,
     /// Whether `/` is served.
     pub(crate) page: bool,
+    /// Who asks clients who they are; none: nobody does.
+    pub(crate) gate: Option<Arc<Gate>>,
 }
 
-/// What a request wants.
+/// What a request wants. Lives for one call.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant)]
 pub(super) enum Wanted<'b> {
     /// A WebSocket connection.
     Socket {
         mode: Mode,
         upgrade: Upgrade<'b>,
-        user: Option<UserId>,
+        /// Who it is, or what it shows to be somebody.
+        shown: Shown,
+        /// Whether it is greeted.
+        hello: bool,
     },
     /// A plain answer, written already.
     Answer(Vec<u8>),
 }
 
 impl Routes {
-    pub(super) fn find<'b>(&self, request: &Request<'b>) -> Result<Wanted<'b>, Refusal> {
+    pub(super) fn find<'b>(
+        &self,
+        request: &Request<'b>,
+        address: IpAddr,
+    ) -> Result<Wanted<'b>, Refusal> {
         let mode = match request.path() {
             "/ws" => Mode::Json,
             "/echo" if self.echo => Mode::Echo,
@@ -39,10 +50,18 @@ impl Routes {
             _ => return Err(Refusal::not_found()),
         };
         let upgrade = upgrade(request)?;
+        let (shown, hello) = match &self.gate {
+            Some(gate) => (gate.look(request, &upgrade, address)?, true),
+            None => {
+                let standing = Standing::Unverified(user(request)?);
+                (Shown::Nothing(standing), wants_hello(request))
+            }
+        };
         Ok(Wanted::Socket {
             mode,
+            shown,
+            hello,
             upgrade,
-            user: user(request)?,
         })
     }
 }
@@ -63,12 +82,18 @@ fn page<'b>(request: &Request<'b>) -> Result<Wanted<'b>, Refusal> {
     Ok(Wanted::Answer(answer))
 }
 
+/// Without authentication a client that wants to be greeted asks for it by `?hello=1`: those who do not know the word are not
+/// surprised by it.
+fn wants_hello(request: &Request<'_>) -> bool {
+    request.query_value("hello").as_deref() == Some("1")
+}
+
 /// Without authentication a client may name its user by `?user=NAME`. Nobody has verified it.
 fn user(request: &Request<'_>) -> Result<Option<UserId>, Refusal> {
     let Some(user) = request.query_value("user") else {
         return Ok(None);
     };
-    if user.is_empty() || user.len() > USER_BYTES_MAX || user.chars().any(char::is_control) {
+    if !is_valid_user(&user) {
         return Err(Refusal::bad_request(
             "user must be 1 to 128 bytes without control characters",
         ));

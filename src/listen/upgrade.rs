@@ -7,10 +7,11 @@ use shardwire_protocol::handshake::server::{
 };
 use shardwire_protocol::websocket::deflate::Agreement;
 use shardwire_shards::Shard;
-use shardwire_shards::vocabulary::{Compression, Mode, UserId};
+use shardwire_shards::vocabulary::{Compression, Opening, SocketToken, Standing};
 
 use super::Routes;
 use super::routes::Wanted;
+use crate::auth::{Attempt, Shown};
 
 /// A socket whose request is being read.
 #[derive(Debug)]
@@ -23,21 +24,6 @@ pub(crate) struct Upgrading {
     scanned: usize,
 }
 
-/// A client whose upgrade is granted, on its way to being a connection.
-#[derive(Debug)]
-pub(crate) struct Newcomer {
-    /// The peer, IPv4-mapped addresses unmapped.
-    pub(crate) address: IpAddr,
-    /// What it will speak.
-    pub(crate) mode: Mode,
-    /// The name the client gave itself.
-    pub(crate) user: Option<UserId>,
-    /// What was negotiated. Memory may be promised for it: whoever drops it tells its shard.
-    pub(crate) compression: Option<Compression>,
-    /// What came behind the request: its first frames.
-    pub(crate) early: Vec<u8>,
-}
-
 /// What the bytes so far amount to.
 #[derive(Debug)]
 pub(crate) enum Arrival {
@@ -47,8 +33,10 @@ pub(crate) enum Arrival {
     Answer(Vec<u8>),
     /// A WebSocket connection: send `response`, the 101, if there is room for one more.
     Socket {
-        /// Who comes.
-        newcomer: Newcomer,
+        /// Who comes. The socket has no name in it yet. Memory may be promised for its compression: whoever drops it tells its shard.
+        opening: Box<Opening>,
+        /// What it shows to be somebody; the opening's standing is only known when that is verified.
+        attempt: Option<Attempt>,
         /// The 101.
         response: Vec<u8>,
     },
@@ -56,12 +44,12 @@ pub(crate) enum Arrival {
 
 /// Takes one of the extensions a client offers.
 pub(crate) trait Negotiate {
-    /// The answer to write, and what the connection will be told.
-    fn negotiate(&mut self, offers: &[&str]) -> Option<(Agreement, Compression)>;
+    /// The answer to write, and what the connection will be told. `awaited`: the client has still to say who it is.
+    fn negotiate(&mut self, offers: &[&str], awaited: bool) -> Option<(Agreement, Compression)>;
 }
 
 impl Negotiate for Shard {
-    fn negotiate(&mut self, offers: &[&str]) -> Option<(Agreement, Compression)> {
+    fn negotiate(&mut self, offers: &[&str], _: bool) -> Option<(Agreement, Compression)> {
         Shard::negotiate(self, offers.iter().copied())
     }
 }
@@ -117,23 +105,35 @@ fn read(
     match read_request(buffer, scanned, limits) {
         Ok(Progress::Incomplete { scanned }) => (Arrival::Incomplete, scanned),
         Ok(Progress::Complete { request, head_len }) => {
-            let arrival = match routes.find(&request) {
+            let arrival = match routes.find(&request, address) {
                 Ok(Wanted::Socket {
                     mode,
                     upgrade,
-                    user,
+                    shown,
+                    hello,
                 }) => {
-                    let (agreement, compression) = shard.negotiate(&upgrade.extensions).unzip();
+                    let (standing, attempt) = match shown {
+                        Shown::Nothing(standing) => (standing, None),
+                        Shown::Attempt(attempt) => (Standing::Awaited, Some(attempt)),
+                    };
+                    let has_token = attempt.as_ref().is_some_and(|it| it.token().is_some());
+                    let awaited = standing == Standing::Awaited && !has_token;
+                    let (agreement, compression) =
+                        shard.negotiate(&upgrade.extensions, awaited).unzip();
                     let mut response = Vec::with_capacity(256);
                     write_accept(&mut response, upgrade.key, None, agreement.as_ref());
-                    let newcomer = Newcomer {
-                        address,
-                        mode,
-                        user,
+                    let opening = Opening {
+                        standing,
+                        hello,
                         compression,
                         early: buffer[head_len..].to_vec(),
+                        ..Opening::new(SocketToken(0), mode, address)
                     };
-                    Arrival::Socket { newcomer, response }
+                    Arrival::Socket {
+                        opening: Box::new(opening),
+                        attempt,
+                        response,
+                    }
                 }
                 Ok(Wanted::Answer(answer)) => Arrival::Answer(answer),
                 Err(refusal) => refused(&refusal),
@@ -152,6 +152,8 @@ fn refused(refusal: &Refusal) -> Arrival {
 
 #[cfg(test)]
 mod tests {
+    use shardwire_shards::vocabulary::Mode;
+
     use super::*;
 
     const REQUEST: &[u8] = b"GET /ws?user=ann HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -161,7 +163,7 @@ mod tests {
     struct Nothing;
 
     impl Negotiate for Nothing {
-        fn negotiate(&mut self, _: &[&str]) -> Option<(Agreement, Compression)> {
+        fn negotiate(&mut self, _: &[&str], _: bool) -> Option<(Agreement, Compression)> {
             None
         }
     }
@@ -177,6 +179,7 @@ mod tests {
             Routes {
                 echo: true,
                 page: true,
+                gate: None,
             },
         );
         for cut in 1..REQUEST.len() {
@@ -186,15 +189,19 @@ mod tests {
             for piece in [&REQUEST[..cut], &REQUEST[cut..]] {
                 if opened {
                     early.extend_from_slice(piece);
-                } else if let Arrival::Socket { newcomer, response } =
-                    upgrading.received(piece, &limits, &routes, &mut Nothing)
+                } else if let Arrival::Socket {
+                    opening,
+                    attempt,
+                    response,
+                } = upgrading.received(piece, &limits, &routes, &mut Nothing)
                 {
                     assert_eq!(
-                        (newcomer.mode, newcomer.user.as_deref()),
-                        (Mode::Json, Some("ann"))
+                        (opening.mode, opening.standing),
+                        (Mode::Json, Standing::Unverified(Some("ann".into())))
                     );
+                    assert!(attempt.is_none() && !opening.hello);
                     assert!(response.starts_with(b"HTTP/1.1 101 "));
-                    early = newcomer.early;
+                    early = opening.early;
                     opened = true;
                 }
             }
@@ -210,6 +217,7 @@ mod tests {
             Routes {
                 echo: false,
                 page: true,
+                gate: None,
             },
         );
         let answer =

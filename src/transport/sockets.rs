@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 
-use shardwire_shards::vocabulary::{ConnectionId, ShardId, SocketToken};
+use shardwire_shards::vocabulary::{ConnectionId, Opening, ShardId, SocketToken};
 
 use super::tls::Session;
-use crate::listen::{Newcomer, Upgrading};
+use crate::auth::Ticket;
+use crate::listen::Upgrading;
 use crate::runtime::SocketId;
 
 /// What a socket is at the moment.
@@ -13,6 +14,8 @@ use crate::runtime::SocketId;
 pub(crate) enum SocketState {
     /// Its upgrade request is being read.
     Upgrading(Box<Upgrading>),
+    /// Its upgrade waits for a verdict on who it is.
+    Verifying(Box<Verifying>),
     /// Upgraded, but at home on another shard: leaves as soon as the driver has stopped receiving.
     HandingOff(Box<HandingOff>),
     /// Given to the shard, which names it in the same turn.
@@ -30,7 +33,25 @@ pub(crate) enum SocketState {
 pub(crate) struct HandingOff {
     pub(crate) home: ShardId,
     /// What still comes before the driver has stopped is added to its early bytes.
-    pub(crate) newcomer: Newcomer,
+    pub(crate) opening: Opening,
+}
+
+/// A socket whose request is good, if it is somebody. Holds an admission.
+#[derive(Debug)]
+pub(crate) struct Verifying {
+    /// What still comes is added to its early bytes.
+    pub(crate) opening: Opening,
+    /// The 101.
+    pub(crate) response: Vec<u8>,
+    /// Dropped, nobody verifies it any more.
+    pub(crate) _ticket: Ticket,
+}
+
+impl SocketState {
+    /// Whether it is on its way to being a connection, and costs this shard alone.
+    fn is_upgrading(&self) -> bool {
+        matches!(self, Self::Upgrading(_) | Self::Verifying(_))
+    }
 }
 
 /// The rest of a plain answer.
@@ -56,7 +77,7 @@ impl Sockets {
         if self.entries.len() <= id.index() {
             self.entries.resize_with(id.index() + 1, || None);
         }
-        self.upgrading += usize::from(matches!(state, SocketState::Upgrading(_)));
+        self.upgrading += usize::from(state.is_upgrading());
         if !self.knows(id)
             && let Some(session) = self.sessions.get_mut(id.index())
         {
@@ -120,7 +141,7 @@ impl Sockets {
     fn forget(&mut self, state: Option<&SocketState>) {
         if let Some(state) = state {
             self.count -= 1;
-            self.upgrading -= usize::from(matches!(state, SocketState::Upgrading(_)));
+            self.upgrading -= usize::from(state.is_upgrading());
         }
     }
 
@@ -138,15 +159,15 @@ impl Sockets {
         self.count
     }
 
-    /// Sockets whose upgrade request is being read.
+    /// Sockets whose upgrade is not answered yet.
     pub(crate) fn upgrading(&self) -> usize {
         self.upgrading
     }
 
-    /// All sockets whose upgrade request is being read.
+    /// All sockets whose upgrade is not answered yet.
     pub(crate) fn all_upgrading(&self) -> Vec<SocketId> {
         let upgrading = |entry: &Option<(SocketId, SocketState)>| match entry {
-            Some((id, SocketState::Upgrading(_))) => Some(*id),
+            Some((id, state)) if state.is_upgrading() => Some(*id),
             _ => None,
         };
         self.entries.iter().filter_map(upgrading).collect()

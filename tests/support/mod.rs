@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use shardwire::config::{Config, PlacementRule};
 use shardwire::{Engine, EngineHandle};
 use socket2::{Domain, Socket, Type};
+use tungstenite::protocol::Role;
 use tungstenite::{Message, WebSocket};
 
 /// Longest any single step of a test may take; generous, because the machine may be busy.
@@ -72,6 +73,11 @@ impl<S: Read + Write> Client<S> {
     pub fn over(stream: S, path: &str) -> Self {
         let (socket, _) = tungstenite::client(format!("ws://server{path}"), stream).unwrap();
         Self(socket)
+    }
+
+    /// Behind an upgrade that was done by hand.
+    pub fn behind_upgrade(stream: S) -> Self {
+        Self(WebSocket::from_raw_socket(stream, Role::Client, None))
     }
 
     pub fn send(&mut self, message: &Value) {

@@ -185,9 +185,12 @@ impl Shard {
         });
     }
 
-    /// A socket that was given away did not arrive anywhere: its places are free again.
+    /// A socket that was let in, or given away, became no connection anywhere: what it holds is free again.
     pub fn abandon(&mut self, opening: &Opening) {
         self.node_count.release();
+        if let Some(compression) = opening.compression {
+            self.revoke_compression(compression);
+        }
         if let Some(counted) = opening.address_counted {
             let address = crate::users::limited_address(opening.address);
             self.release_key(counted, LimitedKey::Address(address));

@@ -1,6 +1,7 @@
 //! The keys tokens are verified with: from the configuration, from files, from a JSON Web Key Set.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::Path;
 
 use jsonwebtoken::jwk::{
@@ -43,10 +44,12 @@ impl KeyRing {
         let mut named = HashMap::new();
         for key in keys {
             let Some(id) = key.id.clone() else { continue };
-            if named.contains_key(&id) {
-                tracing::warn!(kid = id, "a key is passed over: another one has its kid");
-            } else {
-                named.insert(id, key);
+            match named.entry(id) {
+                Entry::Vacant(place) => drop(place.insert(key)),
+                Entry::Occupied(known) => {
+                    let kid = known.key();
+                    tracing::warn!(kid, "a key is passed over: another one has its kid");
+                }
             }
         }
         Self { named, unnamed }

@@ -9,8 +9,9 @@ use shardwire_shards::placement::Rule;
 use shardwire_shards::vocabulary::{Input, Now, Opening, ShardId, Standing};
 
 use super::{ACCEPT_RETRY_MS, RunningShard};
+use crate::auth::Attempt;
 use crate::engine::inbox::{HandedOff, Item, Stage};
-use crate::listen::{Arrival, Newcomer, UPGRADING_MAX, Upgrading};
+use crate::listen::{Arrival, UPGRADING_MAX, Upgrading};
 use crate::runtime::{Driver, SocketId};
 use crate::transport::{Flushed, HandingOff, Responding, SocketState, token_of, write_some};
 
@@ -84,10 +85,7 @@ impl<D: Driver> RunningShard<D> {
                 // An answer in plain text would be noise to the client, and a handshake is what there is no room for.
                 return self.driver.close(socket);
             }
-            let mut answer = Vec::with_capacity(256);
-            Refusal::unavailable("no room for another connection", RETRY_AFTER_S)
-                .write(&mut answer);
-            return self.respond(now, socket, answer);
+            return self.refuse(now, socket, &no_room());
         }
         self.sockets.set(
             socket,
@@ -108,13 +106,22 @@ impl<D: Driver> RunningShard<D> {
                 match upgrading.received(bytes, limits, routes, &mut self.shard) {
                     Arrival::Incomplete => {}
                     Arrival::Answer(answer) => self.respond(now, socket, answer),
-                    Arrival::Socket { newcomer, response } => {
-                        self.upgraded(now, socket, newcomer, response);
-                    }
+                    Arrival::Socket {
+                        opening,
+                        attempt,
+                        response,
+                    } => self.granted(now, socket, *opening, attempt, response),
+                }
+            }
+            Some(SocketState::Verifying(verifying)) => {
+                let early = &mut verifying.opening.early;
+                early.extend_from_slice(bytes);
+                if early.len() > EARLY_BYTES_MAX {
+                    self.lose(now, socket);
                 }
             }
             Some(SocketState::HandingOff(handing_off)) => {
-                let early = &mut handing_off.newcomer.early;
+                let early = &mut handing_off.opening.early;
                 early.extend_from_slice(bytes);
                 if early.len() > EARLY_BYTES_MAX {
                     self.lose(now, socket);
@@ -136,33 +143,35 @@ impl<D: Driver> RunningShard<D> {
         }
     }
 
-    /// The request is good. Is there room, and is it at home here?
-    fn upgraded(&mut self, now: Now, socket: SocketId, newcomer: Newcomer, response: Vec<u8>) {
-        if !self.shard.admit() {
-            if let Some(compression) = newcomer.compression {
+    /// The request is good. Is there room, and who is it?
+    fn granted(
+        &mut self,
+        now: Now,
+        socket: SocketId,
+        opening: Opening,
+        attempt: Option<Attempt>,
+        response: Vec<u8>,
+    ) {
+        let refusal = match self.shard.admit_another(now) {
+            Ok(()) if self.shard.admit() => None,
+            Ok(()) => Some(no_room()),
+            Err(wait_ms) => {
+                let seconds = u32::try_from(wait_ms.div_ceil(1000)).unwrap_or(u32::MAX);
+                Some(Refusal::unavailable(
+                    "too many new connections",
+                    seconds.max(1),
+                ))
+            }
+        };
+        if let Some(refusal) = refusal {
+            if let Some(compression) = opening.compression {
                 self.shard.revoke_compression(compression);
             }
-            let mut answer = Vec::with_capacity(256);
-            Refusal::unavailable("no room for another connection", RETRY_AFTER_S)
-                .write(&mut answer);
-            return self.respond(now, socket, answer);
+            return self.refuse(now, socket, &refusal);
         }
-        if !self.accept_upgrade(socket, response) {
-            self.turn_away(&newcomer);
-            return self.lose(now, socket);
-        }
-        let home =
-            self.parts
-                .placement
-                .home(self.shard.id(), newcomer.address, newcomer.user.as_deref());
-        if home == self.shard.id() {
-            self.sockets.set(socket, SocketState::Opening);
-            self.open(now, socket, newcomer);
-        } else {
-            let handing_off = HandingOff { home, newcomer };
-            self.sockets
-                .set(socket, SocketState::HandingOff(Box::new(handing_off)));
-            self.driver.stop_receiving(socket);
+        match attempt {
+            Some(attempt) => self.verify_request(now, socket, opening, attempt, response),
+            None => self.upgraded(now, socket, opening, response),
         }
     }
 
@@ -181,28 +190,52 @@ impl<D: Driver> RunningShard<D> {
         write_some(&mut self.driver, socket, &mut responding) == Flushed::Done
     }
 
-    /// A newcomer that was let in does not become a connection: what it holds is given back.
-    pub(super) fn turn_away(&mut self, newcomer: &Newcomer) {
-        self.shard.revoke_admission();
-        if let Some(compression) = newcomer.compression {
-            self.shard.revoke_compression(compression);
+    /// It may come in: is it at home here?
+    pub(super) fn upgraded(
+        &mut self,
+        now: Now,
+        socket: SocketId,
+        opening: Opening,
+        response: Vec<u8>,
+    ) {
+        if !self.accept_upgrade(socket, response) {
+            self.turn_away(&opening);
+            // There is nothing else to give back.
+            self.sockets.set(socket, SocketState::Lingering);
+            return self.lose(now, socket);
+        }
+        let user = match &opening.standing {
+            Standing::Unverified(user) => user.as_deref(),
+            Standing::Verified(identity) => Some(&**identity.user()),
+            Standing::Anonymous | Standing::Awaited => None,
+        };
+        let home = self
+            .parts
+            .placement
+            .home(self.shard.id(), opening.address, user);
+        if home == self.shard.id() {
+            self.open(now, socket, opening);
+        } else {
+            self.hand_off(socket, home, opening);
         }
     }
 
-    fn open(&mut self, now: Now, socket: SocketId, newcomer: Newcomer) {
-        let Newcomer {
-            address,
-            mode,
-            user,
-            compression,
-            early,
-        } = newcomer;
-        let opening = Opening {
-            standing: Standing::Unverified(user),
-            compression,
-            early,
-            ..Opening::new(token_of(socket), mode, address)
-        };
+    /// Sends a socket on as soon as the driver has stopped receiving.
+    pub(super) fn hand_off(&mut self, socket: SocketId, home: ShardId, opening: Opening) {
+        let handing_off = HandingOff { home, opening };
+        self.sockets
+            .set(socket, SocketState::HandingOff(Box::new(handing_off)));
+        self.driver.stop_receiving(socket);
+    }
+
+    /// A socket that was let in does not become a connection: what it holds is given back.
+    pub(super) fn turn_away(&mut self, opening: &Opening) {
+        self.shard.abandon(opening);
+    }
+
+    fn open(&mut self, now: Now, socket: SocketId, mut opening: Opening) {
+        self.sockets.set(socket, SocketState::Opening);
+        opening.socket = token_of(socket);
         self.shard.handle(now, Input::Opened(opening));
         if let Some(code) = self
             .draining
@@ -227,10 +260,10 @@ impl<D: Driver> RunningShard<D> {
         let Some(SocketState::HandingOff(handing_off)) = self.sockets.take(socket) else {
             return;
         };
-        let HandingOff { home, newcomer } = *handing_off;
+        let HandingOff { home, opening } = *handing_off;
         match self.driver.release(socket) {
             Some(socket) => {
-                let stage = Stage::Upgraded(newcomer);
+                let stage = Stage::Upgraded(Box::new(opening));
                 self.send_home(
                     home,
                     HandedOff {
@@ -241,7 +274,7 @@ impl<D: Driver> RunningShard<D> {
                 );
             }
             None => {
-                self.turn_away(&newcomer);
+                self.turn_away(&opening);
                 self.driver.close(socket);
             }
         }
@@ -251,8 +284,8 @@ impl<D: Driver> RunningShard<D> {
     fn send_home(&mut self, home: ShardId, handed_off: HandedOff) {
         if let Err(Item::Socket(refused)) = self.parts.inboxes.send(home, Item::Socket(handed_off))
         {
-            if let Stage::Upgraded(newcomer) = &refused.stage {
-                self.turn_away(newcomer);
+            if let Stage::Upgraded(opening) = &refused.stage {
+                self.turn_away(opening);
             }
             tracing::debug!(shard = home.0, "a hand-off found its home overloaded");
         }
@@ -266,8 +299,8 @@ impl<D: Driver> RunningShard<D> {
             stage,
         } = handed_off;
         let Some(socket) = self.adopt(socket) else {
-            if let Stage::Upgraded(newcomer) = &stage {
-                self.turn_away(newcomer);
+            if let Stage::Upgraded(opening) = &stage {
+                self.turn_away(opening);
             }
             return;
         };
@@ -277,13 +310,13 @@ impl<D: Driver> RunningShard<D> {
                 address,
                 deadline_ms,
             } => self.begin_upgrade(now, socket, address, deadline_ms),
-            Stage::Upgraded(newcomer) => {
+            Stage::Upgraded(opening) => {
                 self.sockets.set(socket, SocketState::Opening);
                 if let Some(session) = session {
                     self.sockets.attach(socket, session);
                     self.has_unsent(socket);
                 }
-                self.open(now, socket, newcomer);
+                self.open(now, socket, *opening);
             }
         }
     }
@@ -293,9 +326,7 @@ impl<D: Driver> RunningShard<D> {
         if let Some(SocketState::Upgrading(upgrading)) = self.sockets.get_mut(socket)
             && upgrading.deadline_ms <= now.ms
         {
-            let mut answer = Vec::with_capacity(256);
-            Refusal::request_timeout().write(&mut answer);
-            self.respond(now, socket, answer);
+            self.refuse(now, socket, &Refusal::request_timeout());
         }
     }
 
@@ -322,4 +353,8 @@ impl<D: Driver> RunningShard<D> {
             }
         }
     }
+}
+
+fn no_room() -> Refusal {
+    Refusal::unavailable("no room for another connection", RETRY_AFTER_S)
 }

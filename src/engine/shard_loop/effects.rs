@@ -3,6 +3,7 @@
 use shardwire_shards::vocabulary::{Answer, Effect, Event, Input, Now, SocketToken};
 
 use super::RunningShard;
+use crate::auth::Attempt;
 use crate::listen::LINGER_MS;
 use crate::runtime::{Driver, SocketId};
 use crate::transport::tls::send_unsent;
@@ -32,7 +33,22 @@ impl<D: Driver> RunningShard<D> {
                         self.linger(now, socket);
                     }
                 }
-                Effect::Verify { .. } | Effect::HandOff { .. } => {}
+                Effect::Verify {
+                    connection,
+                    token,
+                    address,
+                    user,
+                } => {
+                    let attempt = Attempt::in_message(token, address, user);
+                    self.verify_token(now, connection, attempt);
+                }
+                Effect::HandOff { home, opening } => {
+                    if let Some(socket) = self.sockets.by_token(opening.socket) {
+                        self.hand_off(socket, home, *opening);
+                    } else {
+                        self.turn_away(&opening);
+                    }
+                }
                 Effect::Ring(shard) => self.parts.inboxes.ring(shard),
                 Effect::Answer {
                     id,
@@ -99,7 +115,8 @@ impl<D: Driver> RunningShard<D> {
             Some(SocketState::Connection(connection)) => {
                 self.shard.handle(now, Input::Closed { connection })
             }
-            Some(SocketState::HandingOff(handing_off)) => self.turn_away(&handing_off.newcomer),
+            Some(SocketState::HandingOff(handing_off)) => self.turn_away(&handing_off.opening),
+            Some(SocketState::Verifying(verifying)) => self.turn_away(&verifying.opening),
             Some(_) => {}
             None => return,
         }
@@ -118,6 +135,7 @@ impl<D: Driver> RunningShard<D> {
                 address,
             } => {
                 tracing::trace!(shard = connection.shard().0, %connection, ?cause, "disconnected");
+                self.verifications.forget(connection);
                 self.tasks.closed(connection, cause, user, address);
             }
         }

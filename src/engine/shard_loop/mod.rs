@@ -1,7 +1,8 @@
 //! The loop that joins one driver to one shard: what the driver reports becomes inputs, what the shard asks for is carried out.
 //!
 //! **Lives here:** the turn (this file), arriving sockets and their upgrade (`arrivals.rs`), carrying out effects
-//! (`effects.rs`), sockets that speak TLS (`secure.rs`). **Does not:** decide about connections (the shard does) or know how the kernel is asked (the driver does).
+//! (`effects.rs`), verdicts on their way (`verifying.rs`), sockets that speak TLS (`secure.rs`). **Does not:** decide about
+//! connections (the shard does) or know how the kernel is asked (the driver does).
 //! **Invariants:** one turn is one wait, all its completions, one batch of mail and of the inbox, due deadlines, then effects until
 //! there are none: a socket touched many times in a turn is written once. Before it blocks, the loop says so, and looks
 //! into its queues once more.
@@ -11,6 +12,7 @@
 mod arrivals;
 mod effects;
 mod secure;
+mod verifying;
 
 use std::net::TcpListener;
 use std::ops::ControlFlow;
@@ -23,6 +25,8 @@ use shardwire_protocol::handshake::server::RequestLimits;
 use shardwire_shards::placement::Placement;
 use shardwire_shards::vocabulary::{Command, Input, Now};
 use shardwire_shards::{NodeCount, Shard};
+
+use verifying::Verifications;
 
 use super::ending::EndGuard;
 use super::inbox::{Inboxes, Item, Questions};
@@ -72,6 +76,8 @@ pub(super) struct RunningShard<D> {
     finished: Vec<Finished>,
     questions: Questions,
     upgrade_deadlines: Deadlines,
+    verify_deadlines: Deadlines,
+    verifications: Verifications,
     linger_deadlines: Deadlines,
     accept_again_ms: Option<u64>,
     accept_failures: u64,
@@ -102,6 +108,8 @@ impl<D: Driver> RunningShard<D> {
             finished: Vec::new(),
             questions: Questions::default(),
             upgrade_deadlines: Deadlines::default(),
+            verify_deadlines: Deadlines::default(),
+            verifications: Verifications::default(),
             linger_deadlines: Deadlines::default(),
             accept_again_ms: None,
             accept_failures: 0,
@@ -132,6 +140,8 @@ impl<D: Driver> RunningShard<D> {
         let deadlines = [
             self.shard.next_deadline(now),
             self.upgrade_deadlines.next(),
+            self.verify_deadlines.next(),
+            self.verifications.next_deadline(),
             self.linger_deadlines.next(),
             self.accept_again_ms,
             self.tasks.next_deadline(),
@@ -249,6 +259,7 @@ impl<D: Driver> RunningShard<D> {
                 }
                 Item::Socket(handed_off) => self.handed_off(now, handed_off),
                 Item::Certificate(config) => self.secure.replace(config),
+                Item::Verdict(verdict_for, verdict) => self.verdict(now, verdict_for, *verdict),
                 Item::Drain { deadline_ms } => self.drain(now, deadline_ms),
             }
         }
@@ -265,6 +276,7 @@ impl<D: Driver> RunningShard<D> {
         while let Some(socket) = self.upgrade_deadlines.pop_due(now.ms) {
             self.upgrade_overdue(now, socket);
         }
+        self.verdicts_overdue(now);
         while let Some(socket) = self.linger_deadlines.pop_due(now.ms) {
             if let Some(SocketState::Lingering) = self.sockets.get_mut(socket) {
                 self.sockets.take(socket);
@@ -285,8 +297,7 @@ impl<D: Driver> RunningShard<D> {
         self.draining = Some(deadline_ms);
         self.driver.stop_accepting();
         for socket in self.sockets.all_upgrading() {
-            self.sockets.take(socket);
-            self.driver.close(socket);
+            self.lose(now, socket);
         }
         let code = shardwire_protocol::codes::close::DRAINING;
         self.shard.handle(

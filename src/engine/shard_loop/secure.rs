@@ -175,7 +175,7 @@ impl<D: Driver> RunningShard<D> {
             Some(SocketState::Connection(connection)) => {
                 self.shard.handle(now, Input::Closed { connection });
             }
-            Some(SocketState::HandingOff(handing_off)) => self.turn_away(&handing_off.newcomer),
+            Some(SocketState::HandingOff(handing_off)) => self.turn_away(&handing_off.opening),
             _ => {}
         }
         self.linger(now, socket);
