@@ -10,6 +10,7 @@ use shardwire_shards::vocabulary::{
 };
 
 use super::World;
+use super::application::Call;
 use crate::checks::Seen;
 
 /// Something the fake driver has to report.
@@ -23,6 +24,8 @@ pub enum Completion {
     Ended(usize),
     /// It takes bytes again.
     Writable(usize),
+    /// A handler has ended.
+    Handled(Call),
 }
 
 /// Work put into a shard's other queue, from other threads; the bell is rung for it if the shard sleeps.
@@ -177,6 +180,7 @@ impl World<'_> {
                 Some(Completion::Received(client, bytes)) => self.receive(at, now, client, bytes),
                 Some(Completion::Ended(client)) => self.end(at, now, client),
                 Some(Completion::Writable(client)) => self.flush(at, now, client),
+                Some(Completion::Handled(call)) => self.handled(at, now, call),
                 None => {}
             },
         }
@@ -370,7 +374,12 @@ impl World<'_> {
                         connections: &connections,
                     });
                 }
-                Effect::Call { .. } => unreachable!("the scenario registers no application routes"),
+                Effect::Call {
+                    connection,
+                    target,
+                    message,
+                    ..
+                } => self.call(at, connection, target, message),
                 Effect::Event(event) => self.observe(at, event),
             }
             if self.failure.is_some() {

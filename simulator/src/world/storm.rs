@@ -7,6 +7,7 @@ use shardwire_shards::vocabulary::{AnswerId, Command, Mode};
 use super::{Completion, Outside, Publication, Socket, World, message};
 use crate::checks::Seen;
 use crate::clients::{Client, Offence, Request, Stage};
+use crate::scenario::WORK;
 
 impl World<'_> {
     /// One step, drawn by the scenario's weights. What cannot be done now is passed over.
@@ -47,7 +48,12 @@ impl World<'_> {
                     }
                 }
             }
-            3 => self.act(),
+            3 => {
+                self.act();
+                if self.random.chance(50) {
+                    self.end_a_call();
+                }
+            }
             4 => self.ms += self.random.within(1..=self.scenario.clock_step),
             5 => self.command(),
             _ => self.trouble(),
@@ -184,7 +190,8 @@ impl World<'_> {
     fn speak(&mut self, client: usize) {
         let channels = self.scenario.channels.len();
         let [subscribe, unsubscribe, publish] = self.scenario.habits;
-        let kinds = [subscribe, unsubscribe, publish, 3, 3, 4, 4];
+        let work = u32::from(!self.scenario.settings.routes.types.is_empty()) * 8;
+        let kinds = [subscribe, unsubscribe, publish, 3, 3, 4, 4, work];
         match self.random.weighted(&kinds) {
             0 => {
                 let channel = self.random.below(channels);
@@ -209,6 +216,10 @@ impl World<'_> {
                 self.ask(client, &Request::Echo(data), &json);
             }
             5 => self.ping(client),
+            7 => {
+                let json = format!("{{\"type\":\"{WORK}\"}}");
+                self.ask(client, &Request::Work, &json);
+            }
             _ => {
                 let (json, code) = self.random.pick(&[
                     ("{\"type\":\"dance\"}", ErrorCode::UnknownType),
