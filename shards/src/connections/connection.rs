@@ -119,6 +119,16 @@ impl Flags {
 }
 
 impl Connection {
+    /// Bytes that came and may not be handled yet.
+    pub(crate) fn kept_len(&self) -> usize {
+        match &self.state {
+            State::Admitting(admitting) => admitting.early.len(),
+            State::Authenticating(authenticating) => authenticating.early.len(),
+            State::Calling(kept) => kept.len(),
+            State::Open | State::Closing { .. } => 0,
+        }
+    }
+
     pub(crate) fn is_open(&self) -> bool {
         matches!(self.state, State::Open | State::Calling(_))
     }
