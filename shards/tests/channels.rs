@@ -234,6 +234,32 @@ fn nothing_is_delivered_before_subscribed_is_said() {
     );
 }
 
+/// The audience goes and comes again while the home's first answer is under way: that answer is not for the second audience,
+/// of which the home does not know yet.
+#[test]
+fn an_answer_to_an_older_question_is_not_taken_for_the_newer_ones() {
+    let mut world = World::new(2);
+    let channel = world.channel_at(1);
+    let (peer, publisher) = (world.connect(0), world.connect(1));
+    let subscribe = format!(r#"{{"type":"subscribe","channel":"{channel}"}}"#);
+    let unsubscribe = format!(r#"{{"type":"unsubscribe","channel":"{channel}"}}"#);
+    world.say(peer, &subscribe);
+    world.turn(1);
+    world.say(peer, &unsubscribe);
+    world.say(peer, &subscribe);
+    world.heard(peer);
+    world.turn(0);
+    assert!(world.heard(peer).is_empty(), "that was the old answer");
+    world.publish(publisher, &channel, "1");
+    world.turn(1);
+    world.publish(publisher, &channel, "2");
+    world.settle();
+    assert_eq!(
+        world.texts(peer),
+        [told(&channel), broadcast(&channel, "2", UNIX_MS)]
+    );
+}
+
 /// Whoever leaves before the home has answered is still told that it was in: every request has its answer.
 #[test]
 fn a_subscription_that_is_given_up_at_once_is_answered_too() {

@@ -104,6 +104,9 @@ pub(super) const OUTBOX: Range<ByteSize> = size(ByteSize::kib(1), ByteSize::mib(
 /// Zero cuts the connections at once, for tests and for the impatient; an hour is a long goodbye.
 pub(super) const DRAIN_TIMEOUT: Range<TextDuration> = duration(ms(0), minutes(60));
 
+/// A handler that waits for another service needs seconds; one that needs an hour is a job and belongs elsewhere.
+pub(super) const HANDLER_TIMEOUT: Range<TextDuration> = duration(ms(10), minutes(60));
+
 /// A shard that is still alive ends a turn within milliseconds; one that needs ten minutes is stuck.
 pub(super) const JOIN_TIMEOUT: Range<TextDuration> = duration(ms(100), minutes(10));
 

@@ -34,6 +34,7 @@ pub use load::{Layers, Loaded};
 pub use sections::compression::{Compression, CompressionSettings};
 pub use sections::connections::{ConnectionSettings, Connections};
 pub use sections::echo::{Echo, EchoSettings};
+pub use sections::handlers::{HandlerSettings, Handlers};
 pub use sections::listen::{Listen, ListenSettings};
 pub use sections::log::{Log, LogFormat, LogLevel, LogSettings};
 pub use sections::page::{Page, PageSettings};
@@ -72,6 +73,8 @@ pub struct Config {
     pub echo: Echo,
     /// The page at `/`.
     pub page: Page,
+    /// The application's own message handlers.
+    pub handlers: Handlers,
     /// How long leaving may take.
     pub shutdown: Shutdown,
     /// What the engine tells its operator.
@@ -93,6 +96,8 @@ pub struct Settings {
     pub echo: EchoSettings,
     /// The page at `/`.
     pub page: PageSettings,
+    /// The application's own message handlers.
+    pub handlers: HandlerSettings,
     /// How long leaving may take.
     pub shutdown: ShutdownSettings,
     /// What is told, and how.
@@ -125,6 +130,7 @@ impl Config {
                 .check(shards.count, on_loopback, environment, &mut checker);
         let echo = self.echo.check(on_loopback);
         let page = self.page.check(on_loopback);
+        let handlers = self.handlers.check(&mut checker);
         let shutdown = self
             .shutdown
             .check(self.connections.close_timeout, &mut checker);
@@ -139,6 +145,7 @@ impl Config {
             connections,
             echo,
             page,
+            handlers,
             shutdown,
             log,
             open_files_needed: open_files as u64,

@@ -74,16 +74,8 @@ impl EngineHandle {
         channel: &str,
         message: &(impl Serialize + ?Sized),
     ) -> Result<(), PublishError> {
-        if !is_valid_channel_name(channel) || channel.starts_with('$') {
-            return Err(PublishError::Channel(channel.to_owned()));
-        }
-        let message = Bytes::from(serde_json::to_vec(message)?);
+        let command = publish_command(channel, message, Vec::new())?;
         let home = self.inner.placement.home_of_channel(channel);
-        let command = Command::Publish {
-            channel: channel.into(),
-            message,
-            exclude: Vec::new(),
-        };
         self.inner
             .inboxes
             .send(home, Item::Command(command))
@@ -221,6 +213,22 @@ impl EngineHandle {
             .lock()
             .unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// A publication from outside the wire, checked at this door: what goes in is a good name and one valid JSON value.
+pub(crate) fn publish_command(
+    channel: &str,
+    message: &(impl Serialize + ?Sized),
+    exclude: Vec<ConnectionId>,
+) -> Result<Command, PublishError> {
+    if !is_valid_channel_name(channel) || channel.starts_with('$') {
+        return Err(PublishError::Channel(channel.to_owned()));
+    }
+    Ok(Command::Publish {
+        channel: channel.into(),
+        message: Bytes::from(serde_json::to_vec(message)?),
+        exclude,
+    })
 }
 
 /// An answer that is on its way: `.await` it from any async runtime, or [`wait`](Self::wait) for it.

@@ -86,12 +86,17 @@ impl Inboxes {
     pub(crate) fn send(&self, to: ShardId, item: Item) -> Result<(), Item> {
         match self.0.senders[to.index()].try_send(item) {
             Ok(()) => {
-                if self.0.sleepers.must_ring(to) {
-                    self.ring(to);
-                }
+                self.wake(to);
                 Ok(())
             }
             Err(TrySendError::Full(item) | TrySendError::Disconnected(item)) => Err(item),
+        }
+    }
+
+    /// Wakes a shard if it sleeps; for whoever has put something where only that shard's loop looks.
+    pub(crate) fn wake(&self, shard: ShardId) {
+        if self.0.sleepers.must_ring(shard) {
+            self.ring(shard);
         }
     }
 

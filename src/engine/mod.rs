@@ -17,4 +17,6 @@ mod shard_loop;
 
 pub use builder::{Engine, EngineBuilder};
 pub use error::{EngineError, PublishError, StartError};
+pub(crate) use handle::publish_command;
 pub use handle::{EngineHandle, Pending};
+pub(crate) use inbox::Inboxes;

@@ -62,7 +62,7 @@ pub(crate) trait Negotiate {
 
 impl Negotiate for Shard {
     fn negotiate(&mut self, offers: &[&str]) -> Option<(Agreement, Compression)> {
-        Shard::negotiate(self, offers.iter().copied())
+        Shard::negotiate(self, offers.iter().copied(), false)
     }
 }
 

@@ -27,6 +27,22 @@ impl Shard {
             let Some(connection) = self.registry.get_mut(id) else {
                 continue;
             };
+            #[cfg(feature = "planted-faults")]
+            {
+                use crate::planted::Fault;
+                if self.planted.strikes(Fault::SkipDelivery) {
+                    continue;
+                }
+                if self.planted.strikes(Fault::DoubleDelivery) {
+                    connection.push_shared(
+                        id,
+                        &forms,
+                        &mut self.frames,
+                        &mut self.pool,
+                        &mut self.codec,
+                    );
+                }
+            }
             connection.push_shared(
                 id,
                 &forms,

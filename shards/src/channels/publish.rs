@@ -10,8 +10,8 @@ use shardwire_protocol::envelope::outbound;
 use shardwire_protocol::websocket::frame;
 
 use super::Interested;
-use super::names::{is_reserved, is_valid_channel_name};
 use crate::mesh::Lane;
+use crate::permissions::Action;
 use crate::shard::Shard;
 use crate::vocabulary::{ChannelName, ConnectionId, Now, ShardId, ShardMessage, SharedFrame};
 
@@ -31,11 +31,8 @@ impl Shard {
         exclude: SmallVec<[ConnectionId; 1]>,
         reply: Option<&RawValue>,
     ) {
-        if !is_valid_channel_name(channel) {
-            return self.answer_error(publisher, ErrorCode::InvalidChannel, reply);
-        }
-        if is_reserved(channel) {
-            return self.answer_error(publisher, ErrorCode::ReservedChannel, reply);
+        if let Err(code) = self.authorize(publisher, Action::Publish, channel) {
+            return self.answer_error(publisher, code, reply);
         }
         self.counters.publications += 1;
         let home = self.placement.home_of_channel(channel);

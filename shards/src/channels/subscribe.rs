@@ -7,9 +7,10 @@ use shardwire_protocol::envelope::outbound;
 use shardwire_protocol::websocket::frame;
 
 use super::audience::{AudienceKey, Interest, Membership};
-use super::names::{SHARD_COUNTS, is_reserved, is_valid_channel_name};
+use super::names::{SHARD_COUNTS, is_valid_channel_name};
 use crate::bounds::WAITING_PER_MEMBER_MAX;
 use crate::mesh::Lane;
+use crate::permissions::Action;
 use crate::routing::kept_reply;
 use crate::shard::Shard;
 use crate::vocabulary::{ChannelName, ConnectionId, Now, ShardId, ShardMessage};
@@ -22,14 +23,21 @@ impl Shard {
         channel: &str,
         reply: Option<&RawValue>,
     ) {
-        if !is_valid_channel_name(channel) {
-            return self.answer_error(id, ErrorCode::InvalidChannel, reply);
+        match self.authorize(id, Action::Subscribe, channel) {
+            Ok(()) => self.join(now, id, channel, reply),
+            Err(code) => self.answer_error(id, code, reply),
         }
-        let known =
-            is_reserved(channel) && channel == SHARD_COUNTS && self.settings.publish_shard_counts;
-        if is_reserved(channel) && !known {
-            return self.answer_error(id, ErrorCode::ReservedChannel, reply);
+    }
+
+    /// The application subscribes a connection: no rule about clients is asked, but names are as for everybody.
+    pub(crate) fn subscribe_for_application(&mut self, now: Now, id: ConnectionId, channel: &str) {
+        match self.check_name(Action::Subscribe, channel) {
+            Ok(()) => self.join(now, id, channel, None),
+            Err(code) => self.answer_error(id, code, None),
         }
+    }
+
+    fn join(&mut self, now: Now, id: ConnectionId, channel: &str, reply: Option<&RawValue>) {
         let max_channels = self.settings.max_channels;
         let Some(connection) = self.registry.get_mut(id) else {
             return;
@@ -183,6 +191,21 @@ impl Shard {
         if !is_valid_channel_name(channel) {
             return self.answer_error(id, ErrorCode::InvalidChannel, reply);
         }
+        self.leave_channel(id, channel);
+        if self
+            .registry
+            .get(id)
+            .is_some_and(|connection| connection.is_open())
+        {
+            self.counters.messages_sent += 1;
+            self.write(id, |out| {
+                frame::write_text_with(out, |out| outbound::unsubscribed(out, channel, reply))
+            });
+        }
+    }
+
+    /// Takes a connection out of a channel, if it is in.
+    pub(crate) fn leave_channel(&mut self, id: ConnectionId, channel: &str) {
         if let Some(key) = self.channels.audiences.find(channel)
             && let Some(connection) = self.registry.get_mut(id)
             && let Some(index) = connection
@@ -193,16 +216,6 @@ impl Shard {
             let membership = connection.memberships.swap_remove(index);
             self.answer_waiting(id, key, channel);
             self.leave(id, membership);
-        }
-        if self
-            .registry
-            .get(id)
-            .is_some_and(|connection| connection.is_open())
-        {
-            self.counters.messages_sent += 1;
-            self.write(id, |out| {
-                frame::write_text_with(out, |out| outbound::unsubscribed(out, channel, reply))
-            });
         }
     }
 

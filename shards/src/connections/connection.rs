@@ -4,8 +4,9 @@ use std::net::IpAddr;
 
 use shardwire_protocol::websocket::Decoder;
 
-use super::{Codec, Extension, Forms, Frames, Outbox, Pool, Share};
+use super::{Codec, Extension, Forms, Frames, Outbox, Pool, Session, Share};
 use crate::channels::Membership;
+use crate::rate_limits::Buckets;
 use crate::timers::Tick;
 use crate::vocabulary::{CloseCause, ConnectionId, Mode, SocketToken, UserId};
 
@@ -16,7 +17,12 @@ pub(crate) struct Connection {
     pub(crate) socket: SocketToken,
     pub(crate) decoder: Decoder,
     pub(crate) outbox: Outbox,
+    /// Verified, or the name the client gave itself while nobody verifies.
     pub(crate) user: Option<UserId>,
+    /// Only of verified connections.
+    pub(crate) session: Option<Box<Session>>,
+    /// What is left of its rates; only while there are any.
+    pub(crate) buckets: Option<Box<Buckets>>,
     pub(crate) memberships: Vec<Membership>,
     pub(crate) address: IpAddr,
     pub(crate) mode: Mode,
@@ -33,10 +39,16 @@ pub(crate) struct Connection {
 /// Where a connection is in its life.
 #[derive(Debug)]
 pub(crate) enum State {
-    /// Waiting for the homes of its user and address to count it in; nothing is read yet.
+    /// Waiting for the homes of its user and address to count it in; what comes is kept.
     Admitting(Box<Admitting>),
+    /// Must say who it is before anything else.
+    Authenticating(Box<Authenticating>),
     /// Alive.
     Open,
+    /// Alive, and an application handler runs for it: what it sends meanwhile is kept, as it came. (Boxed, so that the slots
+    /// of all others do not pay for it.)
+    #[allow(clippy::box_collection)]
+    Calling(Box<Vec<u8>>),
     /// A close frame is in the outbox or sent. In no registry any more.
     Closing {
         /// When patience ends.
@@ -52,11 +64,24 @@ pub(crate) enum State {
 pub(crate) struct Admitting {
     pub(crate) verdicts_missing: u8,
     pub(crate) early: Vec<u8>,
+    /// The `id` of the `auth` message that `hello` answers.
+    pub(crate) reply: Option<Box<str>>,
 }
 
-/// Booleans of a connection, in one byte.
+#[derive(Debug)]
+pub(crate) struct Authenticating {
+    /// When patience ends.
+    pub(crate) until: Tick,
+    /// The token was sent and is being verified.
+    pub(crate) verifying: bool,
+    pub(crate) reply: Option<Box<str>>,
+    /// What came behind the token.
+    pub(crate) early: Vec<u8>,
+}
+
+/// Booleans of a connection, in two bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Flags(u8);
+pub(crate) struct Flags(u16);
 
 impl Flags {
     /// A `Flush` effect is under way.
@@ -69,10 +94,16 @@ impl Flags {
     pub(crate) const USER_COUNTED: Self = Self(1 << 3);
     /// Counted in at its address's home.
     pub(crate) const ADDRESS_COUNTED: Self = Self(1 << 4);
-    /// Bytes of it wait for a later turn.
-    pub(crate) const POSTPONED: Self = Self(1 << 6);
     /// Nothing has been received since it opened.
     pub(crate) const FRESH: Self = Self(1 << 5);
+    /// Must say who it is when it has been counted in.
+    pub(crate) const AWAITED: Self = Self(1 << 6);
+    /// Is greeted with `hello`.
+    pub(crate) const HELLO: Self = Self(1 << 7);
+    /// A new token is being verified.
+    pub(crate) const VERIFYING: Self = Self(1 << 8);
+    /// Bytes of it wait for a later turn.
+    pub(crate) const POSTPONED: Self = Self(1 << 9);
 
     pub(crate) fn has(self, flag: Self) -> bool {
         self.0 & flag.0 != 0
@@ -89,7 +120,7 @@ impl Flags {
 
 impl Connection {
     pub(crate) fn is_open(&self) -> bool {
-        matches!(self.state, State::Open)
+        matches!(self.state, State::Open | State::Calling(_))
     }
 
     /// Appends a frame that many get, in the form this one takes: compressed for all, plain, or compressed for it alone if it

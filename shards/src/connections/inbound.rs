@@ -29,29 +29,47 @@ impl Shard {
         connection.heard = tick;
         connection.flags.set(Flags::FRESH, false);
         self.counters.bytes_received += bytes.len() as u64;
-        if let State::Admitting(admitting) = &mut connection.state {
-            // The homes have not answered yet: what comes is kept, and beyond the soft limit not read.
-            admitting.early.extend_from_slice(bytes);
-            if admitting.early.len() > self.settings.outbox_soft_limit
-                && !connection.flags.has(Flags::PAUSED)
-            {
-                connection.flags.set(Flags::PAUSED, true);
-                let socket = connection.socket;
-                self.effects
-                    .push_back(Effect::Receive { socket, on: false });
-            }
-            return;
-        }
         if connection.flags.has(Flags::POSTPONED) {
-            return self.postpone(id, bytes);
+            // It has had its share; what waits already goes before.
+            self.postpone(id, bytes);
+        } else if !self.keep_for_later(id, bytes) {
+            self.take_in(now, id, bytes);
         }
+    }
+
+    /// Keeps bytes that may not be handled yet: the homes or the verdict are awaited, or a handler runs. Beyond the soft limit
+    /// the connection is not read meanwhile. False: nothing has to be waited for.
+    pub(crate) fn keep_for_later(&mut self, id: ConnectionId, bytes: &[u8]) -> bool {
+        let Some(connection) = self.registry.get_mut(id) else {
+            return false;
+        };
+        let kept = match &mut connection.state {
+            State::Admitting(admitting) => &mut admitting.early,
+            State::Authenticating(authenticating) if authenticating.verifying => {
+                &mut authenticating.early
+            }
+            State::Calling(kept) => &mut **kept,
+            State::Authenticating(_) | State::Open | State::Closing { .. } => return false,
+        };
+        kept.extend_from_slice(bytes);
+        if kept.len() > self.settings.outbox_soft_limit && !connection.flags.has(Flags::PAUSED) {
+            connection.flags.set(Flags::PAUSED, true);
+            let socket = connection.socket;
+            self.effects
+                .push_back(Effect::Receive { socket, on: false });
+        }
+        true
+    }
+
+    /// Decodes and handles bytes, until they are used up, the connection has to wait, or it has had its share of the turn.
+    pub(crate) fn take_in(&mut self, now: Now, id: ConnectionId, bytes: &mut [u8]) {
         if let Stop::Postponed(taken) = self.read(now, id, bytes) {
             self.postpone(id, &bytes[taken..]);
         }
     }
 
-    /// Decodes and handles bytes of one connection, as many as its share of the turn allows.
-    pub(crate) fn read(&mut self, now: Now, id: ConnectionId, bytes: &mut [u8]) -> Stop {
+    /// As many of the bytes as the connection's share of the turn allows.
+    pub(super) fn read(&mut self, now: Now, id: ConnectionId, bytes: &mut [u8]) -> Stop {
         let begun = self.work() - self.spent(id);
         let Some(connection) = self.registry.get_mut(id) else {
             return Stop::Over;
@@ -102,6 +120,9 @@ impl Shard {
                         if !self.frame_event(now, id, event) {
                             return Stop::Over;
                         }
+                        if self.keep_for_later(id, &bytes[at..]) {
+                            break;
+                        }
                     }
                 }
                 Err(error) => {
@@ -124,6 +145,9 @@ impl Shard {
             return false;
         };
         let mode = connection.mode;
+        if matches!(connection.state, State::Authenticating(_)) {
+            return self.frame_of_a_stranger(now, id, event);
+        }
         if !connection.is_open() {
             // We have sent our close frame: only the peer's still matters (RFC 6455, 5.5.1).
             if let Event::Close(peer) = event {
@@ -133,6 +157,12 @@ impl Shard {
             return true;
         }
         match event {
+            // A ping costs its sender as much as a message; one that is not paid for is not answered.
+            Event::Ping(payload)
+                if mode == Mode::Json && !self.pay_for_message(now, id, payload.len()) =>
+            {
+                self.refuse_for_rate(now, id, None);
+            }
             Event::Ping(payload) => {
                 self.write(id, |out| {
                     frame::write_server(out, frame::Kind::Pong, payload)
@@ -147,18 +177,40 @@ impl Shard {
                 self.counters.messages_received += 1;
                 match mode {
                     Mode::Echo => self.echo(id, frame::Kind::Text, text.as_bytes()),
-                    Mode::Json => {
+                    Mode::Json if self.pay_for_message(now, id, text.len()) => {
                         self.work += text.len() as u64 * cost::JSON_BYTE;
                         self.route(now, id, text);
                     }
+                    Mode::Json => self.refuse_for_rate(now, id, Some(text)),
                 }
             }
             Event::Binary(payload) => {
                 self.counters.messages_received += 1;
                 match mode {
                     Mode::Echo => self.echo(id, frame::Kind::Binary, payload),
-                    Mode::Json => self.answer_error(id, ErrorCode::InvalidFormat, None),
+                    Mode::Json if self.pay_for_message(now, id, payload.len()) => {
+                        self.answer_error(id, ErrorCode::InvalidFormat, None);
+                    }
+                    Mode::Json => self.refuse_for_rate(now, id, None),
                 }
+            }
+        }
+        true
+    }
+
+    /// From a connection that has to say first who it is: its token, and what keeps a socket alive.
+    fn frame_of_a_stranger(&mut self, now: Now, id: ConnectionId, event: Event<'_>) -> bool {
+        match event {
+            Event::Text(text) => self.first_message(now, id, text),
+            // No JSON object: not what is waited for.
+            Event::Binary(_) => self.first_message(now, id, ""),
+            Event::Ping(payload) => self.write(id, |out| {
+                frame::write_server(out, frame::Kind::Pong, payload);
+            }),
+            Event::Pong(_) => {}
+            Event::Close(peer) => {
+                self.peer_closes(now, id, peer.map_or(close::NO_STATUS, |peer| peer.code));
+                return false;
             }
         }
         true

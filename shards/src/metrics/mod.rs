@@ -30,6 +30,8 @@ counters! {
     connections_opened,
     /// Connections that are gone.
     connections_closed,
+    /// Connections that went to another shard when their user was known; they were opened here and are opened there again.
+    connections_handed_off,
     /// Sockets refused for a limit.
     connections_refused,
     /// Connections closed because the peer broke the protocol.
@@ -42,6 +44,8 @@ counters! {
     slow_consumers,
     /// Messages from clients.
     messages_received,
+    /// Messages refused for their rate.
+    messages_refused,
     /// Messages to clients.
     messages_sent,
     /// Bytes from sockets.
@@ -50,6 +54,10 @@ counters! {
     bytes_sent,
     /// Answers of type `error`.
     errors_answered,
+    /// Application handlers called.
+    calls,
+    /// Application handlers that gave an error, panicked or took too long.
+    calls_failed,
     /// Publications that entered here.
     publications,
     /// Publications refused because a way was full.

@@ -30,6 +30,22 @@ impl Shard {
             Ok(inbound) => inbound,
             Err(code) => return self.answer_error(id, code, None),
         };
+        if self.settings.authentication.is_some() {
+            // Tokens are nobody's business, not even a middleware's.
+            match &*inbound.kind {
+                "refresh" => return self.refresh(id, inbound.token.as_deref(), inbound.id),
+                // Who one is, one says first or not at all.
+                "auth" => return self.answer_error(id, ErrorCode::InvalidMessage, inbound.id),
+                _ => {}
+            }
+        }
+        if let Some(target) = self.application_target(&inbound.kind) {
+            return self.call(id, target, text.into());
+        }
+        self.route_built_in(now, id, &inbound);
+    }
+
+    fn route_built_in(&mut self, now: Now, id: ConnectionId, inbound: &Inbound<'_>) {
         let reply = inbound.id;
         match &*inbound.kind {
             "ping" => self.answer(id, |out| outbound::pong(out, now.unix_ms, reply)),
@@ -45,7 +61,7 @@ impl Shard {
                 Some(channel) => self.unsubscribe(id, channel, reply),
                 None => self.answer_error(id, ErrorCode::InvalidChannel, reply),
             },
-            "publish" => self.publish_message(now, id, &inbound),
+            "publish" => self.publish_message(now, id, inbound),
             _ => self.answer_error(id, ErrorCode::UnknownType, reply),
         }
     }
@@ -107,6 +123,31 @@ impl Shard {
                     answer: answer_value,
                 });
             }
+            Command::SendText { connection, text } => {
+                self.answer(connection, |out| out.extend_from_slice(text.as_bytes()));
+            }
+            Command::Subscribe {
+                connection,
+                channel,
+            } => self.subscribe_for_application(now, connection, &channel),
+            Command::Unsubscribe {
+                connection,
+                channel,
+            } => self.unsubscribe(connection, &channel, None),
+            Command::RouteBuiltIn {
+                connection,
+                message,
+            } => {
+                // It was parsed before it came to the application.
+                if let Ok(inbound) = envelope::parse(&message) {
+                    self.route_built_in(now, connection, &inbound);
+                }
+            }
+            Command::CloseConnection {
+                connection,
+                code,
+                reason,
+            } => self.close(now, connection, code, &reason),
             Command::CloseAll { code, reason } => self.close_all(now, code, &reason),
         }
     }

@@ -46,6 +46,43 @@ pub enum Command {
         /// Comes back with the answer.
         answer: AnswerId,
     },
+    /// Send one text message to a connection of this shard.
+    SendText {
+        /// To whom; a stale id is ignored.
+        connection: ConnectionId,
+        /// The message as it is.
+        text: Box<str>,
+    },
+    /// Subscribe a connection of this shard to a channel; it is told `subscribed`, as if it had asked itself.
+    Subscribe {
+        /// Whom.
+        connection: ConnectionId,
+        /// To what.
+        channel: ChannelName,
+    },
+    /// End a subscription of a connection of this shard; it is told `unsubscribed`.
+    Unsubscribe {
+        /// Whose.
+        connection: ConnectionId,
+        /// To what.
+        channel: ChannelName,
+    },
+    /// Handle a message as if the application had no handlers: middleware let it pass.
+    RouteBuiltIn {
+        /// Who sent it.
+        connection: ConnectionId,
+        /// The whole message.
+        message: Box<str>,
+    },
+    /// Close one connection of this shard, with the closing handshake.
+    CloseConnection {
+        /// Which; a stale id is ignored.
+        connection: ConnectionId,
+        /// Close code as in `docs/reference/codes.md`.
+        code: u16,
+        /// At most 123 bytes; longer is cut.
+        reason: String,
+    },
     /// Close every connection of this shard, with the closing handshake.
     CloseAll {
         /// Close code as in `docs/reference/codes.md`.

@@ -134,6 +134,24 @@ pub enum ShardMessage {
         /// The `id` of what it asked for, as JSON.
         reply: Option<Box<str>>,
     },
+    /// Tokens of this key were taken from a copy of its bucket; to the key's home. Answered by `Owed` only if the copy is wrong.
+    Spent {
+        /// Whose bucket.
+        key: LimitedKey,
+        /// Who took them.
+        shard: ShardId,
+        /// How many.
+        tokens: u32,
+        /// When the copy will be full, in nanoseconds since start.
+        full_at_ns: u64,
+    },
+    /// More was taken from this key's bucket than its copy shows.
+    Owed {
+        /// Whose bucket.
+        key: LimitedKey,
+        /// When it will be full, in nanoseconds since start.
+        full_at_ns: u64,
+    },
     /// Contexts that were promised at your door are gone with their connection.
     ContextsEnded {
         /// How much was promised.

@@ -9,6 +9,7 @@
 
 mod command;
 mod effect;
+mod identity;
 mod ids;
 mod input;
 mod message;
@@ -16,7 +17,8 @@ mod now;
 
 pub use command::{Answer, AnswerId, Audience, Command};
 pub use effect::{CloseCause, Effect, Event};
-pub use ids::{ChannelName, ConnectionId, ShardId, SocketToken, UserId};
-pub use input::{Compression, Input, Mode, Opening};
+pub use identity::{Denied, Identity, Token, Verdict, is_valid_user};
+pub use ids::{CallTarget, ChannelName, ConnectionId, ShardId, SocketToken, UserId};
+pub use input::{Compression, Input, Mode, Opening, Returned, Standing};
 pub use message::{LimitedKey, ShardMessage, SharedFrame};
 pub use now::Now;

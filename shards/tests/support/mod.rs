@@ -16,7 +16,8 @@ use shardwire_protocol::websocket::{Decoder, Event as Decoded, Lent, Role, Rules
 use shardwire_shards::mesh::{LaneBounds, MailboxEnds};
 use shardwire_shards::placement::{Placement, Rule};
 use shardwire_shards::vocabulary::{
-    Answer, Command, ConnectionId, Effect, Event, Input, Mode, Now, Opening, SocketToken, UserId,
+    Answer, Command, ConnectionId, Effect, Event, Identity, Input, Mode, Now, Opening, SocketToken,
+    Standing, Verdict,
 };
 use shardwire_shards::{NodeCount, Residue, Shard, ShardSettings};
 
@@ -68,7 +69,8 @@ pub struct Peer {
 pub struct Who {
     pub mode: Mode,
     pub address: IpAddr,
-    pub user: Option<&'static str>,
+    pub standing: Standing,
+    pub hello: bool,
     /// What it offers as `Sec-WebSocket-Extensions`; none: no compression.
     pub offer: Option<&'static str>,
     /// Through which shard's door it comes; none: that of its home.
@@ -81,7 +83,8 @@ impl Default for Who {
         Self {
             mode: Mode::Json,
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
-            user: None,
+            standing: Standing::Unverified(None),
+            hello: false,
             offer: None,
             door: None,
             early: Vec::new(),
@@ -92,7 +95,24 @@ impl Default for Who {
 /// Somebody with this name.
 pub fn user(user: &'static str) -> Who {
     Who {
-        user: Some(user),
+        standing: Standing::Unverified(Some(user.into())),
+        ..Who::default()
+    }
+}
+
+/// Somebody who must say in the first frame who it is.
+pub fn stranger() -> Who {
+    Who {
+        standing: Standing::Awaited,
+        hello: true,
+        ..Who::default()
+    }
+}
+
+/// Somebody a verifier knows.
+pub fn verified(identity: Identity) -> Who {
+    Who {
+        standing: Standing::Verified(identity),
         ..Who::default()
     }
 }
@@ -127,6 +147,10 @@ pub struct World {
     pub peers: Vec<Peer>,
     pub events: Vec<Event>,
     pub answers: Vec<Answer>,
+    /// Tokens that wait for a verdict: whose, the token, and who it is already.
+    pub verifications: Vec<(PeerId, String, Option<String>)>,
+    /// Writes to sockets so far.
+    pub writes: usize,
     pub node_count: NodeCount,
     pub placement: Placement,
 }
@@ -150,8 +174,12 @@ impl World {
     }
 
     pub fn bounded(shards: u16, settings: ShardSettings, lanes: LaneBounds) -> Self {
+        Self::placed(Placement::new(Rule::Accept, shards), settings, lanes)
+    }
+
+    pub fn placed(placement: Placement, settings: ShardSettings, lanes: LaneBounds) -> Self {
         let settings = Arc::new(settings);
-        let placement = Placement::new(Rule::Accept, shards);
+        let shards = placement.shards();
         let node_count = NodeCount::default();
         let shards = MailboxEnds::connect_bounded(shards, lanes)
             .into_iter()
@@ -163,6 +191,8 @@ impl World {
             peers: Vec::new(),
             events: Vec::new(),
             answers: Vec::new(),
+            verifications: Vec::new(),
+            writes: 0,
             node_count,
             placement,
         }
@@ -179,7 +209,9 @@ impl World {
     pub fn open(&mut self, shard: usize, who: Who) -> PeerId {
         assert!(self.shards[shard].admit(), "room on the node");
         let door = &mut self.shards[who.door.unwrap_or(shard)];
-        let negotiated = who.offer.and_then(|offer| door.negotiate([offer]));
+        let negotiated = who
+            .offer
+            .and_then(|offer| door.negotiate([offer], who.standing == Standing::Awaited));
         let compression = negotiated.map(|(_, compression)| compression);
         let peer = self.peers.len();
         self.peers.push(Peer {
@@ -200,12 +232,11 @@ impl World {
             sent: None,
         });
         let opening = Opening {
-            socket: SocketToken(peer as u64),
-            mode: who.mode,
-            address: who.address,
-            user: who.user.map(UserId::from),
+            standing: who.standing,
+            hello: who.hello,
             compression,
             early: who.early,
+            ..Opening::new(SocketToken(peer as u64), who.mode, who.address)
         };
         self.hand_in(shard, Input::Opened(opening));
         peer
@@ -354,8 +385,32 @@ impl World {
                     assert!(!peer.closed, "a socket is closed once");
                     peer.closed = true;
                 }
+                Effect::Verify {
+                    connection,
+                    token,
+                    user,
+                    ..
+                } => {
+                    let peer = self
+                        .peers
+                        .iter()
+                        .position(|peer| peer.connection == Some(connection));
+                    self.verifications.push((
+                        peer.unwrap(),
+                        token.expose().to_owned(),
+                        user.map(|user| user.to_string()),
+                    ));
+                }
+                Effect::HandOff { home, opening } => {
+                    let peer = &mut self.peers[opening.socket.0 as usize];
+                    peer.shard = home.index();
+                    peer.receiving = false;
+                    peer.connection = None;
+                    self.hand_in(home.index(), Input::Opened(*opening));
+                }
                 Effect::Ring(_) => {}
                 Effect::Answer { answer, .. } => self.answers.push(answer),
+                Effect::Call { .. } => unreachable!("no application routes are registered"),
                 Effect::Event(event) => self.events.push(event),
             }
         }
@@ -364,6 +419,7 @@ impl World {
     /// One write, as the documentation of `Flush` says.
     fn flush(&mut self, peer: PeerId) {
         let now = self.now();
+        self.writes += 1;
         let (shard, connection) = (self.peers[peer].shard, self.id(peer));
         let shard = &mut self.shards[shard];
         let peer = &mut self.peers[peer];
@@ -386,6 +442,21 @@ impl World {
     pub fn waiting(&self, peer: PeerId) -> usize {
         let shard = &self.shards[self.peers[peer].shard];
         shard.pending(self.id(peer)).map(<[u8]>::len).sum()
+    }
+
+    /// Answers the one verification that waits, and everything comes to rest.
+    pub fn verdict(&mut self, verdict: Verdict) {
+        assert_eq!(self.verifications.len(), 1);
+        let (peer, ..) = self.verifications.remove(0);
+        let (shard, connection) = (self.peers[peer].shard, self.id(peer));
+        self.hand_in(
+            shard,
+            Input::Verdict {
+                connection,
+                verdict,
+            },
+        );
+        self.settle();
     }
 
     /// What the peer heard since it was last asked.
@@ -430,6 +501,7 @@ impl World {
             sum.homed_channels += held.homed_channels;
             sum.counted_users += held.counted_users;
             sum.counted_addresses += held.counted_addresses;
+            sum.buckets += held.buckets;
             sum.frames += held.frames;
             sum.promised_bytes += held.promised_bytes;
             sum.postponed += held.postponed;
@@ -452,7 +524,9 @@ impl World {
         self.events
             .iter()
             .filter_map(|event| match event {
-                Event::Disconnected { connection, cause } if *connection == id => Some(*cause),
+                Event::Disconnected {
+                    connection, cause, ..
+                } if *connection == id => Some(*cause),
                 _ => None,
             })
             .collect()

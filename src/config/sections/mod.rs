@@ -10,6 +10,7 @@
 pub(super) mod compression;
 pub(super) mod connections;
 pub(super) mod echo;
+pub(super) mod handlers;
 pub(super) mod listen;
 pub(super) mod log;
 pub(super) mod page;

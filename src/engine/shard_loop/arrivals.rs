@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 
 use shardwire_protocol::handshake::server::Refusal;
 use shardwire_shards::placement::Rule;
-use shardwire_shards::vocabulary::{Input, Now, Opening, ShardId};
+use shardwire_shards::vocabulary::{Input, Now, Opening, ShardId, Standing};
 
 use super::{ACCEPT_RETRY_MS, RunningShard};
 use crate::engine::inbox::{HandedOff, Item, Stage};
@@ -186,12 +186,10 @@ impl<D: Driver> RunningShard<D> {
             early,
         } = newcomer;
         let opening = Opening {
-            socket: token_of(socket),
-            mode,
-            address,
-            user,
+            standing: Standing::Unverified(user),
             compression,
             early,
+            ..Opening::new(token_of(socket), mode, address)
         };
         self.shard.handle(now, Input::Opened(opening));
         if let Some(code) = self

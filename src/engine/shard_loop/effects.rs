@@ -32,6 +32,7 @@ impl<D: Driver> RunningShard<D> {
                         self.linger(now, socket);
                     }
                 }
+                Effect::Verify { .. } | Effect::HandOff { .. } => {}
                 Effect::Ring(shard) => self.parts.inboxes.ring(shard),
                 Effect::Answer {
                     id,
@@ -39,7 +40,16 @@ impl<D: Driver> RunningShard<D> {
                 } => {
                     self.questions.answer(id, connections);
                 }
-                Effect::Event(event) => trace(&event),
+                Effect::Call {
+                    connection,
+                    target,
+                    user,
+                    address,
+                    message,
+                } => self
+                    .tasks
+                    .call(connection, target, (user, address), message),
+                Effect::Event(event) => self.observe(event),
             }
         }
     }
@@ -81,15 +91,21 @@ impl<D: Driver> RunningShard<D> {
         }
         self.driver.close(socket);
     }
-}
 
-fn trace(event: &Event) {
-    match event {
-        Event::Connected { connection } => {
-            tracing::trace!(shard = connection.shard().0, %connection, "connected")
-        }
-        Event::Disconnected { connection, cause } => {
-            tracing::trace!(shard = connection.shard().0, %connection, ?cause, "disconnected");
+    fn observe(&mut self, event: Event) {
+        match event {
+            Event::Connected { connection } => {
+                tracing::trace!(shard = connection.shard().0, %connection, "connected");
+            }
+            Event::Disconnected {
+                connection,
+                cause,
+                user,
+                address,
+            } => {
+                tracing::trace!(shard = connection.shard().0, %connection, ?cause, "disconnected");
+                self.tasks.closed(connection, cause, user, address);
+            }
         }
     }
 }
