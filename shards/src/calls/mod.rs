@@ -70,7 +70,7 @@ impl Shard {
             }
         }
         if !kept.is_empty() {
-            self.feed(now, id, &mut kept);
+            self.take_in(now, id, &mut kept);
         }
         let goes_on = self
             .registry
