@@ -40,11 +40,7 @@ fn http(address: SocketAddr, method: &str, path: &str, body: &str) -> (u16, Stri
 
 #[test]
 fn embed_joins_a_tokio_http_service_and_the_engine() {
-    let built = Command::new(env!("CARGO"))
-        .args(["build", "--locked", "--quiet", "--example", "embed"])
-        .status()
-        .unwrap();
-    assert!(built.success());
+    // `cargo test` and `cargo nextest` build the examples of this package beside its binary.
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_shardwire"))
         .with_file_name("examples")
         .join("embed");
