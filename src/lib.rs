@@ -26,7 +26,8 @@ pub mod telemetry;
 mod transport;
 
 pub use engine::{
-    Engine, EngineBuilder, EngineError, EngineHandle, Pending, PublishError, StartError,
+    Engine, EngineBuilder, EngineError, EngineHandle, Pending, PublishError, ReloadError,
+    StartError,
 };
 pub use handlers::{Context, FromMessage, HandlerError, Json, Message, Next};
 pub use shardwire_shards::vocabulary::{Audience, CloseCause, ConnectionId};

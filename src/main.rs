@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use shardwire::config::{Environment, Layers, Loaded};
 use shardwire::runtime::preflight;
 use shardwire::{Engine, EngineError, StartError, telemetry};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 /// A sharded, thread-per-core WebSocket engine.
@@ -110,7 +110,13 @@ fn serve(arguments: &LayerArguments) -> Result<(), Failure> {
         messages: error.to_string(),
     })?;
     // Before the engine starts: a signal during the start is then kept, instead of killing half an engine.
-    let signals = Signals::new([SIGINT, SIGTERM]).map_err(|error| Failure {
+    let secure = loaded.settings.listen.tls.is_some();
+    // Without a certificate there is nothing to reload, and SIGHUP keeps its usual meaning: the terminal is gone.
+    let caught: &[i32] = match secure {
+        true => &[SIGINT, SIGTERM, SIGHUP],
+        false => &[SIGINT, SIGTERM],
+    };
+    let signals = Signals::new(caught).map_err(|error| Failure {
         code: exit::SYSTEM,
         messages: format!("cannot wait for signals: {error}"),
     })?;
@@ -121,12 +127,18 @@ fn serve(arguments: &LayerArguments) -> Result<(), Failure> {
     let address = engine.local_address();
     // The one line on standard output, so that a script can wait for it and read the port.
     say(io::stdout(), &format!("shardwire listening on {address}"));
-    tracing::info!("clients connect to ws://{address}/ws");
+    let (ws, http) = match secure {
+        true => ("wss", "https"),
+        false => ("ws", "http"),
+    };
+    tracing::info!("clients connect to {ws}://{address}/ws");
     if page {
-        tracing::info!("see it work: open http://{address}/ in two tabs");
+        tracing::info!("see it work: open {http}://{address}/ in two tabs");
     }
-    let draining = engine.clone();
-    on_signals(signals, move || draining.drain()).map_err(|error| Failure {
+    let (draining, reloading) = (engine.clone(), engine.clone());
+    // Whatever comes of a reload, the engine has logged it.
+    let reload = move || drop(reloading.reload_certificate());
+    on_signals(signals, move || draining.drain(), reload).map_err(|error| Failure {
         code: exit::SYSTEM,
         messages: format!("cannot start a thread for signals: {error}"),
     })?;
@@ -155,9 +167,13 @@ fn cannot_start(error: StartError) -> Failure {
     }
 }
 
-/// Calls `drain` at the first signal; a second one ends the process at once, for the operator who will not wait. Two threads, because
+/// Calls `reload` at every SIGHUP, and `drain` at the first other signal; a second one ends the process at once, for the operator who will not wait. Two threads, because
 /// draining blocks while the second signal must be heard; both now, because under pressure there may be none to be had.
-fn on_signals(mut signals: Signals, drain: impl FnOnce() + Send + 'static) -> io::Result<()> {
+fn on_signals(
+    mut signals: Signals,
+    drain: impl FnOnce() + Send + 'static,
+    reload: impl Fn() + Send + 'static,
+) -> io::Result<()> {
     let (order, ordered) = mpsc::channel();
     thread::Builder::new()
         .name("drain".to_owned())
@@ -167,7 +183,12 @@ fn on_signals(mut signals: Signals, drain: impl FnOnce() + Send + 'static) -> io
             }
         })?;
     let listen = move || {
-        let mut heard = signals.forever();
+        let mut heard = signals.forever().filter(|signal| {
+            if *signal == SIGHUP {
+                reload();
+            }
+            *signal != SIGHUP
+        });
         if heard.next().is_some() {
             tracing::info!("draining; a second signal ends at once");
             let _ = order.send(());

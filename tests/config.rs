@@ -321,3 +321,98 @@ fn the_command_line_is_answered_by_its_own_codes() {
             .starts_with("shardwire ")
     );
 }
+
+#[test]
+fn a_certificate_is_tried_before_the_start_and_every_fault_told() {
+    let made = |name: &str| rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+    let (one, other) = (made("one"), made("other"));
+    let certificate = ConfigFile::new("tls-chain.pem", one.cert.pem());
+    let key = ConfigFile::new("tls-key.pem", one.signing_key.serialize_pem());
+    let wrong = ConfigFile::new("tls-wrong.pem", other.signing_key.serialize_pem());
+    let text = |certificate: &str, key: &str| {
+        format!("[listen.tls]\ncertificate = {certificate:?}\nkey = {key:?}\n")
+    };
+    let good = check_file("tls-good.toml", text(certificate.path(), key.path()));
+    assert_eq!((good.code, good.stderr.as_str()), (0, ""));
+
+    for (name, certificate, key, faults) in [
+        (
+            "mismatch",
+            certificate.path(),
+            wrong.path(),
+            &[(3, "listen.tls.key", "does not belong to")][..],
+        ),
+        (
+            "missing",
+            "/nonexistent/chain.pem",
+            "/nonexistent/key.pem",
+            &[
+                (
+                    2,
+                    "listen.tls.certificate",
+                    "cannot be read (No such file or directory",
+                ),
+                (
+                    3,
+                    "listen.tls.key",
+                    "cannot be read (No such file or directory",
+                ),
+            ],
+        ),
+        (
+            "exchanged",
+            key.path(),
+            certificate.path(),
+            &[
+                (2, "listen.tls.certificate", "are the two files exchanged?"),
+                (3, "listen.tls.key", "are the two files exchanged?"),
+            ],
+        ),
+    ] {
+        // Beside a fault of another kind: one round of mending is enough.
+        let text = text(certificate, key) + "[shards]\ncount = 0\n";
+        let outcome = check_file(&format!("tls-{name}.toml"), &text);
+        assert_eq!(
+            (outcome.code, outcome.stdout.as_str()),
+            (78, ""),
+            "{}",
+            outcome.stderr
+        );
+        let told = outcome.faults();
+        assert_eq!(told.len(), faults.len() + 1, "{}", outcome.stderr);
+        for (told, (line, path, words)) in told.iter().zip(faults) {
+            let file = if *path == "listen.tls.key" {
+                key
+            } else {
+                certificate
+            };
+            assert!(
+                told.contains(&format!(":{line}:")) && told.contains(&format!("{path} = {file:?}")),
+                "{told}"
+            );
+            assert!(told.contains(words), "{told}");
+        }
+        // The server does not start either.
+        let config = ConfigFile::new(&format!("tls-serve-{name}.toml"), text);
+        assert_eq!(shardwire(&["--config", config.path()], &[]).code, 78);
+    }
+    let half = shardwire(&["--set", &format!("listen.tls.key={}", key.path())], &[]);
+    assert_eq!(half.code, 78);
+    assert!(
+        half.faults()[0].contains("set listen.tls.certificate"),
+        "{}",
+        half.stderr
+    );
+}
+
+#[test]
+fn a_public_address_without_tls_is_noted() {
+    let outcome = shardwire(&["check-config", "--listen", "0.0.0.0:8080"], &[]);
+    assert!(
+        outcome
+            .stdout
+            .contains("note: listening on 0.0.0.0:8080 without TLS"),
+        "{}",
+        outcome.stdout
+    );
+}

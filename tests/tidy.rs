@@ -40,15 +40,10 @@ const RULES: &[Rule] = &[
         rooms: &["protocol/src"],
         except: &[],
         path: |named| {
-            [
-                ["std", "thread"],
-                ["std", "time"],
-                ["std", "net"],
-                ["core", "time"],
-                ["core", "net"],
-            ]
-            .iter()
-            .any(|path| contains(named, path))
+            [["std", "thread"], ["std", "time"], ["core", "time"]]
+                .iter()
+                .any(|path| contains(named, path))
+                || names_more_of_net_than_addresses(named)
                 || has_any(
                     named,
                     &["glommio", "tokio", "mio", "libc", "io_uring", "socket2"],
@@ -58,10 +53,14 @@ const RULES: &[Rule] = &[
         planted: &[
             "use std::{fmt, time::Duration};",
             "fn f() { std::thread::yield_now() }",
-            "fn f(a: std::net::IpAddr) {}",
+            "fn f(a: std::net::TcpStream) {}",
+            "use std::net;",
+            "use core::net::*;",
+            "use std::net::{IpAddr, ToSocketAddrs};",
             "use glommio::Task;",
         ],
         harmless: &[
+            "use std::net::{IpAddr, SocketAddr};",
             "// std::time",
             "fn f() { g(\"std::net\") }",
             "use std::fmt;",
@@ -221,6 +220,18 @@ fn has_any(named: &Named, words: &[&str]) -> bool {
         .segments
         .iter()
         .any(|segment| words.contains(&segment.as_str()))
+}
+
+/// An address is a value that can be parsed; everything else in `std::net` reaches the network.
+fn names_more_of_net_than_addresses(named: &Named) -> bool {
+    const ADDRESSES: [&str; 4] = ["IpAddr", "Ipv4Addr", "Ipv6Addr", "SocketAddr"];
+    let segments: Vec<&str> = named.segments.iter().map(|segment| &**segment).collect();
+    segments.windows(2).enumerate().any(|(at, pair)| {
+        matches!(pair, ["std" | "core", "net"])
+            && !segments
+                .get(at + 2)
+                .is_some_and(|name| ADDRESSES.contains(name))
+    })
 }
 
 fn contains(named: &Named, path: &[&str]) -> bool {

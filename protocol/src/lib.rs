@@ -7,6 +7,7 @@
 //! | [`handshake`] | the bytes of an HTTP/1.1 upgrade | a request or response, or a refusal to write |
 //! | [`websocket`] | the bytes behind it (RFC 6455 frames) | messages and control events, and back |
 //! | [`envelope`] | a text message (`{"type": …}`) | its fields, borrowed; and the answers back |
+//! | [`proxy`] | what proxies say of a client, before or inside the request | the client's address |
 //! | [`codes`] | numbers | the words and advice a peer sees: error codes and close codes |
 //!
 //! # What does not
@@ -29,4 +30,5 @@
 pub mod codes;
 pub mod envelope;
 pub mod handshake;
+pub mod proxy;
 pub mod websocket;

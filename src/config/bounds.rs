@@ -101,6 +101,10 @@ pub(super) const CLOSE_TIMEOUT: Range<TextDuration> = duration(ms(100), minutes(
 /// The least lets a few small messages wait; the most is what one slow consumer may cost before it is closed.
 pub(super) const OUTBOX: Range<ByteSize> = size(ByteSize::kib(1), ByteSize::mib(1_024));
 
+/// Looking is two `stat` calls, but a certificate that is half written more often than whole should not be tried all the time; beyond
+/// a day nobody remembers why nothing happens.
+pub(super) const RELOAD_INTERVAL: Range<TextDuration> = duration(ms(100), minutes(24 * 60));
+
 /// The least lets a verifier ask a database nearby; the most is what a person bears to wait.
 pub(super) const AUTHENTICATION_TIMEOUT: Range<TextDuration> = duration(ms(100), minutes(1));
 

@@ -108,6 +108,17 @@ impl Faults {
         (!faults.is_empty()).then_some(Self(faults))
     }
 
+    /// `faults` is not empty: who has nothing to complain of has no `Faults`.
+    pub(super) fn of(faults: Vec<Fault>) -> Self {
+        debug_assert!(!faults.is_empty());
+        Self(faults)
+    }
+
+    pub(super) fn and(mut self, more: Self) -> Self {
+        self.0.extend(more.0);
+        self
+    }
+
     /// Each of them, in the order of the layers they were written in.
     pub fn iter(&self) -> impl Iterator<Item = &Fault> {
         self.0.iter()

@@ -400,7 +400,11 @@ mod tests {
             keys.nearest("connections.heartbeat_intervall"),
             Some("connections.heartbeat_interval")
         );
-        assert_eq!(keys.nearest("tls.certificate"), None);
+        assert_eq!(
+            keys.nearest("tls.certificate"),
+            Some("listen.tls.certificate")
+        );
+        assert_eq!(keys.nearest("quic.versions"), None);
         assert!(
             keys.names_in("shards").contains(&"count") && keys.names_in("").contains(&"shards")
         );

@@ -92,7 +92,7 @@ impl Layers {
     /// its lines.
     pub fn load(&self, environment: &Environment) -> Result<Loaded, Faults> {
         let mut read = self.read();
-        match read.config.check(environment) {
+        match read.config.check_with_files(environment) {
             Ok(settings) if read.faults.is_empty() => {
                 return Ok(Loaded {
                     config: read.config,

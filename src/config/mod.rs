@@ -3,10 +3,10 @@
 //! - **Lives here**: [`Config`] (the keys, as written), [`Settings`] (checked, native types), the one function between them
 //!   ([`Config::check`]), and the layers a configuration is read from ([`Layers`]).
 //! - **Does not**: reading the machine. The number of cores and the open-file limit come in as an [`Environment`]; whether a port is
-//!   free or io_uring is allowed is the runtime's preflight.
+//!   free or io_uring is allowed is the runtime's preflight. The one exception are the files that keys name (`files.rs`).
 //! - **Invariants**: `Settings` exist only for a configuration without fault; *all* faults of all layers are reported at once, each
 //!   with its key, its place, what was found and what is allowed; no default stands anywhere else; rooms never see `Config`.
-//! - **Called by** `main.rs` (layers) and the engine's builder (`check`); calls nobody.
+//! - **Called by** `main.rs` (layers) and the engine's builder (`check_with_files`); calls `listen/certificate` to try the files.
 //! - **Tests**: beside each file, the layers in `load/tests.rs`, the page `docs/reference/config.md` in `reference.rs`; through the
 //!   binary in `tests/config.rs`.
 //!
@@ -17,6 +17,7 @@ mod bounds;
 mod check;
 mod environment;
 mod fault;
+mod files;
 mod keys;
 mod layer;
 mod load;
@@ -30,6 +31,7 @@ use serde::{Deserialize, Serialize};
 
 pub use environment::Environment;
 pub use fault::{Fault, Faults, Origin};
+pub(crate) use files::read_pair;
 pub use load::{Layers, Loaded};
 pub use sections::authentication::{
     ApiKey, ApiKeySettings, Authentication, AuthenticationMethod, AuthenticationSettings,
@@ -46,6 +48,7 @@ pub use sections::permissions::{PermissionDefault, PermissionRule, Permissions};
 pub use sections::rates::{RateSettings, Rates, RatesSettings};
 pub use sections::shards::{PlacementRule, ShardSettings, Shards};
 pub use sections::shutdown::{Shutdown, ShutdownSettings};
+pub use sections::tls::{Tls, TlsSettings};
 pub use text::{Amount, ByteSize, Bytes, Count, Limit, Rate, Secret, TextDuration, Texts};
 
 use check::Checker;
@@ -135,8 +138,17 @@ impl Config {
         Layers::new().toml("configuration", text).config()
     }
 
+    /// [`check`](Self::check), and in the same round tries the files that the configuration names, such as certificates.
+    pub fn check_with_files(&self, environment: &Environment) -> Result<Settings, Faults> {
+        match (self.check(environment), files::faults(self)) {
+            (checked, None) => checked,
+            (Ok(_), Some(faults)) => Err(faults),
+            (Err(faults), Some(more)) => Err(faults.and(more)),
+        }
+    }
+
     /// Turns what was written into what the rooms read, or tells everything that is wrong with it. Pure: what it needs to know of the
-    /// machine is in `environment`.
+    /// machine is in `environment`, and no file is opened.
     pub fn check(&self, environment: &Environment) -> Result<Settings, Faults> {
         let mut checker = Checker::default();
         let listen = self.listen.check(&mut checker);

@@ -12,6 +12,7 @@ use shardwire_shards::{
     ApplicationRoutes, AuthenticationTimes, CompressionSettings, NodeCount, Shard, ShardSettings,
 };
 
+use super::certificates::Certificates;
 use super::ending::Endings;
 use super::error::StartError;
 use super::handle::{EngineHandle, Inner};
@@ -140,7 +141,7 @@ impl EngineBuilder {
             let kind = &mut self.config.authentication.kind;
             kind.get_or_insert(AuthenticationType::Custom);
         }
-        let settings = self.config.check(&environment()?)?;
+        let settings = self.config.check_with_files(&environment()?)?;
         for note in &settings.notes {
             tracing::info!("{note}");
         }
@@ -169,6 +170,13 @@ fn start(
     if !faults.is_empty() {
         return Err(StartError::Preflight(faults));
     }
+    let (certificates, tls) = match &settings.listen.tls {
+        Some(tls) => {
+            let (certificates, config) = Certificates::read(tls)?;
+            (Some(certificates), Some(config))
+        }
+        None => (None, None),
+    };
     let shards = u16::try_from(count).expect("the configuration allows at most 256 shards");
     let placement = Placement::new(rule(settings.shards.placement), shards);
     let wanted = settings.listen.address;
@@ -210,6 +218,7 @@ fn start(
         join_timeout: settings.shutdown.join_timeout,
         threads: Mutex::new(Vec::with_capacity(count)),
         endings: endings.clone(),
+        certificates,
     };
     let handle = EngineHandle {
         inner: Arc::new(inner),
@@ -226,6 +235,7 @@ fn start(
             placement,
             routes: routes.clone(),
             connection_timeout_ms: settings.connections.connection_timeout_ms,
+            tls: tls.clone(),
             _ending: endings.guard(),
         };
         let (settings, node_count, inboxes) = (
@@ -254,6 +264,9 @@ fn start(
                 return Err(error.into());
             }
         }
+    }
+    if let Err(error) = handle.watch_certificates() {
+        tracing::warn!(%error, "nobody looks whether the certificate has changed: reload it by SIGHUP");
     }
     tracing::info!(%address, shards, placement = ?placement.rule(), "engine started");
     Ok(handle)

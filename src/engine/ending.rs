@@ -1,6 +1,7 @@
 //! Which loops have ended, so that somebody can wait for it.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 /// Counts shards whose loop has ended, in order or by a panic.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +26,18 @@ impl Endings {
         let (ended, changed) = &*self.0;
         let guard = ended.lock().unwrap_or_else(PoisonError::into_inner);
         drop(changed.wait_while(guard, |ended| *ended == 0));
+    }
+}
+
+impl Endings {
+    /// Blocks until the first loop has ended, but at most this long. Whether one has.
+    pub(super) fn wait_for_one_at_most(&self, longest: Duration) -> bool {
+        let (ended, changed) = &*self.0;
+        let guard = ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let (guard, _) = changed
+            .wait_timeout_while(guard, longest, |ended| *ended == 0)
+            .unwrap_or_else(PoisonError::into_inner);
+        *guard > 0
     }
 }
 

@@ -17,6 +17,9 @@ pub enum StartError {
     /// The machine lacks something; each message names the command that mends it.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Preflight(Vec<PreflightError>),
+    /// TLS cannot be prepared although certificate and key are fine: the system gives no random numbers.
+    #[error("TLS cannot be prepared: {0}")]
+    Tls(String),
     /// A shard could not be started.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
@@ -35,6 +38,21 @@ pub enum EngineError {
         /// How many.
         connections: usize,
     },
+}
+
+/// Why a new certificate is not used. The one in use stays in use, and nothing else has changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReloadError {
+    /// Connections are plain: there is no certificate to reload. The operator sets `listen.tls` and restarts.
+    #[error("listen.tls.certificate is not set: there is no certificate to reload")]
+    Plain,
+    /// The files are at fault, with everything that is wrong with them; the operator mends them.
+    #[error(transparent)]
+    Files(#[from] Faults),
+    /// TLS cannot be prepared although the files are fine: the system gives no random numbers. Try again.
+    #[error("TLS cannot be prepared: {0}")]
+    Tls(String),
 }
 
 /// Why a publication (or broadcast) from outside was not taken.

@@ -11,9 +11,10 @@ use bytes::Bytes;
 use serde::Serialize;
 use shardwire_protocol::websocket::frame;
 use shardwire_shards::placement::Placement;
-use shardwire_shards::vocabulary::{Audience, Command, ConnectionId};
+use shardwire_shards::vocabulary::{Audience, Command, ConnectionId, ShardId};
 use shardwire_shards::{NodeCount, is_valid_channel_name};
 
+use super::certificates::Certificates;
 use super::ending::Endings;
 use super::error::{EngineError, PublishError};
 use super::inbox::{Inboxes, Item};
@@ -36,6 +37,8 @@ pub(super) struct Inner {
     pub(super) join_timeout: Duration,
     pub(super) threads: Mutex<Vec<ShardThread>>,
     pub(super) endings: Endings,
+    /// Where connections speak TLS.
+    pub(super) certificates: Option<Certificates>,
 }
 
 impl fmt::Debug for EngineHandle {
@@ -137,15 +140,18 @@ impl EngineHandle {
                 code,
                 reason: reason.to_owned(),
             };
-            let mut item = Item::Command(command);
-            // Rare and important: wait for room rather than leave a shard out.
-            while let Err(refused) = self.inner.inboxes.send(shard, item) {
-                if self.inner.endings.any() {
-                    return;
-                }
-                item = refused;
-                std::thread::sleep(Duration::from_millis(1));
+            self.send_for_certain(shard, Item::Command(command));
+        }
+    }
+
+    /// For what is rare and important: waits for room rather than leave a shard out, unless the engine ends.
+    pub(super) fn send_for_certain(&self, shard: ShardId, mut item: Item) {
+        while let Err(refused) = self.inner.inboxes.send(shard, item) {
+            if self.inner.endings.any() {
+                return;
             }
+            item = refused;
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 

@@ -6,12 +6,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use rustls::ServerConfig;
 use shardwire_shards::mesh::Sleepers;
 use shardwire_shards::vocabulary::{
     AnswerId, Command, ConnectionId, Opening, ShardId, UserId, Verdict,
 };
 
 use crate::runtime::{Bell, SocketId};
+use crate::transport::tls::Session;
 
 /// Items one inbox holds before it refuses more. An item is small, but a command may carry a message of the service's own making;
 /// 4,096 is several milliseconds of work for a shard.
@@ -34,6 +36,8 @@ pub(crate) enum Item {
     Socket(HandedOff),
     /// What a verifier says. (Boxed: it is rare, and larger than the others.)
     Verdict(VerdictFor, Box<Verdict>),
+    /// Use this for new TLS handshakes.
+    Certificate(Arc<ServerConfig>),
     /// Empty this shard until `deadline_ms`, then stop.
     Drain { deadline_ms: u64 },
 }
@@ -42,6 +46,8 @@ pub(crate) enum Item {
 #[derive(Debug)]
 pub(crate) struct HandedOff {
     pub(crate) socket: OwnedFd,
+    /// Its TLS session, where connections speak TLS and it has shaken hands already.
+    pub(crate) session: Option<Box<Session>>,
     pub(crate) stage: Stage,
 }
 

@@ -7,6 +7,7 @@
 //! request is answered, a refused one with proper HTTP; nothing of a connection exists before its upgrade was answered.
 //! **Called by:** `engine/shard_loop`. **Calls:** `protocol/handshake`. **Tests:** below and `tests/bad_input.rs`.
 
+pub(crate) mod certificate;
 mod page;
 mod routes;
 mod upgrade;

@@ -1,7 +1,7 @@
 //! Sockets of one shard: bytes in, outbox out.
 //!
 //! **Lives here:** what each socket is at the moment ([`SocketState`]), one coalesced write per connection and turn
-//! (`flush.rs`), unfinished plain answers, and the lingering close that lets a peer read our last words.
+//! (`flush.rs`), unfinished plain answers, the lingering close that lets a peer read our last words, and TLS (`tls/`).
 //! **Does not:** what bytes mean (`protocol/`), what is to be sent (`shards/`), how the kernel is asked (`runtime/`).
 //! **Invariants:** every adopted socket has one entry until it is closed or released; a lingering socket is read and thrown away, and
 //! closed at a deadline; timeouts of one kind are equal, so their queues are in order of time.
@@ -10,6 +10,7 @@
 
 mod flush;
 mod sockets;
+pub(crate) mod tls;
 
 pub(crate) use flush::{Flushed, flush, write_some};
 pub(crate) use sockets::{

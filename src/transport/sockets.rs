@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use shardwire_shards::vocabulary::{ConnectionId, Opening, ShardId, SocketToken};
 
+use super::tls::Session;
 use crate::auth::Ticket;
 use crate::listen::Upgrading;
 use crate::runtime::SocketId;
@@ -64,20 +65,28 @@ pub(crate) struct Responding {
 #[derive(Debug, Default)]
 pub(crate) struct Sockets {
     entries: Vec<Option<(SocketId, SocketState)>>,
+    /// The TLS sessions, by the same index; as long as none is attached, this costs nothing.
+    sessions: Vec<Option<Box<Session>>>,
     count: usize,
     upgrading: usize,
 }
 
 impl Sockets {
-    /// Sets what a socket is.
-    pub(crate) fn set(&mut self, id: SocketId, state: SocketState) {
+    /// Sets what a socket is, and gives back what it was.
+    pub(crate) fn set(&mut self, id: SocketId, state: SocketState) -> Option<SocketState> {
         if self.entries.len() <= id.index() {
             self.entries.resize_with(id.index() + 1, || None);
         }
         self.upgrading += usize::from(state.is_upgrading());
+        if !self.knows(id)
+            && let Some(session) = self.sessions.get_mut(id.index())
+        {
+            *session = None;
+        }
         let before = self.entries[id.index()].replace((id, state));
         self.forget(before.as_ref().map(|(_, state)| state));
         self.count += 1;
+        before.map(|(_, state)| state)
     }
 
     pub(crate) fn get_mut(&mut self, id: SocketId) -> Option<&mut SocketState> {
@@ -87,15 +96,46 @@ impl Sockets {
         }
     }
 
-    /// Takes the entry out, as it is.
+    /// Takes the entry out, as it is; its session, if it has one and it was not detached before, is gone.
     pub(crate) fn take(&mut self, id: SocketId) -> Option<SocketState> {
-        match self.entries.get(id.index()) {
-            Some(Some((known, _))) if *known == id => {}
-            _ => return None,
+        if !self.knows(id) {
+            return None;
+        }
+        if let Some(session) = self.sessions.get_mut(id.index()) {
+            *session = None;
         }
         let taken = self.entries[id.index()].take();
         self.forget(taken.as_ref().map(|(_, state)| state));
         taken.map(|(_, state)| state)
+    }
+
+    /// Gives a known socket its TLS session.
+    pub(crate) fn attach(&mut self, id: SocketId, session: Box<Session>) {
+        debug_assert!(self.knows(id), "a session belongs to a socket");
+        if self.sessions.len() <= id.index() {
+            self.sessions.resize_with(id.index() + 1, || None);
+        }
+        self.sessions[id.index()] = Some(session);
+    }
+
+    /// The TLS session of a socket that speaks TLS.
+    pub(crate) fn session(&mut self, id: SocketId) -> Option<&mut Box<Session>> {
+        if self.sessions.is_empty() || !self.knows(id) {
+            return None;
+        }
+        self.sessions.get_mut(id.index())?.as_mut()
+    }
+
+    /// Takes the session away: its socket moves, or goes on in plain text.
+    pub(crate) fn detach(&mut self, id: SocketId) -> Option<Box<Session>> {
+        if self.sessions.is_empty() || !self.knows(id) {
+            return None;
+        }
+        self.sessions.get_mut(id.index())?.take()
+    }
+
+    fn knows(&self, id: SocketId) -> bool {
+        matches!(self.entries.get(id.index()), Some(Some((known, _))) if *known == id)
     }
 
     fn forget(&mut self, state: Option<&SocketState>) {
@@ -139,14 +179,19 @@ pub(crate) fn token_of(id: SocketId) -> SocketToken {
     SocketToken(id.as_u64())
 }
 
-/// Deadlines that all lie the same time ahead, so that the earliest is always in front.
+/// Deadlines that (nearly) all lie the same time ahead, so that the next one goes to the end; the earliest is in front.
 #[derive(Debug, Default)]
 pub(crate) struct Deadlines(VecDeque<(u64, SocketId)>);
 
 impl Deadlines {
+    /// A socket that was accepted elsewhere comes a moment late, and goes in before those that came meanwhile.
     pub(crate) fn push(&mut self, at_ms: u64, id: SocketId) {
-        debug_assert!(self.0.back().is_none_or(|(last, _)| *last <= at_ms));
-        self.0.push_back((at_ms, id));
+        if self.0.back().is_none_or(|(last, _)| *last <= at_ms) {
+            self.0.push_back((at_ms, id));
+        } else {
+            let place = self.0.partition_point(|(at, _)| *at <= at_ms);
+            self.0.insert(place, (at_ms, id));
+        }
     }
 
     pub(crate) fn next(&self) -> Option<u64> {

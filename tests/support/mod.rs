@@ -1,6 +1,7 @@
 //! An engine of the test's own on a free port, and clients that are not ours.
 #![allow(clippy::unwrap_used, dead_code)]
 
+use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -66,16 +67,16 @@ impl Drop for TestEngine {
 }
 
 /// tungstenite's client.
-pub struct Client(pub WebSocket<TcpStream>);
+pub struct Client<S = TcpStream>(pub WebSocket<S>);
 
-impl Client {
-    pub fn over(stream: TcpStream, path: &str) -> Self {
+impl<S: Read + Write> Client<S> {
+    pub fn over(stream: S, path: &str) -> Self {
         let (socket, _) = tungstenite::client(format!("ws://server{path}"), stream).unwrap();
         Self(socket)
     }
 
     /// Behind an upgrade that was done by hand.
-    pub fn behind_upgrade(stream: TcpStream) -> Self {
+    pub fn behind_upgrade(stream: S) -> Self {
         Self(WebSocket::from_raw_socket(stream, Role::Client, None))
     }
 

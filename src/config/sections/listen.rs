@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::bounds;
 use crate::config::check::Checker;
+use crate::config::sections::tls::{Tls, TlsSettings};
 use crate::config::text::listen_address;
 
 /// Where clients connect.
@@ -23,6 +24,9 @@ pub struct Listen {
     /// (4096 on most machines); a wave of reconnecting clients above it waits for the next SYN retry.
     #[schemars(extend("x-allowed" = bounds::BACKLOG.to_string()))]
     pub backlog: usize,
+
+    /// The certificate that makes `wss://` of `ws://`.
+    pub tls: Tls,
 }
 
 impl Default for Listen {
@@ -30,6 +34,7 @@ impl Default for Listen {
         Self {
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             backlog: 1_024,
+            tls: Tls::default(),
         }
     }
 }
@@ -41,6 +46,8 @@ pub struct ListenSettings {
     pub address: SocketAddr,
     /// Connections the kernel keeps waiting per shard (`listen(2)`); at least 1.
     pub backlog: u16,
+    /// The certificate; none when connections are plain.
+    pub tls: Option<TlsSettings>,
 }
 
 impl ListenSettings {
@@ -52,10 +59,19 @@ impl ListenSettings {
 
 impl Listen {
     pub(in crate::config) fn check(&self, checker: &mut Checker) -> ListenSettings {
-        ListenSettings {
+        let settings = ListenSettings {
             address: self.address,
             backlog: checker.whole("listen.backlog", self.backlog, &bounds::BACKLOG),
+            tls: self.tls.check(checker),
+        };
+        if settings.tls.is_none() && !settings.on_loopback() {
+            // No fault: something in front may speak TLS. But nobody should learn it from an eavesdropper.
+            checker.note(format!(
+                "listening on {} without TLS: what clients and engine say can be read and changed on the way, unless a proxy in front speaks TLS; set listen.tls.certificate and listen.tls.key",
+                self.address
+            ));
         }
+        settings
     }
 }
 
@@ -70,6 +86,7 @@ mod tests {
             ListenSettings {
                 address: address.parse().unwrap(),
                 backlog: 1,
+                tls: None,
             }
             .on_loopback()
         };

@@ -19,6 +19,7 @@ pub(super) mod permissions;
 pub(super) mod rates;
 pub(super) mod shards;
 pub(super) mod shutdown;
+pub(super) mod tls;
 
 /// `tchar` of RFC 9110 section 5.6.2, of which names in HTTP are made.
 fn is_token_byte(byte: u8) -> bool {

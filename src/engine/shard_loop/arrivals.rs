@@ -12,7 +12,7 @@ use super::{ACCEPT_RETRY_MS, RunningShard};
 use crate::auth::Attempt;
 use crate::engine::inbox::{HandedOff, Item, Stage};
 use crate::listen::{Arrival, UPGRADING_MAX, Upgrading};
-use crate::runtime::{BufferId, Driver, SocketId};
+use crate::runtime::{Driver, SocketId};
 use crate::transport::{Flushed, HandingOff, Responding, SocketState, token_of, write_some};
 
 /// Seconds a refused client is asked to stay away (`Retry-After`).
@@ -48,7 +48,14 @@ impl<D: Driver> RunningShard<D> {
                 address,
                 deadline_ms,
             };
-            self.send_home(home, HandedOff { socket, stage });
+            self.send_home(
+                home,
+                HandedOff {
+                    socket,
+                    session: None,
+                    stage,
+                },
+            );
         }
     }
 
@@ -74,25 +81,25 @@ impl<D: Driver> RunningShard<D> {
 
     fn begin_upgrade(&mut self, now: Now, socket: SocketId, address: IpAddr, deadline_ms: u64) {
         if self.sockets.upgrading() >= UPGRADING_MAX {
+            if self.secure.is_on() {
+                // An answer in plain text would be noise to the client, and a handshake is what there is no room for.
+                return self.driver.close(socket);
+            }
             return self.refuse(now, socket, &no_room());
         }
         self.sockets.set(
             socket,
             SocketState::Upgrading(Box::new(Upgrading::new(address, deadline_ms))),
         );
+        if !self.begin_session(socket) {
+            return self.lose(now, socket);
+        }
         self.upgrade_deadlines.push(deadline_ms, socket);
         self.driver.start_receiving(socket);
     }
 
-    /// A socket that is no connection yet (or no longer) sent something.
-    pub(super) fn received_before_opening(
-        &mut self,
-        now: Now,
-        socket: SocketId,
-        buffer: BufferId,
-        len: usize,
-    ) {
-        let bytes = self.driver.buffer(buffer, len);
+    /// Plaintext from a socket, whatever it is at the moment.
+    pub(super) fn received_plain(&mut self, now: Now, socket: SocketId, bytes: &mut [u8]) {
         match self.sockets.get_mut(socket) {
             Some(SocketState::Upgrading(upgrading)) => {
                 let (limits, routes) = (&self.request_limits, &self.parts.routes);
@@ -122,19 +129,14 @@ impl<D: Driver> RunningShard<D> {
             }
             Some(SocketState::Opening) => {
                 // The shard names a socket in the turn it gets it; that has to happen before more is read.
-                let bytes = bytes.to_vec();
                 self.carry_out(now);
                 if let Some(&mut SocketState::Connection(connection)) = self.sockets.get_mut(socket)
                 {
-                    let mut bytes = bytes;
-                    self.shard.handle(
-                        now,
-                        Input::Bytes {
-                            connection,
-                            bytes: &mut bytes,
-                        },
-                    );
+                    self.shard.handle(now, Input::Bytes { connection, bytes });
                 }
+            }
+            Some(&mut SocketState::Connection(connection)) => {
+                self.shard.handle(now, Input::Bytes { connection, bytes });
             }
             // Lingering, or waiting for an answer to be written: nothing more is listened to.
             _ => {}
@@ -181,15 +183,8 @@ impl<D: Driver> RunningShard<D> {
         opening: Opening,
         response: Vec<u8>,
     ) {
-        // A new socket takes these few hundred bytes at once; one that does not is broken.
-        let mut responding = Responding {
-            bytes: response,
-            written: 0,
-        };
-        if write_some(&mut self.driver, socket, &mut responding) != Flushed::Done {
+        if !self.accept_upgrade(socket, response) {
             self.turn_away(&opening);
-            // There is nothing else to give back.
-            self.sockets.set(socket, SocketState::Lingering);
             return self.lose(now, socket);
         }
         let user = match &opening.standing {
@@ -202,10 +197,26 @@ impl<D: Driver> RunningShard<D> {
             .placement
             .home(self.shard.id(), opening.address, user);
         if home == self.shard.id() {
+            self.sockets.set(socket, SocketState::Opening);
             self.open(now, socket, opening);
         } else {
             self.hand_off(socket, home, opening);
         }
+    }
+
+    /// Sends the 101. A new socket takes these few hundred bytes at once; one that does not is broken. Sealed, they leave with whatever
+    /// else the session has to say at the end of the turn.
+    fn accept_upgrade(&mut self, socket: SocketId, response: Vec<u8>) -> bool {
+        if let Some(session) = self.sockets.session(socket) {
+            let said = session.say(&response).is_ok();
+            self.has_unsent(socket);
+            return said;
+        }
+        let mut responding = Responding {
+            bytes: response,
+            written: 0,
+        };
+        write_some(&mut self.driver, socket, &mut responding) == Flushed::Done
     }
 
     /// Sends a socket on as soon as the driver has stopped receiving.
@@ -222,7 +233,6 @@ impl<D: Driver> RunningShard<D> {
     }
 
     fn open(&mut self, now: Now, socket: SocketId, mut opening: Opening) {
-        self.sockets.set(socket, SocketState::Opening);
         opening.socket = token_of(socket);
         self.shard.handle(now, Input::Opened(opening));
         if let Some(code) = self
@@ -244,6 +254,7 @@ impl<D: Driver> RunningShard<D> {
         ) {
             return;
         }
+        let session = self.sockets.detach(socket);
         let Some(SocketState::HandingOff(handing_off)) = self.sockets.take(socket) else {
             return;
         };
@@ -251,7 +262,14 @@ impl<D: Driver> RunningShard<D> {
         match self.driver.release(socket) {
             Some(socket) => {
                 let stage = Stage::Upgraded(Box::new(opening));
-                self.send_home(home, HandedOff { socket, stage });
+                self.send_home(
+                    home,
+                    HandedOff {
+                        socket,
+                        session,
+                        stage,
+                    },
+                );
             }
             None => {
                 self.turn_away(&opening);
@@ -273,7 +291,11 @@ impl<D: Driver> RunningShard<D> {
 
     /// Another shard accepted this one's socket.
     pub(super) fn handed_off(&mut self, now: Now, handed_off: HandedOff) {
-        let HandedOff { socket, stage } = handed_off;
+        let HandedOff {
+            socket,
+            session,
+            stage,
+        } = handed_off;
         let Some(socket) = self.adopt(socket) else {
             if let Stage::Upgraded(opening) = &stage {
                 self.turn_away(opening);
@@ -285,12 +307,15 @@ impl<D: Driver> RunningShard<D> {
             Stage::Accepted {
                 address,
                 deadline_ms,
-            } => {
-                // Deadlines here are in order; what was accepted elsewhere a moment ago may be that moment out of it.
-                let deadline_ms = deadline_ms.max(now.ms + self.parts.connection_timeout_ms);
-                self.begin_upgrade(now, socket, address, deadline_ms);
+            } => self.begin_upgrade(now, socket, address, deadline_ms),
+            Stage::Upgraded(opening) => {
+                self.sockets.set(socket, SocketState::Opening);
+                if let Some(session) = session {
+                    self.sockets.attach(socket, session);
+                    self.has_unsent(socket);
+                }
+                self.open(now, socket, *opening);
             }
-            Stage::Upgraded(opening) => self.open(now, socket, *opening),
         }
     }
 
@@ -305,6 +330,11 @@ impl<D: Driver> RunningShard<D> {
 
     /// A plain answer, then the end.
     pub(super) fn respond(&mut self, now: Now, socket: SocketId, answer: Vec<u8>) {
+        if let Some(session) = self.sockets.session(socket) {
+            // Who is still shaking hands cannot be answered; the end says enough.
+            let _ = session.say(&answer);
+            return self.linger(now, socket);
+        }
         let mut responding = Responding {
             bytes: answer,
             written: 0,

@@ -6,7 +6,8 @@ use super::RunningShard;
 use crate::auth::Attempt;
 use crate::listen::LINGER_MS;
 use crate::runtime::{Driver, SocketId};
-use crate::transport::{Flushed, SocketState, flush};
+use crate::transport::tls::send_unsent;
+use crate::transport::{Flushed, SocketState};
 
 impl<D: Driver> RunningShard<D> {
     /// Effects until there are none; carrying one out may bring more.
@@ -22,8 +23,7 @@ impl<D: Driver> RunningShard<D> {
                 Effect::Receive { socket, on } => self.receive(socket, on),
                 Effect::Flush { connection, socket } => {
                     if let Some(socket) = self.sockets.by_token(socket)
-                        && flush(now, &mut self.shard, &mut self.driver, connection, socket)
-                            == Flushed::Broken
+                        && self.flush(now, connection, socket) == Flushed::Broken
                     {
                         self.lose(now, socket);
                     }
@@ -81,9 +81,18 @@ impl<D: Driver> RunningShard<D> {
         }
     }
 
-    /// Ends our direction and reads on for a while, so that the peer can take what was sent last.
+    /// Ends our direction and reads on for a while, so that the peer can take what was sent last. A TLS session says `close_notify`
+    /// before that, behind what the socket has not taken yet.
     pub(super) fn linger(&mut self, now: Now, socket: SocketId) {
-        self.driver.shutdown_write(socket);
+        let says_more = self.sockets.session(socket).is_some_and(|session| {
+            session.say_closing();
+            !session.unsent().is_empty()
+        });
+        if says_more {
+            self.has_unsent(socket);
+        } else {
+            self.driver.shutdown_write(socket);
+        }
         self.driver.start_receiving(socket);
         self.sockets.set(socket, SocketState::Lingering);
         self.linger_deadlines.push(now.ms + LINGER_MS, socket);
@@ -97,6 +106,11 @@ impl<D: Driver> RunningShard<D> {
 
     /// The socket is of no use any more, whatever it was.
     pub(super) fn lose(&mut self, now: Now, socket: SocketId) {
+        if let Some(session) = self.sockets.session(socket) {
+            // A peer that only ended its own direction hears that we end ours; whether it is still there does not matter.
+            session.say_closing();
+            let _ = send_unsent(&mut self.driver, socket, session);
+        }
         match self.sockets.take(socket) {
             Some(SocketState::Connection(connection)) => {
                 self.shard.handle(now, Input::Closed { connection })

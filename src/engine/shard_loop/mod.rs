@@ -1,7 +1,8 @@
 //! The loop that joins one driver to one shard: what the driver reports becomes inputs, what the shard asks for is carried out.
 //!
 //! **Lives here:** the turn (this file), arriving sockets and their upgrade (`arrivals.rs`), carrying out effects
-//! (`effects.rs`), verdicts on their way (`verifying.rs`). **Does not:** decide about connections (the shard does) or know how the kernel is asked (the driver does).
+//! (`effects.rs`), sockets that speak TLS (`secure.rs`), verdicts on their way (`verifying.rs`). **Does not:** decide about
+//! connections (the shard does) or know how the kernel is asked (the driver does).
 //! **Invariants:** one turn is one wait, all its completions, one batch of mail and of the inbox, due deadlines, then effects until
 //! there are none: a socket touched many times in a turn is written once. Before it blocks, the loop says so, and looks
 //! into its queues once more.
@@ -10,13 +11,16 @@
 
 mod arrivals;
 mod effects;
+mod secure;
 mod verifying;
 
 use std::net::TcpListener;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::Receiver;
+use rustls::ServerConfig;
 use shardwire_protocol::handshake::server::RequestLimits;
 use shardwire_shards::placement::Placement;
 use shardwire_shards::vocabulary::{Command, Input, Now};
@@ -29,7 +33,8 @@ use super::inbox::{Inboxes, Item, Questions};
 use crate::handlers::{Finished, Tasks};
 use crate::listen::Routes;
 use crate::runtime::{Clock, Completion, Driver, ShardLoop, SocketId};
-use crate::transport::{Deadlines, Flushed, SocketState, Sockets, flush, write_some};
+use crate::transport::{Deadlines, Flushed, SocketState, Sockets, write_some};
+use secure::Secure;
 
 /// Longest sleep of a shard with nothing to do. Nothing depends on it: whoever has work for the shard rings its bell.
 const IDLE_BLOCK: Duration = Duration::from_secs(1);
@@ -56,6 +61,8 @@ pub(super) struct LoopParts {
     pub(super) placement: Placement,
     pub(super) routes: Routes,
     pub(super) connection_timeout_ms: u64,
+    /// What TLS sessions are made with; none: connections are plain.
+    pub(super) tls: Option<Arc<ServerConfig>>,
     /// Tells, when it is dropped, that this loop has ended, however it did.
     pub(super) _ending: EndGuard,
 }
@@ -77,12 +84,13 @@ pub(super) struct RunningShard<D> {
     request_limits: RequestLimits,
     completions: Vec<Completion>,
     draining: Option<u64>,
+    secure: Secure,
     parts: LoopParts,
 }
 
 impl<D: Driver> RunningShard<D> {
     pub(super) fn new(
-        parts: LoopParts,
+        mut parts: LoopParts,
         shard: Shard,
         mut driver: D,
         tasks: Tasks,
@@ -108,6 +116,7 @@ impl<D: Driver> RunningShard<D> {
             request_limits: RequestLimits::default(),
             completions: Vec::new(),
             draining: None,
+            secure: Secure::new(parts.tls.take()),
             parts,
         }
     }
@@ -121,7 +130,11 @@ impl<D: Driver> RunningShard<D> {
 
     /// How long the driver may block.
     fn patience(&self, now: Now) -> Duration {
-        if self.shard.has_mail() || !self.parts.inbox.is_empty() || self.tasks.is_ready() {
+        if self.shard.has_mail()
+            || !self.parts.inbox.is_empty()
+            || self.tasks.is_ready()
+            || self.secure.has_work()
+        {
             return Duration::ZERO;
         }
         let deadlines = [
@@ -171,13 +184,7 @@ impl<D: Driver> RunningShard<D> {
                 buffer,
                 len,
             } => {
-                if let Some(&mut SocketState::Connection(connection)) = self.sockets.get_mut(socket)
-                {
-                    let bytes = self.driver.buffer(buffer, len);
-                    self.shard.handle(now, Input::Bytes { connection, bytes });
-                } else {
-                    self.received_before_opening(now, socket, buffer, len);
-                }
+                self.received(now, socket, buffer, len);
                 self.driver.recycle(buffer);
             }
             Completion::Ended { socket, error: _ } => self.ended(now, socket),
@@ -190,8 +197,7 @@ impl<D: Driver> RunningShard<D> {
     fn writable(&mut self, now: Now, socket: SocketId) {
         match self.sockets.get_mut(socket) {
             Some(&mut SocketState::Connection(connection)) => {
-                let flushed = flush(now, &mut self.shard, &mut self.driver, connection, socket);
-                if flushed == Flushed::Broken {
+                if self.flush(now, connection, socket) == Flushed::Broken {
                     self.lose(now, socket);
                 }
             }
@@ -202,7 +208,7 @@ impl<D: Driver> RunningShard<D> {
                     Flushed::Broken => self.lose(now, socket),
                 }
             }
-            _ => {}
+            _ => self.send_unsent(now, socket),
         }
     }
 
@@ -253,6 +259,7 @@ impl<D: Driver> RunningShard<D> {
                 }
                 Item::Socket(handed_off) => self.handed_off(now, handed_off),
                 Item::Verdict(verdict_for, verdict) => self.verdict(now, verdict_for, *verdict),
+                Item::Certificate(config) => self.secure.replace(config),
                 Item::Drain { deadline_ms } => self.drain(now, deadline_ms),
             }
         }
@@ -315,6 +322,7 @@ impl<D: Driver> ShardLoop for RunningShard<D> {
     fn turn(&mut self) -> ControlFlow<()> {
         self.wait();
         let now = self.now();
+        self.greet_the_waiting(now);
         let mut completions = std::mem::take(&mut self.completions);
         for completion in completions.drain(..) {
             self.completion(now, completion);
@@ -326,6 +334,7 @@ impl<D: Driver> ShardLoop for RunningShard<D> {
         self.take_inbox(now);
         self.deadlines(now);
         self.run_handlers(now);
+        self.send_all_unsent(now);
         if self.is_done(now) {
             return ControlFlow::Break(());
         }

@@ -142,7 +142,9 @@ impl<D: Driver> RunningShard<D> {
         let (true, Some(gate)) = (waits, self.parts.routes.gate.clone()) else {
             return;
         };
-        let Some(SocketState::Verifying(verifying)) = self.sockets.take(socket) else {
+        // Its TLS session stays with it, whatever becomes of it.
+        let before = self.sockets.set(socket, SocketState::Opening);
+        let Some(SocketState::Verifying(verifying)) = before else {
             return;
         };
         let Verifying {
