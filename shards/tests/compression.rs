@@ -6,8 +6,10 @@ mod support;
 
 use shardwire_protocol::websocket::deflate::{DeflateContext, InflateContext};
 use shardwire_protocol::websocket::frame::{self, Kind};
-use shardwire_shards::vocabulary::{Audience, CloseCause, Command, Input};
-use shardwire_shards::{CompressionSettings, Residue, ShardSettings};
+use shardwire_shards::mesh::LaneBounds;
+use shardwire_shards::placement::{Placement, Rule};
+use shardwire_shards::vocabulary::{Audience, CloseCause, Command, Identity, Input};
+use shardwire_shards::{AuthenticationTimes, CompressionSettings, Residue, ShardSettings};
 use support::{Frame, Who, World, broadcast, compressing, masked, open_settings};
 
 const PLAIN_TEXT: u8 = 0x81;
@@ -285,13 +287,17 @@ fn attack_deflate_memory() {
 #[test]
 fn a_negotiation_that_comes_to_nothing_is_given_back() {
     let mut world = World::with(2, keeping(64 << 20));
-    let (_, compression) = world.shards[0].negotiate(["permessage-deflate"]).unwrap();
+    let (_, compression) = world.shards[0]
+        .negotiate(["permessage-deflate"], false)
+        .unwrap();
     assert!(world.residue().promised_bytes > 0);
     // The socket ended on its way: on another shard.
     world.shards[1].revoke_compression(compression);
     world.settle();
     assert_eq!(world.residue(), Residue::default());
-    let (_, compression) = world.shards[0].negotiate(["permessage-deflate"]).unwrap();
+    let (_, compression) = world.shards[0]
+        .negotiate(["permessage-deflate"], false)
+        .unwrap();
     world.shards[0].revoke_compression(compression);
     assert_eq!(world.residue(), Residue::default());
 }
@@ -303,7 +309,11 @@ fn compression_can_be_switched_off() {
         ..CompressionSettings::default()
     };
     let mut world = World::with(1, with(off));
-    assert!(world.shards[0].negotiate(["permessage-deflate"]).is_none());
+    assert!(
+        world.shards[0]
+            .negotiate(["permessage-deflate"], false)
+            .is_none()
+    );
 }
 
 /// A bomb closes its sender and nobody else, with the limit in the reason.
@@ -351,4 +361,47 @@ fn attack_broken_compression() {
     let peer = world.connect_as(0, echoing(compressing()));
     world.say_compressed(peer, &long_text(2000));
     assert_eq!(world.texts(peer), [long_text(2000)]);
+}
+
+/// Who says in the first frame who it is may move to its user's shard: what was negotiated moves too, and nothing that could
+/// not follow was agreed on.
+#[test]
+fn a_stranger_that_moves_stays_compressed() {
+    let settings = ShardSettings {
+        authentication: Some(AuthenticationTimes::default()),
+        ..keeping(64 << 20)
+    };
+    for home in 0..2 {
+        let placement = Placement::new(Rule::UserHash, 2);
+        let mut world = World::placed(placement, settings.clone(), LaneBounds::default());
+        let user = (0..)
+            .map(|n| format!("user{n}"))
+            .find(|user| placement.home_of_user(user).index() == home)
+            .unwrap();
+        let who = Who {
+            offer: compressing().offer,
+            ..support::stranger()
+        };
+        let peer = world.connect_as(0, who);
+        assert_eq!(world.residue().promised_bytes, 0);
+        // The token itself may come compressed.
+        let padding = "x".repeat(2000);
+        world.say_compressed(
+            peer,
+            &format!(r#"{{"type":"auth","token":"t","padding":"{padding}"}}"#),
+        );
+        world.verdict(Ok(Identity::new(user)));
+        assert_eq!(world.id(peer).shard().index(), home);
+        assert!(world.texts(peer)[0].contains("hello"));
+        world.peers[peer].first_bytes.clear();
+        world.say_compressed(
+            peer,
+            &format!(r#"{{"type":"echo","data":{}}}"#, long_text(3000)),
+        );
+        assert_eq!(world.texts(peer).len(), 1);
+        assert_eq!(world.peers[peer].first_bytes, [COMPRESSED_TEXT]);
+        world.lose(peer);
+        world.settle();
+        assert_eq!(world.residue(), Residue::default());
+    }
 }

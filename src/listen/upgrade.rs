@@ -49,8 +49,8 @@ pub(crate) trait Negotiate {
 }
 
 impl Negotiate for Shard {
-    fn negotiate(&mut self, offers: &[&str], _: bool) -> Option<(Agreement, Compression)> {
-        Shard::negotiate(self, offers.iter().copied())
+    fn negotiate(&mut self, offers: &[&str], awaited: bool) -> Option<(Agreement, Compression)> {
+        Shard::negotiate(self, offers.iter().copied(), awaited)
     }
 }
 

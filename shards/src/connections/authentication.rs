@@ -163,7 +163,9 @@ impl Shard {
             State::Authenticating(authenticating) => (authenticating.early, authenticating.reply),
             _ => Default::default(),
         };
+        self.forget_postponed(id);
         let opening = Opening {
+            compression: self.move_compression(id, connection.extension),
             standing: Standing::Verified(identity),
             hello: connection.flags.has(Flags::HELLO),
             reply,

@@ -9,6 +9,7 @@ use shardwire_protocol::websocket::deflate::{
 use shardwire_protocol::websocket::{Lent, frame};
 
 use crate::mesh::Lane;
+use crate::placement::Rule;
 use crate::settings::CompressionSettings;
 use crate::shard::Shard;
 use crate::vocabulary::{Compression, ConnectionId, ShardMessage};
@@ -242,16 +243,20 @@ impl Shard {
     ///
     /// Memory for contexts, where they are allowed, is promised at this door: it passes on with `Opened`, on whichever shard,
     /// or comes back by [`revoke_compression`](Self::revoke_compression). When this door has promised all it may, connections
-    /// are agreed with that keep none.
+    /// are agreed with that keep none. `awaited`: the client has still to say who it is, and may then move to its user's
+    /// shard, where a context cannot follow.
     pub fn negotiate<'o>(
         &mut self,
         offers: impl IntoIterator<Item = &'o str> + Clone,
+        awaited: bool,
     ) -> Option<(Agreement, Compression)> {
         let settings = self.codec.settings;
         if !settings.enabled {
             return None;
         }
-        let mut agreement = negotiate(offers.clone(), settings.context_takeover)?;
+        let moves = awaited && self.placement.rule() == Rule::UserHash;
+        let keep = settings.context_takeover && !moves;
+        let mut agreement = negotiate(offers.clone(), keep)?;
         let bytes = context_bytes(agreement.negotiated);
         if bytes > settings.context_memory.saturating_sub(self.codec.promised) {
             agreement = negotiate(offers, false)?;
@@ -306,6 +311,31 @@ impl Shard {
             };
             self.codec.contexts.insert(id, contexts);
         }
+    }
+
+    /// A connection moves to another shard: what it has negotiated goes along.
+    pub(crate) fn move_compression(
+        &mut self,
+        id: ConnectionId,
+        extension: Extension,
+    ) -> Option<Compression> {
+        if let Some(contexts) = self.codec.contexts.remove(&id) {
+            debug_assert!(false, "a context cannot follow; none was to be agreed on");
+            return Some(contexts.compression);
+        }
+        extension.is_on().then(|| {
+            let alone = |window_bits| Direction {
+                window_bits,
+                takeover: false,
+            };
+            Compression {
+                negotiated: Negotiated {
+                    send: alone(extension.window_bits()),
+                    receive: alone(WINDOW_BITS_MAX),
+                },
+                door: self.id,
+            }
+        })
     }
 
     /// A connection is gone.

@@ -209,7 +209,9 @@ impl World {
     pub fn open(&mut self, shard: usize, who: Who) -> PeerId {
         assert!(self.shards[shard].admit(), "room on the node");
         let door = &mut self.shards[who.door.unwrap_or(shard)];
-        let negotiated = who.offer.and_then(|offer| door.negotiate([offer]));
+        let negotiated = who
+            .offer
+            .and_then(|offer| door.negotiate([offer], who.standing == Standing::Awaited));
         let compression = negotiated.map(|(_, compression)| compression);
         let peer = self.peers.len();
         self.peers.push(Peer {
