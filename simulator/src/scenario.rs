@@ -8,6 +8,9 @@ use shardwire_shards::{ApplicationRoutes, ShardSettings};
 
 use crate::Random;
 
+/// The type of message the application handles.
+pub const WORK: &str = "work";
+
 /// Everything that is drawn before the first step. Seeds differ much more than steps do: one has tiny lanes and no
 /// limits, the next slow readers and tight limits.
 #[derive(Clone, Debug)]
@@ -91,8 +94,7 @@ impl Scenario {
             close_timeout_ms: random.pick(&[200, 5_000]),
             outbox_soft_limit: soft,
             outbox_hard_limit: soft * random.pick(&[2, 4]),
-            // No application is simulated yet; handlers are tested over real sockets.
-            routes: ApplicationRoutes::default(),
+            routes: routes(random),
             publish_shard_counts: random.chance(80),
             ..ShardSettings::default()
         };
@@ -146,6 +148,22 @@ impl Scenario {
     #[must_use]
     pub fn shard_counts(&self) -> usize {
         self.channels.len() - 1
+    }
+}
+
+/// Often there is no application; else it handles one type of message, or sees all of them, or new connections first.
+fn routes(random: &mut Random) -> ApplicationRoutes {
+    let [types, every_message, on_connect] = random.pick(&[
+        [false, false, false],
+        [false, false, false],
+        [true, false, false],
+        [true, false, true],
+        [true, true, false],
+    ]);
+    ApplicationRoutes {
+        types: types.then(|| WORK.to_owned()).into_iter().collect(),
+        every_message,
+        on_connect,
     }
 }
 

@@ -7,9 +7,12 @@ use crate::{
     target::Target,
     websocket::WebSocket,
 };
-use shardwire_protocol::handshake::{
-    client::{ClientHandshake, ClientHandshakeError},
-    response::ResponseHead,
+use shardwire_protocol::{
+    handshake::{
+        client::{ClientHandshake, ClientHandshakeError},
+        response::ResponseHead,
+    },
+    websocket::deflate::Offer,
 };
 use std::{io, time::Duration};
 use tokio::{
@@ -91,6 +94,17 @@ async fn upgrade(
     if !protocols.is_empty() {
         headers.push(("Sec-WebSocket-Protocol", &protocols));
     }
+    let offer = options.compression.map(|compression| Offer {
+        takeover: compression.takeover,
+    });
+    let mut extensions = Vec::new();
+    if let Some(offer) = offer {
+        offer.write(&mut extensions);
+    }
+    let extensions = String::from_utf8(extensions).expect("an offer is ASCII");
+    if !extensions.is_empty() {
+        headers.push(("Sec-WebSocket-Extensions", &extensions));
+    }
     let mut request = Vec::with_capacity(512);
     handshake.write_request(
         &mut request,
@@ -115,8 +129,8 @@ async fn upgrade(
             break head;
         }
     };
-    match handshake.read_response(&received[..head.len]) {
-        Ok(Some(_)) => {}
+    let accepted = match handshake.read_answer(&received[..head.len], offer) {
+        Ok(Some(accepted)) => accepted,
         // Whole, since ResponseHead found its end.
         Ok(None) => unreachable!("the head is whole"),
         Err(ClientHandshakeError::Status(status)) => {
@@ -126,7 +140,7 @@ async fn upgrade(
             });
         }
         Err(error) => return Err(ConnectError::Handshake(error)),
-    }
+    };
     let protocol = head.header("sec-websocket-protocol").map(str::to_owned);
     if let Some(chosen) = protocol
         .as_ref()
@@ -138,6 +152,7 @@ async fn upgrade(
         stream,
         &received[head.len..],
         protocol,
+        accepted.deflate,
         options,
     ))
 }

@@ -20,7 +20,7 @@ pub use error::{ConnectError, Error};
 pub use handshake::connect;
 pub use message::{CloseFrame, Ending, Message};
 pub use net::{ByteStream, Connecting, Connector, Proxy, Tls};
-pub use options::ConnectOptions;
+pub use options::{Compression, ConnectOptions};
 pub use pool::{
     AcquireError, Backend, BreakerState, CircuitBreaker, EvictionPolicy, HealthCheck, HealthStatus,
     InvalidOptions, LoadBalancing, PoolCounts, PoolEvent, PoolEvents, PoolOptions,

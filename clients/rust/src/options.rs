@@ -38,12 +38,37 @@ pub struct ConnectOptions {
     pub ping_interval: Option<Duration>,
     /// How long the answer to that ping may take before the connection counts as dead. Default: 10 s.
     pub ping_timeout: Duration,
+    /// permessage-deflate; `None`: not offered. Default: offered, without contexts.
+    pub compression: Option<Compression>,
     /// Certificates for `wss`. Default: those the system trusts.
     pub tls: Tls,
     /// HTTP proxy. Default: as the environment says (`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`).
     pub proxy: Proxy,
     /// Who opens the byte stream: TCP, TLS and proxy unless set, for tests and for other networks.
     pub connector: Option<Arc<dyn Connector>>,
+}
+
+/// Compression of messages (permessage-deflate, RFC 7692), if the server takes the offer. What comes inflates to at most
+/// [`ConnectOptions::max_message_size`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compression {
+    /// Messages of more bytes than this are compressed, if that makes them shorter. Default: 1024.
+    pub threshold: usize,
+    /// From 1 (fastest) to 9 (shortest). Default: 6.
+    pub level: u8,
+    /// Whether messages may refer back to earlier ones: shorter, but up to 430 KB of memory for each connection, and not for
+    /// secrets beside text that an attacker chooses. Default: false.
+    pub takeover: bool,
+}
+
+impl Default for Compression {
+    fn default() -> Compression {
+        Compression {
+            threshold: 1024,
+            level: 6,
+            takeover: false,
+        }
+    }
 }
 
 impl Default for ConnectOptions {
@@ -60,6 +85,7 @@ impl Default for ConnectOptions {
             receive_queue_bytes: 1 << 20,
             ping_interval: Some(Duration::from_secs(30)),
             ping_timeout: Duration::from_secs(10),
+            compression: Some(Compression::default()),
             tls: Tls::default(),
             proxy: Proxy::default(),
             connector: None,

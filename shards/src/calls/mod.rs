@@ -1,7 +1,7 @@
 //! Calls to application handlers: which messages are theirs, one at a time per connection, and what follows their end.
 //!
 //! **Lives here:** the state around a call. **Does not:** running a handler (the world does, told by
-//! [`Effect::Call`](crate::vocabulary::Effect::Call)), what it asks for (commands, which enter by `routing/`).
+//! [`Effect::Call`]), what it asks for (commands, which enter by `routing/`).
 //! **Invariants:** a connection has at most one call under way, so its messages are handled in the order it sent them, however
 //! long a handler awaits; what it sends meanwhile is kept as it came, and beyond the soft limit of its outbox not read.
 //! **Called by:** `routing/`, `connections/`, the shard. **Calls:** `connections/` (to go on, to close).
@@ -70,7 +70,7 @@ impl Shard {
             }
         }
         if !kept.is_empty() {
-            self.feed(now, id, &mut kept);
+            self.take_in(now, id, &mut kept);
         }
         let goes_on = self
             .registry

@@ -279,7 +279,7 @@ impl Shard {
             self.call(id, CallTarget::Connect, Box::default());
             self.keep_for_later(id, &early);
         } else if !early.is_empty() {
-            self.feed(now, id, &mut early);
+            self.take_in(now, id, &mut early);
         }
     }
 

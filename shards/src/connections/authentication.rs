@@ -51,7 +51,7 @@ impl Shard {
         if let State::Admitting(mut admitting) = before
             && !admitting.early.is_empty()
         {
-            self.received(now, id, &mut admitting.early);
+            self.take_in(now, id, &mut admitting.early);
         }
     }
 

@@ -94,8 +94,6 @@ impl Flags {
     pub(crate) const USER_COUNTED: Self = Self(1 << 3);
     /// Counted in at its address's home.
     pub(crate) const ADDRESS_COUNTED: Self = Self(1 << 4);
-    /// Bytes of it wait for a later turn.
-    pub(crate) const POSTPONED: Self = Self(1 << 9);
     /// Nothing has been received since it opened.
     pub(crate) const FRESH: Self = Self(1 << 5);
     /// Must say who it is when it has been counted in.
@@ -104,6 +102,8 @@ impl Flags {
     pub(crate) const HELLO: Self = Self(1 << 7);
     /// A new token is being verified.
     pub(crate) const VERIFYING: Self = Self(1 << 8);
+    /// Bytes of it wait for a later turn.
+    pub(crate) const POSTPONED: Self = Self(1 << 9);
 
     pub(crate) fn has(self, flag: Self) -> bool {
         self.0 & flag.0 != 0
@@ -119,6 +119,16 @@ impl Flags {
 }
 
 impl Connection {
+    /// Bytes that came and may not be handled yet.
+    pub(crate) fn kept_len(&self) -> usize {
+        match &self.state {
+            State::Admitting(admitting) => admitting.early.len(),
+            State::Authenticating(authenticating) => authenticating.early.len(),
+            State::Calling(kept) => kept.len(),
+            State::Open | State::Closing { .. } => 0,
+        }
+    }
+
     pub(crate) fn is_open(&self) -> bool {
         matches!(self.state, State::Open | State::Calling(_))
     }

@@ -106,7 +106,10 @@ impl Shard {
             connection.flags.set(Flags::PAUSED, true);
             self.effects
                 .push_back(Effect::Receive { socket, on: false });
-        } else if paused && waiting <= self.settings.outbox_soft_limit / 2 {
+        } else if paused
+            && waiting <= self.settings.outbox_soft_limit / 2
+            && connection.kept_len() <= self.settings.outbox_soft_limit
+        {
             self.read_on(id);
         }
     }

@@ -31,11 +31,11 @@ impl Shard {
         self.counters.bytes_received += bytes.len() as u64;
         // What may not be handled yet (the homes or the verdict are awaited, or a handler runs) is kept.
         if !self.keep_for_later(id, bytes) {
-            self.feed(now, id, bytes);
+            self.take_in(now, id, bytes);
         }
     }
 
-    /// Keeps bytes that are not decoded yet while the homes or the verdict are awaited or a handler runs; beyond the soft limit
+    /// Keeps bytes that may not be handled yet: the homes or the verdict are awaited, or a handler runs. Beyond the soft limit
     /// the connection is not read meanwhile. False: nothing has to be waited for.
     pub(crate) fn keep_for_later(&mut self, id: ConnectionId, bytes: &[u8]) -> bool {
         let Some(connection) = self.registry.get_mut(id) else {
@@ -60,7 +60,7 @@ impl Shard {
     }
 
     /// Bytes whose turn it is, behind those that wait already.
-    pub(crate) fn feed(&mut self, now: Now, id: ConnectionId, bytes: &mut [u8]) {
+    pub(crate) fn take_in(&mut self, now: Now, id: ConnectionId, bytes: &mut [u8]) {
         if self
             .registry
             .get(id)
@@ -73,8 +73,8 @@ impl Shard {
         }
     }
 
-    /// Decodes and handles bytes of one connection, as many as its share of the turn allows.
-    pub(crate) fn read(&mut self, now: Now, id: ConnectionId, bytes: &mut [u8]) -> Stop {
+    /// As many of the bytes as the connection's share of the turn allows.
+    pub(super) fn read(&mut self, now: Now, id: ConnectionId, bytes: &mut [u8]) -> Stop {
         let begun = self.work() - self.spent(id);
         let Some(connection) = self.registry.get_mut(id) else {
             return Stop::Over;

@@ -9,8 +9,8 @@
 use ahash::AHashMap;
 use std::collections::VecDeque;
 
-use super::Flags;
 use super::inbound::Stop;
+use super::{Flags, State};
 use crate::bounds::{POSTPONED_WORK_MAX, TURN_WORK_MAX};
 use crate::shard::Shard;
 use crate::vocabulary::{ConnectionId, Effect, Now};
@@ -108,7 +108,8 @@ impl Shard {
     /// Whether more waits for the connection than it may have waiting when it asks for more.
     pub(crate) fn is_behind(&self, id: ConnectionId) -> bool {
         self.registry.get(id).is_some_and(|connection| {
-            connection.is_open() && connection.outbox.len() > self.settings.outbox_soft_limit
+            !matches!(connection.state, State::Closing { .. })
+                && connection.outbox.len() > self.settings.outbox_soft_limit
         })
     }
 

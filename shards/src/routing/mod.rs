@@ -138,8 +138,9 @@ impl Shard {
                 connection,
                 message,
             } => {
-                // It was parsed before it came to the application.
-                if let Ok(inbound) = envelope::parse(&message) {
+                // It was parsed before it came to the application, which may have taken longer than the connection lived.
+                let open = self.registry.get(connection).is_some_and(|it| it.is_open());
+                if open && let Ok(inbound) = envelope::parse(&message) {
                     self.route_built_in(now, connection, &inbound);
                 }
             }

@@ -16,8 +16,8 @@ use shardwire_protocol::websocket::{Decoder, Event as Decoded, Lent, Role, Rules
 use shardwire_shards::mesh::{LaneBounds, MailboxEnds};
 use shardwire_shards::placement::{Placement, Rule};
 use shardwire_shards::vocabulary::{
-    Answer, Command, ConnectionId, Effect, Event, Identity, Input, Mode, Now, Opening, SocketToken,
-    Standing, Verdict,
+    Answer, CallTarget, Command, ConnectionId, Effect, Event, Identity, Input, Mode, Now, Opening,
+    Returned, SocketToken, Standing, Verdict,
 };
 use shardwire_shards::{NodeCount, Residue, Shard, ShardSettings};
 
@@ -147,6 +147,8 @@ pub struct World {
     pub peers: Vec<Peer>,
     pub events: Vec<Event>,
     pub answers: Vec<Answer>,
+    /// Handlers that run: for whom, which, and the message.
+    pub calls: Vec<(PeerId, CallTarget, String)>,
     /// Tokens that wait for a verdict: whose, the token, and who it is already.
     pub verifications: Vec<(PeerId, String, Option<String>)>,
     /// Writes to sockets so far.
@@ -191,6 +193,7 @@ impl World {
             peers: Vec::new(),
             events: Vec::new(),
             answers: Vec::new(),
+            calls: Vec::new(),
             verifications: Vec::new(),
             writes: 0,
             node_count,
@@ -410,7 +413,18 @@ impl World {
                 }
                 Effect::Ring(_) => {}
                 Effect::Answer { answer, .. } => self.answers.push(answer),
-                Effect::Call { .. } => unreachable!("no application routes are registered"),
+                Effect::Call {
+                    connection,
+                    target,
+                    message,
+                    ..
+                } => {
+                    let peer = self
+                        .peers
+                        .iter()
+                        .position(|peer| peer.connection == Some(connection));
+                    self.calls.push((peer.unwrap(), target, message.into()));
+                }
                 Effect::Event(event) => self.events.push(event),
             }
         }
@@ -442,6 +456,19 @@ impl World {
     pub fn waiting(&self, peer: PeerId) -> usize {
         let shard = &self.shards[self.peers[peer].shard];
         shard.pending(self.id(peer)).map(<[u8]>::len).sum()
+    }
+
+    /// The handler that runs for this peer comes to its end.
+    pub fn return_to(&mut self, peer: PeerId, outcome: Returned) {
+        self.calls.retain(|(called, ..)| *called != peer);
+        let (shard, connection) = (self.peers[peer].shard, self.id(peer));
+        self.hand_in(
+            shard,
+            Input::Returned {
+                connection,
+                outcome,
+            },
+        );
     }
 
     /// Answers the one verification that waits, and everything comes to rest.

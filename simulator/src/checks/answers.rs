@@ -101,6 +101,13 @@ impl Check for Answers {
                     "client {client} got a pong when it asked {asked:?}"
                 );
             }
+            Seen::Worked { client, id } => {
+                let asked = self.take(client, id)?;
+                demand!(
+                    asked == Request::Work,
+                    "client {client} was told that work was done when it asked {asked:?}"
+                );
+            }
             Seen::Echo { client, data, id } => {
                 let asked = self.take(client, id)?;
                 let same = matches!(&asked, Request::Echo(sent)

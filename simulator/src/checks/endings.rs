@@ -157,6 +157,8 @@ fn subject(seen: &Seen<'_>) -> Option<usize> {
         | Seen::Counts { client, .. }
         | Seen::JsonPong { client, .. }
         | Seen::Echo { client, .. }
+        | Seen::Worked { client, .. }
+        | Seen::Called { client, .. }
         | Seen::Error { client, .. }
         | Seen::CameBack { client, .. }
         | Seen::Pinged { client }

@@ -8,6 +8,7 @@
 
 mod answers;
 mod backlog;
+mod calls;
 mod duplicates;
 mod endings;
 mod heartbeat;
@@ -93,6 +94,12 @@ pub enum Seen<'a> {
         data: &'a Value,
         id: Option<u64>,
     },
+    /// A client got the application's answer.
+    Worked { client: usize, id: Option<u64> },
+    /// A shard asked for a handler to be run.
+    Called { client: usize, message: &'a str },
+    /// A shard was told that the handler has ended.
+    Returned { client: usize },
     /// A client was told what could not be done.
     Error {
         client: usize,
@@ -161,6 +168,7 @@ impl Checks {
             Box::<order::Order>::default(),
             Box::<loss::Loss>::default(),
             Box::<answers::Answers>::default(),
+            Box::<calls::Calls>::default(),
             Box::<endings::Endings>::default(),
             Box::<limits::Limits>::default(),
             Box::<heartbeat::Heartbeat>::default(),

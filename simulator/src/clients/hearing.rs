@@ -21,6 +21,8 @@ pub enum Heard {
     Pong { id: Option<u64> },
     /// Our value came back.
     Echo { data: Value, id: Option<u64> },
+    /// The application has done it.
+    Worked { id: Option<u64> },
     /// Something could not be done.
     Error { code: u16, id: Option<u64> },
 }
@@ -66,6 +68,7 @@ pub fn understand(text: &str) -> Result<Heard, String> {
             }
         }
         "pong" => Heard::Pong { id },
+        "worked" => Heard::Worked { id },
         "echo" => Heard::Echo {
             data: value["data"].clone(),
             id,

@@ -18,6 +18,8 @@ pub enum Request {
     Ping,
     /// This JSON value is to come back.
     Echo(String),
+    /// Something the application does.
+    Work,
     /// Something that is answered by this error.
     Fault(ErrorCode),
 }

@@ -127,7 +127,10 @@ impl World<'_> {
 
     /// One round of everything. False: nothing moved.
     fn move_everything(&mut self) -> bool {
-        let mut moved = false;
+        let mut moved = !self.calls.is_empty();
+        while !self.calls.is_empty() {
+            self.end_a_call();
+        }
         for at in 0..self.hosts.len() {
             if self.hosts[at].would_run(self.ms) {
                 self.turn(at);

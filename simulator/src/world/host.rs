@@ -4,13 +4,10 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use shardwire_shards::Shard;
-use shardwire_shards::bounds::WRITE_SLICES_MAX;
-use shardwire_shards::vocabulary::{
-    Answer, Command, Effect, Event, Input, Now, Opening, ShardId, SocketToken, Standing,
-};
+use shardwire_shards::vocabulary::{Command, Input, Now, ShardId};
 
 use super::World;
-use crate::checks::Seen;
+use super::application::Call;
 
 /// Something the fake driver has to report.
 #[derive(Debug)]
@@ -23,6 +20,8 @@ pub enum Completion {
     Ended(usize),
     /// It takes bytes again.
     Writable(usize),
+    /// A handler has ended.
+    Handled(Call),
 }
 
 /// Work put into a shard's other queue, from other threads; the bell is rung for it if the shard sleeps.
@@ -177,6 +176,7 @@ impl World<'_> {
                 Some(Completion::Received(client, bytes)) => self.receive(at, now, client, bytes),
                 Some(Completion::Ended(client)) => self.end(at, now, client),
                 Some(Completion::Writable(client)) => self.flush(at, now, client),
+                Some(Completion::Handled(call)) => self.handled(at, now, call),
                 None => {}
             },
         }
@@ -196,295 +196,11 @@ impl World<'_> {
         self.hosts[at].shard.handle(now, Input::Command(command));
     }
 
-    /// An upgrade request: is there room, and whose connection will it be?
-    fn accept(&mut self, at: usize, now: Now, client: usize) {
-        if !self.hosts[at].shard.admit() {
-            self.trace.line(
-                self.ms,
-                format_args!("shard {at} turns client {client} away"),
-            );
-            self.sockets[client].turned_away = true;
-            self.sockets[client].closed = true;
-            return self.see(Seen::TurnedAway { client });
-        }
-        if self.sockets[client].cut {
-            // It went between the admission and the hand-off.
-            self.hosts[at].shard.revoke_admission();
-            self.sockets[client].closed = true;
-            return;
-        }
-        let user = self.clients[client]
-            .user
-            .map(|user| self.scenario.users[user].as_str());
-        let address = self.clients[client].address;
-        let home = self
-            .scenario
-            .placement
-            .home(ShardId(at as u16), address, user);
-        if home.index() == at {
-            self.open(at, now, client);
-        } else {
-            self.trace.line(
-                self.ms,
-                format_args!("shard {at} hands client {client} off to {home}"),
-            );
-            self.put_in(home.index(), Outside::HandedOff(client));
-        }
-    }
-
     /// Puts work into a shard's other queue, and rings if it sleeps.
     pub(crate) fn put_in(&mut self, at: usize, work: Outside) {
         self.hosts[at].outside.push_back(work);
         if self.sleepers.must_ring(ShardId(at as u16)) {
             self.hosts[at].bell = true;
-        }
-    }
-
-    fn open(&mut self, at: usize, now: Now, client: usize) {
-        if self.sockets[client].cut && self.random.chance(50) {
-            // Noticed in time; unnoticed, the connection is opened and ends at once.
-            self.hosts[at].shard.revoke_admission();
-            self.sockets[client].closed = true;
-            return;
-        }
-        let socket = &mut self.sockets[client];
-        socket.shard = Some(at);
-        // A socket that was not handed off is still being read from for its upgrade.
-        socket.receiving = self.random.chance(30);
-        let most = socket.to_server.len().min(self.scenario.chunk);
-        let early: Vec<u8> = socket
-            .to_server
-            .drain(..self.random.size(0..=most))
-            .collect();
-        self.clients[client].heard_at = self.ms;
-        self.note_handed_in(client, early.len());
-        let who = &self.clients[client];
-        let user = who.user.map(|user| self.scenario.users[user].as_str());
-        self.trace.line(
-            self.ms,
-            format_args!(
-                "shard {at}: client {client} opens as {user:?}, {} bytes early",
-                early.len()
-            ),
-        );
-        let opening = Opening {
-            standing: Standing::Unverified(user.map(Into::into)),
-            early,
-            ..Opening::new(SocketToken(client as u64), who.mode, who.address)
-        };
-        self.hosts[at].shard.handle(now, Input::Opened(opening));
-    }
-
-    fn receive(&mut self, at: usize, now: Now, client: usize, mut bytes: Vec<u8>) {
-        self.clients[client].heard_at = self.ms;
-        self.trace.line(
-            self.ms,
-            format_args!("shard {at}: {} bytes of client {client}", bytes.len()),
-        );
-        // After the end an engine throws bytes away, or hands them in under the dead id, where nothing must come of it.
-        let connection = self.sockets[client].connection.or_else(|| {
-            let stale = self.clients[client].connection;
-            stale.filter(|_| self.random.chance(50))
-        });
-        self.note_handed_in(client, bytes.len());
-        if let Some(connection) = connection {
-            let bytes = &mut bytes[..];
-            self.hosts[at]
-                .shard
-                .handle(now, Input::Bytes { connection, bytes });
-        }
-    }
-
-    /// So many more bytes of a client are with its shard: publications among them cannot have been taken before.
-    fn note_handed_in(&mut self, client: usize, bytes: usize) {
-        let socket = &mut self.sockets[client];
-        socket.handed_in += bytes as u64;
-        while let Some(&(end, number)) = socket.publications.front()
-            && end <= socket.handed_in
-        {
-            socket.publications.pop_front();
-            self.publications[number].handed_in = Some(self.moment);
-        }
-    }
-
-    fn end(&mut self, at: usize, now: Now, client: usize) {
-        let Some(connection) = self.clients[client].connection else {
-            return;
-        };
-        let known = self.sockets[client].connection.take().is_some();
-        if known || self.random.chance(50) {
-            self.trace.line(
-                self.ms,
-                format_args!("shard {at}: the socket of client {client} ended"),
-            );
-            if known {
-                self.see(Seen::EndTold { client });
-            }
-            self.hosts[at]
-                .shard
-                .handle(now, Input::Closed { connection });
-        }
-    }
-
-    /// Carries effects out until there is none.
-    fn carry_out(&mut self, at: usize, now: Now) {
-        while let Some(effect) = self.hosts[at].shard.poll_effect() {
-            match effect {
-                Effect::Opened { connection, socket } => {
-                    let client = socket.0 as usize;
-                    self.sockets[client].connection = Some(connection);
-                    self.clients[client].connection = Some(connection);
-                    self.client_of.insert(connection, client);
-                    self.trace.line(
-                        self.ms,
-                        format_args!("shard {at}: client {client} is {connection}"),
-                    );
-                    self.see(Seen::Opened { client });
-                }
-                Effect::Receive { socket, on } => {
-                    self.trace.line(
-                        self.ms,
-                        format_args!("shard {at}: read client {}: {on}", socket.0),
-                    );
-                    self.sockets[socket.0 as usize].receiving = on;
-                }
-                Effect::Flush { connection, socket } => {
-                    let client = socket.0 as usize;
-                    if self.sockets[client].connection == Some(connection) {
-                        self.flush(at, now, client);
-                    }
-                }
-                Effect::Close { socket } => self.close(at, socket.0 as usize),
-                Effect::Verify { .. } | Effect::HandOff { .. } => {
-                    unreachable!("no scenario has authentication on")
-                }
-                Effect::Ring(shard) => {
-                    self.trace
-                        .line(self.ms, format_args!("shard {at} rings {shard}"));
-                    self.hosts[shard.index()].bell = true;
-                }
-                Effect::Answer { id, answer } => {
-                    let Answer::Connections(connections) = answer;
-                    self.see(Seen::UsersConnections {
-                        user: id.0 as usize,
-                        connections: &connections,
-                    });
-                }
-                Effect::Call { .. } => unreachable!("the scenario registers no application routes"),
-                Effect::Event(event) => self.observe(at, event),
-            }
-            if self.failure.is_some() {
-                return;
-            }
-        }
-    }
-
-    fn observe(&mut self, at: usize, event: Event) {
-        self.trace
-            .line(self.ms, format_args!("shard {at}: {event:?}"));
-        match event {
-            Event::Connected { connection } => {
-                let client = self.client_of[&connection];
-                self.clients[client].connected = true;
-                self.clients[client].heard_at = self.ms;
-                self.see(Seen::Connected { client });
-            }
-            Event::Disconnected {
-                connection, cause, ..
-            } => {
-                let client = self.client_of[&connection];
-                self.see(Seen::Disconnected { client, cause });
-                self.clients[client].disconnected = true;
-            }
-        }
-    }
-
-    /// One write, as the documentation of `Flush` says.
-    fn flush(&mut self, at: usize, now: Now, client: usize) {
-        let socket = &mut self.sockets[client];
-        let Some(connection) = socket.connection else {
-            return;
-        };
-        if socket.cut {
-            // The write fails; the driver reports the end.
-            socket.wants_room = false;
-            if !socket.end_on_its_way {
-                socket.end_on_its_way = true;
-                self.hosts[at]
-                    .completions
-                    .push_back(Completion::Ended(client));
-            }
-            return;
-        }
-        let shard = &mut self.hosts[at].shard;
-        let offered: usize = shard
-            .pending(connection)
-            .take(WRITE_SLICES_MAX)
-            .map(<[u8]>::len)
-            .sum();
-        let mut taken = offered.min(socket.space());
-        if !self.calm && taken > 0 && self.random.chance(20) {
-            taken = self.random.size(0..=taken);
-        }
-        let before = socket.to_client.len();
-        let bytes = shard
-            .pending(connection)
-            .take(WRITE_SLICES_MAX)
-            .flatten()
-            .copied()
-            .take(taken);
-        socket.to_client.extend(bytes);
-        self.trace.bytes(socket.to_client.range(before..).copied());
-        if socket.finished {
-            socket.to_client.clear();
-        }
-        if taken > 0 {
-            socket.written += taken as u64;
-            socket.writes.push_back((socket.written, self.moment));
-        }
-        let blocked = taken < offered;
-        if socket.blocked && taken > 0 {
-            // It has read, so it lives.
-            self.clients[client].heard_at = self.ms;
-        }
-        socket.blocked = blocked;
-        socket.wants_room = blocked;
-        socket.was_blocked |= blocked;
-        self.trace.line(
-            self.ms,
-            format_args!("shard {at} writes {taken} of {offered} bytes to client {client}"),
-        );
-        shard.sent(now, connection, taken, blocked);
-    }
-
-    fn close(&mut self, at: usize, client: usize) {
-        self.trace.line(
-            self.ms,
-            format_args!("shard {at} closes the socket of client {client}"),
-        );
-        self.see(Seen::SocketClosed { client });
-        let socket = &mut self.sockets[client];
-        socket.connection = None;
-        socket.closed = true;
-        socket.wants_room = false;
-    }
-
-    /// Whoever does not read: how much waits for it?
-    fn watch_backlogs(&mut self, at: usize) {
-        for client in 0..self.sockets.len() {
-            let socket = &self.sockets[client];
-            if socket.shard != Some(at) || !socket.wants_room {
-                continue;
-            }
-            let Some(connection) = socket.connection else {
-                continue;
-            };
-            let waiting = self.hosts[at]
-                .shard
-                .pending(connection)
-                .map(<[u8]>::len)
-                .sum();
-            self.see(Seen::Backlog { client, waiting });
         }
     }
 

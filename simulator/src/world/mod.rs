@@ -1,17 +1,23 @@
 //! The world faked: shards with their drivers, sockets, clients, and one clock.
 //!
-//! **Lives here:** what an engine, a kernel and a network do, as chance wants it (`host.rs`, `socket.rs`, `network.rs`), the
-//! storm and the calm (`storm.rs`, `calm.rs`). **Does not:** judging what is seen; every observation goes to `checks/`.
+//! **Lives here:** what an engine, its application, a kernel and a network do, as chance wants it (`host.rs` with
+//! `arrivals.rs` and `effects.rs`, `application.rs`, `socket.rs`, `network.rs`), what clients do (`deeds.rs`), the storm and the
+//! calm (`storm.rs`, `calm.rs`). **Does not:** judging what is seen; every observation goes to `checks/`.
 //! **Invariants:** whatever differs between two runs comes from the seed; a shard that sleeps runs only for a completion,
 //! the bell or its deadline; bytes of one direction of one socket keep their order; nothing happens twice.
 //! **Called by:** `run.rs`. **Calls:** the real shards, `clients/`, `checks/`. **Tests:** `tests/`.
 
+mod application;
+mod arrivals;
 mod calm;
+mod deeds;
+mod effects;
 mod host;
 mod network;
 mod socket;
 mod storm;
 
+use application::Call;
 pub use host::{Completion, Host, Outside};
 pub use socket::Socket;
 
@@ -81,6 +87,8 @@ pub struct World<'t> {
     pub(crate) trace: &'t mut Trace,
     pub(crate) client_of: BTreeMap<ConnectionId, usize>,
     pub(crate) sleepers: Sleepers,
+    /// Handlers that run, as chance makes them end.
+    pub(crate) calls: Vec<Call>,
     /// No more trouble: everything that can go right does.
     pub(crate) calm: bool,
     /// Nothing is under way: answers are exact.
@@ -130,6 +138,7 @@ impl<'t> World<'t> {
             trace,
             client_of: BTreeMap::new(),
             sleepers,
+            calls: Vec::new(),
             calm: false,
             resting: false,
             asked_as: BTreeMap::new(),

@@ -193,6 +193,7 @@ impl World<'_> {
                 channel,
                 counts: &counts,
             }),
+            Heard::Worked { id } => self.see(Seen::Worked { client, id }),
             Heard::Pong { id } => self.see(Seen::JsonPong { client, id }),
             Heard::Echo { data, id } => self.see(Seen::Echo {
                 client,

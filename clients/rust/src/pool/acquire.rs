@@ -125,6 +125,7 @@ async fn acquire_by(
             Ok(_) => {
                 // The pong came behind everything that was meant for the last user.
                 guard.set_discarding(false);
+                shared.look(|core| core.validated(guard.member()));
                 return Ok(guard);
             }
             Err(error) => {

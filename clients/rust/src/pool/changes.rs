@@ -117,6 +117,14 @@ impl Core {
         self.pump(now, actions);
     }
 
+    /// A connection has answered its ping: failures are no longer in a row.
+    pub(super) fn validated(&mut self, key: Key) {
+        if let Some(member) = self.member(key) {
+            // Only a probe closes an open breaker.
+            member.breaker.succeeded(false);
+        }
+    }
+
     /// An opening has ended.
     pub(super) fn opened(
         &mut self,

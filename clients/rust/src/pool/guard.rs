@@ -1,6 +1,6 @@
 //! A connection on loan.
 
-use super::{changes::Return, core::Lease, shared::Shared};
+use super::{changes::Return, core::Lease, member::Key, shared::Shared};
 use crate::connection::Connection;
 use std::{
     fmt,
@@ -36,6 +36,10 @@ impl PooledConnection {
     /// Id of the backend it goes to.
     pub fn backend(&self) -> &str {
         &self.lease().backend
+    }
+
+    pub(super) fn member(&self) -> Key {
+        self.lease().member
     }
 
     /// Whether it served somebody before.

@@ -31,7 +31,7 @@ pub struct PoolOptions {
     /// A backend that comes back gets its full share only after this time, growing from a tenth. Zero: at once.
     /// Default: 10 s.
     pub slow_start: Duration,
-    /// How each connection is opened.
+    /// How each connection is opened. Its `close_timeout` is taken as 1 s at most.
     pub connect: ConnectOptions,
     /// Seed of the jitter between failed openings, for tests; `None`: from the system.
     pub seed: Option<u64>,

@@ -8,11 +8,18 @@ use super::{
 };
 use crate::{connection::Connection, error::ConnectError, options::ConnectOptions};
 use shardwire_protocol::codes::close;
-use std::sync::{Arc, Mutex, Weak};
+use std::{
+    sync::{Arc, Mutex, Weak},
+    time::Duration,
+};
 use tokio::{
     sync::{Notify, watch},
     time::Instant,
 };
+
+/// A connection on its way out counts against the maximum: one to a backend that answers nothing any more must not count for
+/// long.
+const CLOSE_TIMEOUT_MAX: Duration = Duration::from_secs(1);
 
 pub(super) struct Shared {
     core: Mutex<Core>,
@@ -28,8 +35,10 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(core: Core) -> Arc<Shared> {
+        let mut connect = core.options.connect.clone();
+        connect.close_timeout = connect.close_timeout.min(CLOSE_TIMEOUT_MAX);
         Arc::new_cyclic(|this| Shared {
-            connect: core.options.connect.clone(),
+            connect,
             core: Mutex::new(core),
             keeper: Notify::new(),
             closed: watch::Sender::new(false),

@@ -9,6 +9,7 @@ use std::{
 };
 use tokio::io::ReadBuf;
 
+use super::compression::Compressed;
 use crate::net::ByteStream;
 
 /// How much is read at once.
@@ -98,14 +99,18 @@ impl WriteBuffer {
         self.bytes.len() - self.written < self.limit.max(1)
     }
 
-    pub(super) fn message(&mut self, message: &Message) {
-        match message {
-            Message::Text(text) => self.frame(Kind::Text, text.as_bytes()),
-            Message::Binary(bytes) => self.frame(Kind::Binary, bytes),
-            Message::Ping(bytes) => self.frame(Kind::Ping, bytes),
-            Message::Pong(bytes) => self.frame(Kind::Pong, bytes),
-            Message::Close(None) => self.frame(Kind::Close, &[]),
-            Message::Close(Some(CloseFrame { code, reason })) => self.close(*code, reason),
+    pub(super) fn message(&mut self, message: &Message, compressed: Option<&mut Compressed>) {
+        let (kind, payload) = match message {
+            Message::Text(text) => (Kind::Text, text.as_bytes()),
+            Message::Binary(bytes) => (Kind::Binary, &**bytes),
+            Message::Ping(bytes) => return self.frame(Kind::Ping, bytes),
+            Message::Pong(bytes) => return self.frame(Kind::Pong, bytes),
+            Message::Close(None) => return self.frame(Kind::Close, &[]),
+            Message::Close(Some(CloseFrame { code, reason })) => return self.close(*code, reason),
+        };
+        match compressed {
+            Some(compressed) => compressed.write(&mut self.bytes, kind, payload),
+            None => self.frame(kind, payload),
         }
     }
 

@@ -14,6 +14,7 @@
 //! **Who calls in.** Users, and `connection`. **Tests**: `tests/websocket.rs`, `tests/conformance.rs`.
 
 mod buffers;
+mod compression;
 mod reading;
 mod writing;
 
@@ -25,9 +26,10 @@ use crate::{
 };
 use buffers::{ReadBuffer, WriteBuffer};
 use bytes::Bytes;
+use compression::Compressed;
 use futures_core::Stream;
 use futures_sink::Sink;
-use shardwire_protocol::websocket::{Decoder, Role, Rules};
+use shardwire_protocol::websocket::{Decoder, Role, Rules, deflate::Negotiated};
 use std::{
     fmt,
     future::poll_fn,
@@ -56,6 +58,7 @@ pub struct WebSocket {
     io: Box<dyn ByteStream>,
     decoder: Decoder,
     rules: Rules,
+    compressed: Option<Box<Compressed>>,
     read: ReadBuffer,
     write: WriteBuffer,
     state: State,
@@ -72,8 +75,10 @@ impl WebSocket {
         io: Box<dyn ByteStream>,
         early: &[u8],
         protocol: Option<String>,
+        deflate: Option<Negotiated>,
         options: &ConnectOptions,
     ) -> WebSocket {
+        let compressed = options.compression.zip(deflate);
         WebSocket {
             io,
             decoder: Decoder::default(),
@@ -81,6 +86,8 @@ impl WebSocket {
                 role: Role::Client,
                 max_message_size: options.max_message_size,
             },
+            compressed: compressed
+                .map(|(wished, agreed)| Box::new(Compressed::new(wished, agreed))),
             read: ReadBuffer::with(early),
             write: WriteBuffer::new(options.write_buffer),
             state: State::Open,
@@ -94,6 +101,11 @@ impl WebSocket {
     /// The subprotocol the server chose, if any.
     pub fn protocol(&self) -> Option<&str> {
         self.protocol.as_deref()
+    }
+
+    /// Whether permessage-deflate was agreed on.
+    pub fn is_compressed(&self) -> bool {
+        self.compressed.is_some()
     }
 
     /// Whether messages can be sent: no close frame has been sent or received.

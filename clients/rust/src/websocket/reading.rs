@@ -6,7 +6,7 @@ use crate::{
     message::{CloseFrame, Message},
 };
 use bytes::Bytes;
-use shardwire_protocol::websocket::{Decoded, Event, frame::Kind};
+use shardwire_protocol::websocket::{Event, frame::Kind};
 use std::{
     future::Future,
     pin::Pin,
@@ -68,9 +68,17 @@ impl WebSocket {
     /// The next message in what was read.
     fn decode(&mut self) -> Option<Result<Message, Error>> {
         loop {
-            let decoded = self.decoder.decode(&self.rules, self.read.rest());
+            let decoded = match &mut self.compressed {
+                None => self
+                    .decoder
+                    .decode(&self.rules, self.read.rest())
+                    .map(|decoded| (decoded.consumed, decoded.event.map(owned))),
+                Some(compressed) => {
+                    compressed.decode(&mut self.decoder, &self.rules, self.read.rest())
+                }
+            };
             let (consumed, message) = match decoded {
-                Ok(Decoded { consumed, event }) => (consumed, event.map(owned)),
+                Ok(decoded) => decoded,
                 Err(error) => {
                     self.read.clear();
                     if self.is_open() {
@@ -154,7 +162,7 @@ impl WebSocket {
     }
 }
 
-fn owned(event: Event<'_>) -> Message {
+pub(super) fn owned(event: Event<'_>) -> Message {
     match event {
         Event::Text(text) => Message::Text(text.to_owned()),
         Event::Binary(bytes) => Message::Binary(Bytes::copy_from_slice(bytes)),

@@ -42,7 +42,7 @@ impl WebSocket {
             }
             _ => {}
         }
-        self.write.message(&message);
+        self.write.message(&message, self.compressed.as_deref_mut());
         Ok(())
     }
 
