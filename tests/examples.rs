@@ -38,12 +38,19 @@ fn http(address: SocketAddr, method: &str, path: &str, body: &str) -> (u16, Stri
     )
 }
 
-#[test]
-fn embed_joins_a_tokio_http_service_and_the_engine() {
-    // `cargo test` and `cargo nextest` build the examples of this package beside its binary.
+/// Starts an example that prints the addresses of its HTTP service and of its engine.
+fn start(name: &str) -> (Example, SocketAddr, SocketAddr) {
+    // A run of all tests has built the examples already; a test that is run alone builds the one it needs.
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_shardwire"))
         .with_file_name("examples")
-        .join("embed");
+        .join(name);
+    if !program.exists() {
+        let built = Command::new(env!("CARGO"))
+            .args(["build", "--locked", "--quiet", "--example", name])
+            .status()
+            .unwrap();
+        assert!(built.success());
+    }
     let mut child = Command::new(program)
         .args(["127.0.0.1:0", "127.0.0.1:0"])
         .stdout(Stdio::piped())
@@ -53,19 +60,27 @@ fn embed_joins_a_tokio_http_service_and_the_engine() {
     BufReader::new(child.stdout.take().unwrap())
         .read_line(&mut line)
         .unwrap();
-    let _example = Example(child);
+    let example = Example(child);
     let (service, engine) = line
         .trim()
         .strip_prefix("http on ")
         .unwrap()
         .split_once(", websocket on ws://")
         .unwrap();
-    let service: SocketAddr = service.parse().unwrap();
-    let engine: SocketAddr = engine.strip_suffix("/ws").unwrap().parse().unwrap();
+    let engine = engine.strip_suffix("/ws").unwrap();
+    (example, service.parse().unwrap(), engine.parse().unwrap())
+}
 
+fn connect(engine: SocketAddr, path: &str) -> Client {
     let stream = TcpStream::connect(engine).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let mut client = Client::over(stream, "/ws?user=ann");
+    Client::over(stream, path)
+}
+
+#[test]
+fn embed_joins_a_tokio_http_service_and_the_engine() {
+    let (_example, service, engine) = start("embed");
+    let mut client = connect(engine, "/ws?user=ann");
     client.subscribe("news");
 
     assert_eq!(
@@ -79,4 +94,33 @@ fn embed_joins_a_tokio_http_service_and_the_engine() {
     let anns: Value =
         serde_json::from_str(&http(service, "GET", "/users/ann/connections", "").1).unwrap();
     assert_eq!(anns.as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn custom_auth_asks_the_services_own_sessions() {
+    let (_example, service, engine) = start("custom_auth");
+    let login = |user: &str| {
+        let (status, token) = http(service, "POST", "/login", user);
+        assert_eq!(status, 200);
+        token
+    };
+    let enter = |token: &str| {
+        let mut client = connect(engine, "/ws");
+        client.send(&json!({"type": "auth", "token": token}));
+        client
+    };
+    let (mut ann, mut bob) = (enter(&login("ann")), enter(&login("bob")));
+    assert_eq!(ann.receive()["user"], "ann");
+    assert_eq!(bob.receive()["user"], "bob");
+    bob.subscribe("room:1");
+    bob.subscribe("inbox:bob");
+    let refused = bob.ask(&json!({"type": "subscribe", "channel": "inbox:ann"}));
+    assert_eq!(refused["error"], "Not permitted");
+    let refused = bob.ask(&json!({"type": "publish", "channel": "room:1", "message": 1}));
+    assert_eq!(refused["error"], "Not permitted");
+    ann.send(&json!({"type": "publish", "channel": "room:1", "message": "hello"}));
+    assert_eq!(bob.receive()["message"], "hello");
+    let answer = ann.ask(&json!({"type": "refresh", "token": login("ann")}));
+    assert_eq!(answer["type"], "refreshed");
+    assert_eq!(enter("made up").read_close().0, 4501);
 }

@@ -34,10 +34,10 @@ pub(crate) enum Item {
     },
     /// A socket that is at home here.
     Socket(HandedOff),
-    /// Use this for new TLS handshakes.
-    Certificate(Arc<ServerConfig>),
     /// What a verifier says. (Boxed: it is rare, and larger than the others.)
     Verdict(VerdictFor, Box<Verdict>),
+    /// Use this for new TLS handshakes.
+    Certificate(Arc<ServerConfig>),
     /// Empty this shard until `deadline_ms`, then stop.
     Drain { deadline_ms: u64 },
 }

@@ -175,6 +175,35 @@ impl<D: Driver> RunningShard<D> {
         }
     }
 
+    /// It may come in: is it at home here?
+    pub(super) fn upgraded(
+        &mut self,
+        now: Now,
+        socket: SocketId,
+        opening: Opening,
+        response: Vec<u8>,
+    ) {
+        if !self.accept_upgrade(socket, response) {
+            self.turn_away(&opening);
+            return self.lose(now, socket);
+        }
+        let user = match &opening.standing {
+            Standing::Unverified(user) => user.as_deref(),
+            Standing::Verified(identity) => Some(&**identity.user()),
+            Standing::Anonymous | Standing::Awaited => None,
+        };
+        let home = self
+            .parts
+            .placement
+            .home(self.shard.id(), opening.address, user);
+        if home == self.shard.id() {
+            self.sockets.set(socket, SocketState::Opening);
+            self.open(now, socket, opening);
+        } else {
+            self.hand_off(socket, home, opening);
+        }
+    }
+
     /// Sends the 101. A new socket takes these few hundred bytes at once; one that does not is broken. Sealed, they leave with whatever
     /// else the session has to say at the end of the turn.
     fn accept_upgrade(&mut self, socket: SocketId, response: Vec<u8>) -> bool {
@@ -188,36 +217,6 @@ impl<D: Driver> RunningShard<D> {
             written: 0,
         };
         write_some(&mut self.driver, socket, &mut responding) == Flushed::Done
-    }
-
-    /// It may come in: is it at home here?
-    pub(super) fn upgraded(
-        &mut self,
-        now: Now,
-        socket: SocketId,
-        opening: Opening,
-        response: Vec<u8>,
-    ) {
-        if !self.accept_upgrade(socket, response) {
-            self.turn_away(&opening);
-            // There is nothing else to give back.
-            self.sockets.set(socket, SocketState::Lingering);
-            return self.lose(now, socket);
-        }
-        let user = match &opening.standing {
-            Standing::Unverified(user) => user.as_deref(),
-            Standing::Verified(identity) => Some(&**identity.user()),
-            Standing::Anonymous | Standing::Awaited => None,
-        };
-        let home = self
-            .parts
-            .placement
-            .home(self.shard.id(), opening.address, user);
-        if home == self.shard.id() {
-            self.open(now, socket, opening);
-        } else {
-            self.hand_off(socket, home, opening);
-        }
     }
 
     /// Sends a socket on as soon as the driver has stopped receiving.
@@ -234,7 +233,6 @@ impl<D: Driver> RunningShard<D> {
     }
 
     fn open(&mut self, now: Now, socket: SocketId, mut opening: Opening) {
-        self.sockets.set(socket, SocketState::Opening);
         opening.socket = token_of(socket);
         self.shard.handle(now, Input::Opened(opening));
         if let Some(code) = self

@@ -1,7 +1,7 @@
 //! The loop that joins one driver to one shard: what the driver reports becomes inputs, what the shard asks for is carried out.
 //!
 //! **Lives here:** the turn (this file), arriving sockets and their upgrade (`arrivals.rs`), carrying out effects
-//! (`effects.rs`), verdicts on their way (`verifying.rs`), sockets that speak TLS (`secure.rs`). **Does not:** decide about
+//! (`effects.rs`), sockets that speak TLS (`secure.rs`), verdicts on their way (`verifying.rs`). **Does not:** decide about
 //! connections (the shard does) or know how the kernel is asked (the driver does).
 //! **Invariants:** one turn is one wait, all its completions, one batch of mail and of the inbox, due deadlines, then effects until
 //! there are none: a socket touched many times in a turn is written once. Before it blocks, the loop says so, and looks
@@ -258,8 +258,8 @@ impl<D: Driver> RunningShard<D> {
                     );
                 }
                 Item::Socket(handed_off) => self.handed_off(now, handed_off),
-                Item::Certificate(config) => self.secure.replace(config),
                 Item::Verdict(verdict_for, verdict) => self.verdict(now, verdict_for, *verdict),
+                Item::Certificate(config) => self.secure.replace(config),
                 Item::Drain { deadline_ms } => self.drain(now, deadline_ms),
             }
         }

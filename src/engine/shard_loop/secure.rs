@@ -176,6 +176,7 @@ impl<D: Driver> RunningShard<D> {
                 self.shard.handle(now, Input::Closed { connection });
             }
             Some(SocketState::HandingOff(handing_off)) => self.turn_away(&handing_off.opening),
+            Some(SocketState::Verifying(verifying)) => self.turn_away(&verifying.opening),
             _ => {}
         }
         self.linger(now, socket);

@@ -142,7 +142,7 @@ impl<D: Driver> RunningShard<D> {
         let (true, Some(gate)) = (waits, self.parts.routes.gate.clone()) else {
             return;
         };
-        // Set, not taken: its TLS session stays with it.
+        // Its TLS session stays with it, whatever becomes of it.
         let before = self.sockets.set(socket, SocketState::Opening);
         let Some(SocketState::Verifying(verifying)) = before else {
             return;
