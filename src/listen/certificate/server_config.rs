@@ -16,7 +16,7 @@ const APPLICATION_PROTOCOL: &[u8] = b"http/1.1";
 /// Tickets sent after a TLS 1.3 handshake. A client makes one connection, and when it comes back gets the next ticket.
 const TICKETS: usize = 1;
 
-/// Where keys, suites and signatures come from (docs/decisions/0010-tls-sessions-without-buffers.md).
+/// Where keys, suites and signatures come from (docs/decisions/0007-tls-sessions-without-buffers.md).
 pub(super) fn provider() -> CryptoProvider {
     aws_lc_rs::default_provider()
 }

@@ -4,7 +4,7 @@
 //! **Does not:** certificates and the choice of versions (`listen/certificate`), moving bytes (`runtime/`), deciding what a
 //! session that failed or ended means for its connection (`engine/shard_loop`).
 //! **Invariants:** an idle session holds rustls' keys and state and no buffer (about 2.3 KB in all, see
-//! docs/decisions/0010-tls-sessions-without-buffers.md); of ciphertext that came it keeps less than one record, of ciphertext to
+//! docs/decisions/0007-tls-sessions-without-buffers.md); of ciphertext that came it keeps less than one record, of ciphertext to
 //! be sent at most what one write left over; sealed bytes leave in the order they were sealed; a session that failed says why
 //! by an alert and is not used again.
 //! **Placement:** a session is plain data and can change its thread. Under `user-hash` the user is known only from the
