@@ -48,6 +48,10 @@ pub(super) struct Key {
         )
     )]
     pub(super) default: Option<String>,
+    /// Whether a running engine takes a new value over.
+    pub(super) live: bool,
+    /// Whether the value is nobody's business: it is never shown.
+    pub(super) secret: bool,
     /// The field's doc comment.
     #[cfg_attr(
         not(test),
@@ -151,6 +155,8 @@ impl Keys {
                 whole: forms.contains("integer"),
                 boolean,
                 list: forms.contains("array"),
+                live: property["x-live"] == Value::Bool(true),
+                secret: property["x-secret"] == Value::Bool(true),
                 default: property["x-default"].as_str().map(str::to_owned),
                 about: about(property),
                 path,

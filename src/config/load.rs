@@ -1,12 +1,14 @@
 //! Reads a configuration from its layers: file, then environment variables, then options of the command line; each goes before the one
 //! before it.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
 
 use super::fault::{Fault, Faults, Origin};
 use super::keys::{Keys, variable_of};
 use super::layer::{Layer, Place};
+use super::text::Secret;
 use super::{Config, Environment, Settings};
 
 /// The layers a configuration is read from, weakest first: a file, environment variables, options. None is necessary.
@@ -37,6 +39,8 @@ pub struct Loaded {
     pub config: Config,
     /// For whoever must know before the engine starts: the log, and the start-up notes.
     pub settings: Settings,
+    /// Where each key that was written was written.
+    pub(super) origins: BTreeMap<String, Origin>,
 }
 
 /// The prefix of every environment variable that is ours.
@@ -97,6 +101,7 @@ impl Layers {
                 return Ok(Loaded {
                     config: read.config,
                     settings,
+                    origins: read.merged.origins(),
                 });
             }
             Ok(_) => {}
@@ -264,6 +269,12 @@ impl Read {
     }
 
     fn into_faults(mut self) -> Faults {
+        let keys = Keys::of_config();
+        for fault in &mut self.faults {
+            if keys.get(&fault.key).is_some_and(|key| key.secret) && !fault.found.is_empty() {
+                fault.found = Secret::HIDDEN.to_owned();
+            }
+        }
         self.faults
             .sort_by(|left, right| left.origin.cmp(&right.origin));
         Faults::from_list(self.faults).expect(

@@ -1,6 +1,6 @@
 //! How values are spelled in a configuration: small types that read and write the operator's text.
 //!
-//! - **Lives here**: durations (`"30s"`), sizes (`"64KiB"`), limits (`5` or `"unlimited"`), listen addresses.
+//! - **Lives here**: durations (`"30s"`), sizes (`"64KiB"`), limits (`5` or `"unlimited"`), listen addresses, secrets.
 //! - **Does not**: which values a key allows; that is `bounds`.
 //! - **Invariants**: one spelling per idea; what is written out reads back as the same value; a bad text is answered with what to
 //!   write instead.
@@ -10,9 +10,11 @@
 mod address;
 mod duration;
 mod limit;
+mod secret;
 mod size;
 
-pub(super) use address::listen_address;
+pub(super) use address::{listen_address, optional_address};
 pub use duration::TextDuration;
 pub use limit::Limit;
+pub use secret::Secret;
 pub use size::ByteSize;
