@@ -10,11 +10,13 @@
 //! | `runtime` | the only room that names glommio and io_uring: driver, shard threads, clock, bell, start-up checks |
 //! | `listen` | from an accepted socket to a connection, or to a plain HTTP answer |
 //! | `transport` | sockets: bytes in, outbox out |
-//! | [`telemetry`] | logs |
+//! | `admin` | the port for operators: health, readiness, metrics, HTTP API |
+//! | [`telemetry`] | logs, metrics, the watchdog |
 //!
 //! What a connection may do, who gets what and in which order is decided in the crate `shardwire-shards`; what bytes mean, in
 //! `shardwire-protocol`. `docs/architecture.md` walks a message through all of it.
 
+mod admin;
 pub mod config;
 pub mod engine;
 mod listen;
@@ -23,6 +25,8 @@ pub mod telemetry;
 mod transport;
 
 pub use engine::{
-    Engine, EngineBuilder, EngineError, EngineHandle, Pending, PublishError, StartError,
+    CloseError, Engine, EngineBuilder, EngineError, EngineHandle, Pending, PerShard, Phase,
+    PublishError, Reloaded, StartError,
 };
+pub use shardwire_shards::search;
 pub use shardwire_shards::vocabulary::{Audience, ConnectionId};

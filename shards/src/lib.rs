@@ -18,6 +18,7 @@ pub mod mesh;
 pub mod metrics;
 pub mod placement;
 mod routing;
+pub mod search;
 mod settings;
 mod shard;
 pub mod timers;

@@ -8,9 +8,9 @@ use shardwire_protocol::websocket::{Role, Rules};
 
 use crate::bounds::OVERFLOW_RETRY_MS;
 use crate::channels::Channels;
-use crate::connections::{Frames, NodeCount, Pool, Registry};
+use crate::connections::{Drain, Frames, NodeCount, Pool, Registry};
 use crate::mesh::MailboxEnds;
-use crate::metrics::{CountRound, Counters};
+use crate::metrics::{CountRound, Counters, EndCounts};
 use crate::placement::Placement;
 use crate::routing::kept_reply;
 use crate::settings::ShardSettings;
@@ -43,7 +43,10 @@ pub struct Shard {
     pub(crate) wheel: Wheel<ConnectionId>,
     pub(crate) count_round: CountRound,
     pub(crate) counters: Counters,
+    pub(crate) end_counts: EndCounts,
     pub(crate) effects: VecDeque<Effect>,
+    /// While the shard is being emptied.
+    pub(crate) drain: Option<Drain>,
     /// Connections that got something while their socket takes nothing; judged before the next message is looked at.
     pub(crate) stuck: Vec<ConnectionId>,
     /// Where envelopes are written before they become shared frames.
@@ -84,7 +87,9 @@ impl Shard {
             wheel: Wheel::default(),
             count_round: CountRound::default(),
             counters: Counters::default(),
+            end_counts: EndCounts::default(),
             effects: VecDeque::new(),
+            drain: None,
             stuck: Vec::new(),
             scratch: Vec::new(),
             chunk: BytesMut::new(),
@@ -128,7 +133,8 @@ impl Shard {
     #[must_use]
     pub fn next_deadline(&self, now: Now) -> Option<u64> {
         let wheel = self.wheel.next_tick().map(|tick| u64::from(tick) * TICK_MS);
-        [wheel, self.retry, self.count_round.deadline()]
+        let drain = self.drain.as_ref().and_then(Drain::deadline);
+        [wheel, self.retry, self.count_round.deadline(), drain]
             .into_iter()
             .flatten()
             .min()
@@ -156,12 +162,6 @@ impl Shard {
     #[must_use]
     pub fn connections(&self) -> usize {
         self.registry.len()
-    }
-
-    /// What has been counted so far.
-    #[must_use]
-    pub fn counters(&self) -> &Counters {
-        &self.counters
     }
 
     /// What is still held on behalf of anybody; all zero when everyone is gone everywhere.
@@ -233,6 +233,16 @@ impl Shard {
                 code,
                 reply,
             } => self.answer_error(connection, code, kept_reply(reply).as_deref()),
+            ShardMessage::Send { connections, frame } => {
+                self.send_to(&connections, frame);
+            }
+            ShardMessage::Close {
+                connections,
+                code,
+                reason,
+            } => {
+                self.close_these(now, &connections, code, &reason);
+            }
             ShardMessage::CountQuery { shard, round } => self.answer_count(shard, round),
             ShardMessage::Count {
                 shard,
@@ -252,6 +262,13 @@ impl Shard {
         }
         self.due = due;
         self.count_shards(now);
+        self.go_on_draining(now);
+    }
+
+    /// What the operator chose anew. Connections live on; what is decided from now on is decided by this.
+    pub(crate) fn change_settings(&mut self, settings: Arc<ShardSettings>) {
+        self.rules.max_message_size = settings.max_message_size;
+        self.settings = settings;
     }
 
     pub(crate) fn tick(&self, now: Now) -> Tick {

@@ -26,4 +26,6 @@ pub use names::is_valid_channel_name;
 pub(crate) struct Channels {
     pub(crate) audiences: Audiences,
     pub(crate) homes: Homes,
+    /// Members of all local audiences together.
+    pub(crate) memberships: usize,
 }

@@ -68,6 +68,7 @@ impl Shard {
                 audience: key,
                 position,
             });
+            self.channels.memberships += 1;
         }
         match audience.interest {
             Interest::Noted => self.answer(id, |out| outbound::subscribed(out, channel, reply)),
@@ -216,6 +217,7 @@ impl Shard {
 
     /// Takes one member out; the last one's place is filled by the last member, who is told its new position.
     fn leave(&mut self, id: ConnectionId, membership: Membership) {
+        self.channels.memberships -= 1;
         let Some(audience) = self.channels.audiences.get_mut(membership.audience) else {
             return;
         };

@@ -206,6 +206,7 @@ impl Shard {
         if !early.is_empty() {
             self.received(now, id, &mut early);
         }
+        self.drain_late(now, id);
     }
 
     pub(crate) fn home_of(&self, key: &LimitedKey) -> crate::vocabulary::ShardId {

@@ -179,6 +179,7 @@ impl Shard {
             State::Closing { cause, .. } => cause,
             State::Open | State::Admitting(_) => CloseCause::Lost,
         };
+        self.end_counts.count(cause);
         self.effects.push_back(Effect::Event(Event::Disconnected {
             connection: id,
             cause,

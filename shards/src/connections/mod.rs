@@ -11,15 +11,18 @@
 mod admission;
 mod close;
 mod connection;
+mod drain;
 mod flush;
 mod frames;
 mod heartbeat;
 mod inbound;
 mod node_count;
 mod outbox;
+mod reach;
 mod registry;
 
 pub(crate) use connection::{Connection, Flags, State};
+pub(crate) use drain::Drain;
 pub(crate) use frames::{FrameKey, Frames};
 pub use node_count::NodeCount;
 pub(crate) use outbox::{Outbox, Pool};

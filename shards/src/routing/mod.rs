@@ -15,7 +15,7 @@ use shardwire_protocol::envelope::{self, Inbound, outbound};
 use shardwire_protocol::websocket::frame;
 
 use crate::shard::Shard;
-use crate::vocabulary::{Answer, Audience, Command, ConnectionId, Effect, Mode, Now};
+use crate::vocabulary::{Answer, AnswerId, Audience, Command, ConnectionId, Effect, Mode, Now};
 
 /// The `id` of a request whose answer had to wait, as it was kept.
 pub(crate) fn kept_reply(kept: Option<Box<str>>) -> Option<Box<RawValue>> {
@@ -96,18 +96,62 @@ impl Shard {
                 channel,
                 message,
                 exclude,
+                answer,
             } => {
-                self.publish_command(now, &channel, message, exclude.into());
+                let taken = self.publish_command(now, &channel, message, exclude.into());
+                self.tell(answer, Answer::Taken(taken));
             }
             Command::Broadcast { frame, audience } => self.broadcast(frame, &audience),
+            Command::Send {
+                connection,
+                frame,
+                answer,
+            } => {
+                let reached = self.send_to(&[connection], frame);
+                self.tell(answer, Answer::Count(reached));
+            }
+            Command::SendToUser {
+                user,
+                frame,
+                except,
+                answer,
+            } => {
+                let reached = self.send_to_user(&user, &frame, &except);
+                self.tell(answer, Answer::Count(reached));
+            }
+            Command::Close {
+                connection,
+                code,
+                reason,
+                answer,
+            } => {
+                let reached = self.close_these(now, &[connection], code, &reason);
+                self.tell(answer, Answer::Count(reached));
+            }
+            Command::CloseUser {
+                user,
+                code,
+                reason,
+                except,
+                answer,
+            } => {
+                let reached = self.close_user(now, &user, code, &reason, &except);
+                self.tell(answer, Answer::Count(reached));
+            }
             Command::ConnectionsOfUser { user, answer } => {
-                let answer_value = Answer::Connections(self.directory.connections_of(&user));
-                self.effects.push_back(Effect::Answer {
-                    id: answer,
-                    answer: answer_value,
-                });
+                let connections = self.directory.connections_of(&user);
+                self.tell(Some(answer), Answer::Connections(connections));
             }
             Command::CloseAll { code, reason } => self.close_all(now, code, &reason),
+            Command::Drain { window_ms } => self.begin_drain(now, window_ms),
+            Command::Settings(settings) => self.change_settings(settings),
+        }
+    }
+
+    /// Answers a command, if somebody wants to know.
+    fn tell(&mut self, id: Option<AnswerId>, answer: Answer) {
+        if let Some(id) = id {
+            self.effects.push_back(Effect::Answer { id, answer });
         }
     }
 

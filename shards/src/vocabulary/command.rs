@@ -1,8 +1,11 @@
 //! All that can be asked of a shard from outside.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::{ChannelName, ConnectionId, UserId};
+use crate::settings::ShardSettings;
 
 /// Ties an [`Answer`] to the question; chosen by whoever asks.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -31,6 +34,9 @@ pub enum Command {
         message: Bytes,
         /// Connections that shall not get it.
         exclude: Vec<ConnectionId>,
+        /// Who wants to know whether it was taken: [`Answer::Taken`]. What a shard that is not the home takes, the home may
+        /// still refuse.
+        answer: Option<AnswerId>,
     },
     /// Send one text message to connections of this shard only.
     Broadcast {
@@ -38,6 +44,52 @@ pub enum Command {
         frame: Bytes,
         /// Which connections.
         audience: Audience,
+    },
+    /// Send one text message to one connection of this shard. Answered by [`Answer::Count`]: 1, or 0 if there is none such.
+    Send {
+        /// Whom to.
+        connection: ConnectionId,
+        /// A complete server text frame.
+        frame: Bytes,
+        /// Who wants to know.
+        answer: Option<AnswerId>,
+    },
+    /// Send one text message to all connections of a user, wherever they are; given to the user's home shard. Answered by
+    /// [`Answer::Count`]: how many it was passed on to.
+    SendToUser {
+        /// Whom to.
+        user: UserId,
+        /// A complete server text frame, shared by all receivers.
+        frame: Bytes,
+        /// Connections that shall not get it.
+        except: Vec<ConnectionId>,
+        /// Who wants to know.
+        answer: Option<AnswerId>,
+    },
+    /// Close one connection of this shard, with the closing handshake. Answered by [`Answer::Count`]: 1, or 0 if there is
+    /// none such.
+    Close {
+        /// Which.
+        connection: ConnectionId,
+        /// Close code as in `docs/reference/codes.md`.
+        code: u16,
+        /// At most 123 bytes; longer is cut.
+        reason: String,
+        /// Who wants to know.
+        answer: Option<AnswerId>,
+    },
+    /// Close all connections of a user, wherever they are; given to the user's home shard. Answered by [`Answer::Count`].
+    CloseUser {
+        /// Whose.
+        user: UserId,
+        /// As for `Close`.
+        code: u16,
+        /// As for `Close`.
+        reason: String,
+        /// Connections that stay.
+        except: Vec<ConnectionId>,
+        /// Who wants to know.
+        answer: Option<AnswerId>,
     },
     /// List a user's connections on the whole node; given to the user's home shard. Answered by [`Answer::Connections`].
     ConnectionsOfUser {
@@ -53,6 +105,13 @@ pub enum Command {
         /// At most 123 bytes; longer is cut.
         reason: String,
     },
+    /// Empty this shard: tell every client to come back, and close them one after the other.
+    Drain {
+        /// Milliseconds over which the closes are spread, evenly; 0: all at once.
+        window_ms: u64,
+    },
+    /// From now on these settings hold. What was decided under the old ones stays decided.
+    Settings(Arc<ShardSettings>),
 }
 
 /// What came of a question.
@@ -60,4 +119,8 @@ pub enum Command {
 pub enum Answer {
     /// A user's connections, in no particular order.
     Connections(Vec<ConnectionId>),
+    /// How many connections were reached.
+    Count(usize),
+    /// Whether a publication was taken.
+    Taken(bool),
 }

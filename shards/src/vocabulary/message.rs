@@ -92,6 +92,22 @@ pub enum ShardMessage {
         /// The `id` of what it asked for, as JSON.
         reply: Option<Box<str>>,
     },
+    /// A message to some of this shard's connections; in the lane of deliveries, so that it keeps its place among them.
+    Send {
+        /// Whom to; all on this shard.
+        connections: SmallVec<[ConnectionId; 2]>,
+        /// A complete server text frame.
+        frame: Bytes,
+    },
+    /// Close some of this shard's connections.
+    Close {
+        /// Which; all on this shard.
+        connections: SmallVec<[ConnectionId; 2]>,
+        /// With which code.
+        code: u16,
+        /// In which words.
+        reason: Box<str>,
+    },
     /// How many connections do you hold? Answered by `Count`.
     CountQuery {
         /// Who asks.
@@ -116,7 +132,7 @@ impl ShardMessage {
     pub fn payload_len(&self) -> usize {
         match self {
             Self::Publish { message, .. } => message.len(),
-            Self::Deliver { frame, .. } => frame.len(),
+            Self::Deliver { frame, .. } | Self::Send { frame, .. } => frame.len(),
             _ => 0,
         }
     }

@@ -16,7 +16,7 @@ mod now;
 
 pub use command::{Answer, AnswerId, Audience, Command};
 pub use effect::{CloseCause, Effect, Event};
-pub use ids::{ChannelName, ConnectionId, ShardId, SocketToken, UserId};
+pub use ids::{ChannelName, ConnectionId, NoConnectionId, ShardId, SocketToken, UserId};
 pub use input::{Input, Mode, Opening};
 pub use message::{LimitedKey, ShardMessage};
 pub use now::Now;

@@ -13,7 +13,7 @@ mod effects;
 
 use std::net::TcpListener;
 use std::ops::ControlFlow;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 use shardwire_protocol::handshake::server::RequestLimits;
@@ -22,9 +22,10 @@ use shardwire_shards::vocabulary::{Command, Input, Now};
 use shardwire_shards::{NodeCount, Shard};
 
 use super::ending::EndGuard;
-use super::inbox::{Inboxes, Item, Questions};
+use super::inbox::{Errand, Inboxes, Item, Questions};
 use crate::listen::Routes;
 use crate::runtime::{Clock, Completion, Driver, ShardLoop, SocketId};
+use crate::telemetry::{ShardReport, TurnTimes, Work};
 use crate::transport::{Deadlines, Flushed, SocketState, Sockets, flush, write_some};
 
 /// Longest sleep of a shard with nothing to do. Nothing depends on it: whoever has work for the shard rings its bell.
@@ -59,6 +60,8 @@ pub(super) struct RunningShard<D> {
     driver: D,
     sockets: Sockets,
     questions: Questions,
+    errands: Vec<Box<dyn Errand>>,
+    turns: TurnTimes,
     upgrade_deadlines: Deadlines,
     linger_deadlines: Deadlines,
     accept_again_ms: Option<u64>,
@@ -85,6 +88,8 @@ impl<D: Driver> RunningShard<D> {
             driver,
             sockets: Sockets::default(),
             questions: Questions::default(),
+            errands: Vec::new(),
+            turns: TurnTimes::default(),
             upgrade_deadlines: Deadlines::default(),
             linger_deadlines: Deadlines::default(),
             accept_again_ms: None,
@@ -105,7 +110,7 @@ impl<D: Driver> RunningShard<D> {
 
     /// How long the driver may block.
     fn patience(&self, now: Now) -> Duration {
-        if self.shard.has_mail() || !self.parts.inbox.is_empty() {
+        if self.shard.has_mail() || !self.parts.inbox.is_empty() || !self.errands.is_empty() {
             return Duration::ZERO;
         }
         let deadlines = [
@@ -192,16 +197,50 @@ impl<D: Driver> RunningShard<D> {
             };
             match item {
                 Item::Command(command) => self.shard.handle(now, Input::Command(command)),
-                Item::ConnectionsOfUser { user, answer } => {
-                    let answer = self.questions.ask(answer);
-                    self.shard.handle(
-                        now,
-                        Input::Command(Command::ConnectionsOfUser { user, answer }),
-                    );
+                Item::Ask {
+                    id,
+                    command,
+                    waiting,
+                } => {
+                    self.questions.note(id, waiting);
+                    self.shard.handle(now, Input::Command(command));
+                }
+                // Whoever asked may have given up waiting.
+                Item::Report(answer) => {
+                    let _ = answer.send(self.report());
+                }
+                Item::Search(errand) => self.errands.push(errand),
+                Item::Ping(answer) => {
+                    let _ = answer.send(());
                 }
                 Item::Socket(handed_off) => self.handed_off(now, handed_off),
-                Item::Drain { deadline_ms } => self.drain(now, deadline_ms),
+                Item::Drain {
+                    window_ms,
+                    deadline_ms,
+                } => self.drain(now, window_ms, deadline_ms),
             }
+        }
+    }
+
+    /// One slice of every search; the turns of connections go between.
+    fn run_errands(&mut self, now: Now) {
+        let shard = &self.shard;
+        self.errands.retain_mut(|errand| errand.step(now, shard));
+    }
+
+    /// All numbers of this shard.
+    fn report(&self) -> ShardReport {
+        ShardReport {
+            counters: *self.shard.counters(),
+            gauges: self.shard.gauges(),
+            ends: self.shard.ends().clone(),
+            work: Work {
+                sockets: self.sockets.len() as u64,
+                upgrading: self.sockets.upgrading() as u64,
+                inbox: self.parts.inbox.len() as u64,
+                accept_failures: self.accept_failures,
+            },
+            turns: self.turns,
         }
     }
 
@@ -228,8 +267,8 @@ impl<D: Driver> RunningShard<D> {
         }
     }
 
-    /// Stops accepting and asks everybody to go. Sockets in the middle of their upgrade are cut: they have lost nothing.
-    fn drain(&mut self, now: Now, deadline_ms: u64) {
+    /// Stops accepting and has the shard tell everybody to go. Sockets in the middle of their upgrade are cut: they have lost nothing.
+    fn drain(&mut self, now: Now, window_ms: u64, deadline_ms: u64) {
         if self.draining.is_some() {
             return;
         }
@@ -239,14 +278,8 @@ impl<D: Driver> RunningShard<D> {
             self.sockets.take(socket);
             self.driver.close(socket);
         }
-        let code = shardwire_protocol::codes::close::DRAINING;
-        self.shard.handle(
-            now,
-            Input::Command(Command::CloseAll {
-                code,
-                reason: "draining".into(),
-            }),
-        );
+        self.shard
+            .handle(now, Input::Command(Command::Drain { window_ms }));
     }
 
     /// A draining shard stays until the last connection of *all* shards is gone, since it may be home to what they leave.
@@ -261,6 +294,7 @@ impl<D: Driver> RunningShard<D> {
 impl<D: Driver> ShardLoop for RunningShard<D> {
     fn turn(&mut self) -> ControlFlow<()> {
         self.wait();
+        let begin = Instant::now();
         let now = self.now();
         let mut completions = std::mem::take(&mut self.completions);
         for completion in completions.drain(..) {
@@ -272,7 +306,11 @@ impl<D: Driver> ShardLoop for RunningShard<D> {
         }
         self.take_inbox(now);
         self.deadlines(now);
+        if !self.errands.is_empty() {
+            self.run_errands(now);
+        }
         self.carry_out(now);
+        self.turns.count(begin.elapsed());
         if self.is_done(now) {
             return ControlFlow::Break(());
         }
