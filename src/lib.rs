@@ -8,6 +8,7 @@
 //! | [`config`] | what an operator writes, checked once into settings |
 //! | [`engine`] | build, start, reach, drain, join: [`Engine`], [`EngineHandle`] |
 //! | `runtime` | the only room that names glommio and io_uring: driver, shard threads, clock, bell, start-up checks |
+//! | [`handlers`] | the application's seam: message handlers, middleware, hooks |
 //! | `listen` | from an accepted socket to a connection, or to a plain HTTP answer |
 //! | `transport` | sockets: bytes in, outbox out |
 //! | `admin` | the port for operators: health, readiness, metrics, HTTP API |
@@ -19,6 +20,7 @@
 mod admin;
 pub mod config;
 pub mod engine;
+pub mod handlers;
 mod listen;
 pub mod runtime;
 pub mod telemetry;
@@ -28,5 +30,6 @@ pub use engine::{
     CloseError, Engine, EngineBuilder, EngineError, EngineHandle, Pending, PerShard, Phase,
     PublishError, Reloaded, StartError,
 };
+pub use handlers::{Context, FromMessage, HandlerError, Json, Message, Next};
 pub use shardwire_shards::search;
-pub use shardwire_shards::vocabulary::{Audience, ConnectionId};
+pub use shardwire_shards::vocabulary::{Audience, CloseCause, ConnectionId};

@@ -25,7 +25,10 @@ import time
 PEERS = pathlib.Path(__file__).resolve().parent
 ROOT = PEERS.parent.parent
 
-# Name: scenario, arguments of the load test.
+# Seconds after which a run is given up, whatever its duration.
+RUN_TIMEOUT = 3600
+
+# Name: title, scenario, arguments of the load test.
 CASES = {
     "echo-64-100": ("echo, 64 B, 100 connections", "echo", ["--connections", "100", "--size", "64"]),
     "echo-64-1000": ("echo, 64 B, 1,000 connections", "echo", ["--connections", "1000", "--size", "64"]),
@@ -74,28 +77,37 @@ def wait_until_listening(port, process):
     raise SystemExit(f"the server does not listen after 10 s: {process.args}")
 
 
-def pinned(core, options):
-    return ["nice", "-n", str(options.nice), "taskset", "-c", str(core)]
+def start(core, command, options, **how):
+    """Starts a command on one core with the wanted priority."""
+    command = ["nice", "-n", str(options.nice), "taskset", "-c", str(core), *command]
+    process = subprocess.Popen(command, start_new_session=True, **how)
+    # Linux weighs sessions first (sched(7), autogroup): within its own session a niceness alone means nothing.
+    autogroup = pathlib.Path(f"/proc/{process.pid}/autogroup")
+    if options.nice and autogroup.exists():
+        autogroup.write_text(str(options.nice))
+    return process
 
 
 def run(name, scenario, arguments, options):
     """One run of the load test against a fresh server; its report."""
     port = free_port()
     command, environment = servers(port)[name]
-    server = subprocess.Popen(
-        pinned(options.server_core, options) + command,
-        env={**os.environ, **environment}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    server = start(options.server_core, command, options, env={**os.environ, **environment},
+                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_until_listening(port, server)
         path = "/echo" if scenario == "echo" else "/ws"
-        client = subprocess.run(
-            pinned(options.client_core, options)
-            + [str(target_directory(ROOT) / "release" / "loadtest"), scenario, "--url", f"ws://127.0.0.1:{port}{path}", "--pid", str(server.pid), "--json", "--quiet",
-             "--duration", options.duration, "--warmup", options.warmup, *arguments],
-            capture_output=True, text=True, timeout=600, check=False)
-        if not client.stdout:
-            raise SystemExit(f"{name}: {client.stderr.strip()}")
-        return json.loads(client.stdout)
+        load = [str(target_directory(ROOT) / "release" / "loadtest"), scenario, "--url", f"ws://127.0.0.1:{port}{path}",
+                "--pid", str(server.pid), "--json", "--quiet",
+                "--duration", options.duration, "--warmup", options.warmup, *arguments]
+        client = start(options.client_core, load, options, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        try:
+            report, complaint = client.communicate(timeout=RUN_TIMEOUT)
+        finally:
+            client.kill()
+        if not report:
+            raise SystemExit(f"{name}: {complaint.strip()}")
+        return json.loads(report)
     finally:
         server.terminate()
         try:
@@ -172,6 +184,9 @@ def main():
         parser.error(f"unknown: {', '.join(unknown)}")
     if options.build:
         build()
+    needed = [target_directory(ROOT) / "release" / "loadtest", *(servers(0)[name][0][0] for name in names)]
+    if missing := [str(program) for program in needed if not pathlib.Path(program).exists()]:
+        parser.error(f"not built yet (see --help, or give --build): {', '.join(missing)}")
     saved = {}
     print(f"Server on core {options.server_core}, client on core {options.client_core}, {options.rounds} rounds of "
           f"{options.duration} after {options.warmup} of warm-up; median [lowest..highest].\n")

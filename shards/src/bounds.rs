@@ -4,6 +4,12 @@
 /// Longest channel name in bytes. Names are keys in every shard's maps; 255 is room for any scheme with ids in it.
 pub const CHANNEL_NAME_BYTES_MAX: usize = 255;
 
+/// Longest name of a user in bytes: it is a key in the user directory.
+pub const USER_BYTES_MAX: usize = 128;
+
+/// Longest token in bytes. Tokens with a few dozen claims stay below; a server that took any would read and hash for strangers.
+pub const TOKEN_BYTES_MAX: usize = 8 << 10;
+
 /// Messages one lane holds before its sender keeps the rest itself. A lane is drained every turn; 1,024 is many turns' worth.
 pub const LANE_MESSAGES_MAX: usize = 1024;
 

@@ -12,11 +12,16 @@
 //! (publish, home, fan-out) → `connections/outbox`; the world flushes.
 
 pub mod bounds;
+mod calls;
 mod channels;
 mod connections;
 pub mod mesh;
 pub mod metrics;
+pub mod permissions;
 pub mod placement;
+#[cfg(feature = "planted-faults")]
+pub mod planted;
+pub mod rate_limits;
 mod routing;
 pub mod search;
 mod settings;
@@ -27,5 +32,5 @@ pub mod vocabulary;
 
 pub use channels::is_valid_channel_name;
 pub use connections::NodeCount;
-pub use settings::ShardSettings;
+pub use settings::{ApplicationRoutes, AuthenticationTimes, CompressionSettings, ShardSettings};
 pub use shard::{Residue, Shard};

@@ -1,5 +1,29 @@
 //! What the operator chose, as the shard reads it: checked and in native types.
 
+use crate::permissions::Permissions;
+use crate::rate_limits::Rates;
+
+/// How long who one is may take, and holds. In milliseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AuthenticationTimes {
+    /// From being counted in until the verdict on a first frame, and for the verdict on a refresh (contract M7).
+    pub timeout_ms: u64,
+    /// Before a token expires: the warning.
+    pub warning_ms: u64,
+    /// After it has expired: the end.
+    pub grace_ms: u64,
+}
+
+impl Default for AuthenticationTimes {
+    fn default() -> Self {
+        Self {
+            timeout_ms: 5_000,
+            warning_ms: 60_000,
+            grace_ms: 10_000,
+        }
+    }
+}
+
 /// Limits and times of one shard. Built from the configuration, which checks the ranges; immutable afterwards.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ShardSettings {
@@ -23,8 +47,18 @@ pub struct ShardSettings {
     pub outbox_soft_limit: usize,
     /// Unsent bytes beyond which a peer that does not read is closed as a slow consumer.
     pub outbox_hard_limit: usize,
+    /// What the application handles itself.
+    pub routes: ApplicationRoutes,
+    /// permessage-deflate.
+    pub compression: CompressionSettings,
     /// Whether `$shards` may be subscribed to (the demonstration page shows it).
     pub publish_shard_counts: bool,
+    /// Who may do what in which channel (decision D5).
+    pub permissions: Permissions,
+    /// How fast one may send, and how fast connections may come (decision D22).
+    pub rates: Rates,
+    /// None: nobody is verified, and the messages `auth` and `refresh` are unknown.
+    pub authentication: Option<AuthenticationTimes>,
 }
 
 impl Default for ShardSettings {
@@ -41,7 +75,50 @@ impl Default for ShardSettings {
             close_timeout_ms: 5_000,
             outbox_soft_limit: 256 << 10,
             outbox_hard_limit: 1 << 20,
+            routes: ApplicationRoutes::default(),
+            compression: CompressionSettings::default(),
             publish_shard_counts: true,
+            permissions: Permissions::default(),
+            rates: Rates::default(),
+            authentication: None,
+        }
+    }
+}
+
+/// What an embedding service handles itself, by the names its handlers were registered under.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ApplicationRoutes {
+    /// Message types, each once; a built-in type among them is handled by the application instead.
+    pub types: Vec<String>,
+    /// Whether a handler wants to see every new connection first.
+    pub on_connect: bool,
+    /// Whether middleware wants to see every message, of whatever type.
+    pub every_message: bool,
+}
+
+/// How messages are compressed (contract M12 to M15).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CompressionSettings {
+    /// Whether permessage-deflate is negotiated at all.
+    pub enabled: bool,
+    /// Payload bytes above which a message is compressed (decision D16).
+    pub threshold: usize,
+    /// 1 (fastest) to 9 (shortest).
+    pub level: u8,
+    /// Whether messages may refer back to earlier ones, for clients that offer it.
+    pub context_takeover: bool,
+    /// Bytes one shard promises at most to what is referred back to.
+    pub context_memory: usize,
+}
+
+impl Default for CompressionSettings {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            threshold: 1024,
+            level: 6,
+            context_takeover: false,
+            context_memory: 64 << 20,
         }
     }
 }

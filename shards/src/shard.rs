@@ -8,10 +8,11 @@ use shardwire_protocol::websocket::{Role, Rules};
 
 use crate::bounds::OVERFLOW_RETRY_MS;
 use crate::channels::Channels;
-use crate::connections::{Drain, Frames, NodeCount, Pool, Registry};
+use crate::connections::{Codec, Drain, Frames, NodeCount, Pool, Registry};
 use crate::mesh::MailboxEnds;
 use crate::metrics::{CountRound, Counters, EndCounts};
 use crate::placement::Placement;
+use crate::rate_limits::SharedBuckets;
 use crate::routing::kept_reply;
 use crate::settings::ShardSettings;
 use crate::timers::{TICK_MS, Tick, Wheel, tick_of};
@@ -36,11 +37,15 @@ pub struct Shard {
     pub(crate) registry: Registry,
     pub(crate) frames: Frames,
     pub(crate) pool: Pool,
+    pub(crate) codec: Codec,
     pub(crate) node_count: NodeCount,
     pub(crate) channels: Channels,
     pub(crate) directory: Directory,
+    pub(crate) shared_buckets: SharedBuckets,
     pub(crate) ends: MailboxEnds,
     pub(crate) wheel: Wheel<ConnectionId>,
+    /// Apart from the other wheel, whose entries each arm exactly one more.
+    pub(crate) session_wheel: Wheel<ConnectionId>,
     pub(crate) count_round: CountRound,
     pub(crate) counters: Counters,
     pub(crate) end_counts: EndCounts,
@@ -53,6 +58,8 @@ pub struct Shard {
     pub(crate) scratch: Vec<u8>,
     /// Storage that small shared frames are cut from, so that a broadcast allocates nothing of its own.
     pub(crate) chunk: BytesMut,
+    #[cfg(feature = "planted-faults")]
+    pub(crate) planted: crate::planted::Planted,
     mail: Vec<ShardMessage>,
     due: Vec<ConnectionId>,
     /// When full lanes are tried again; none while nothing is held back.
@@ -75,6 +82,7 @@ impl Shard {
                 role: Role::Server,
                 max_message_size: settings.max_message_size,
             },
+            codec: Codec::new(settings.compression),
             settings,
             placement,
             registry: Registry::new(id),
@@ -83,8 +91,10 @@ impl Shard {
             node_count,
             channels: Channels::default(),
             directory: Directory::default(),
+            shared_buckets: SharedBuckets::default(),
             ends,
             wheel: Wheel::default(),
+            session_wheel: Wheel::default(),
             count_round: CountRound::default(),
             counters: Counters::default(),
             end_counts: EndCounts::default(),
@@ -93,6 +103,8 @@ impl Shard {
             stuck: Vec::new(),
             scratch: Vec::new(),
             chunk: BytesMut::new(),
+            #[cfg(feature = "planted-faults")]
+            planted: Default::default(),
             mail: Vec::new(),
             due: Vec::new(),
             retry: None,
@@ -111,11 +123,20 @@ impl Shard {
             Input::Opened(opening) => self.opened(now, opening),
             Input::Bytes { connection, bytes } => self.received(now, connection, bytes),
             Input::Closed { connection } => self.socket_ended(connection),
+            Input::Verdict {
+                connection,
+                verdict,
+            } => self.verified(now, connection, verdict),
+            Input::Returned {
+                connection,
+                outcome,
+            } => self.returned(now, connection, outcome),
             Input::Command(command) => self.command(now, command),
             Input::Mail => self.take_mail(now),
             Input::Deadline => self.deadlines(now),
         }
         self.judge_stuck(now);
+        self.report_spending();
         if self.ends.held() > 0 {
             self.retry.get_or_insert(now.ms + OVERFLOW_RETRY_MS);
         }
@@ -132,13 +153,24 @@ impl Shard {
     /// time. Asking changes nothing: until `Deadline` is handed in, it stays due.
     #[must_use]
     pub fn next_deadline(&self, now: Now) -> Option<u64> {
-        let wheel = self.wheel.next_tick().map(|tick| u64::from(tick) * TICK_MS);
-        let drain = self.drain.as_ref().and_then(Drain::deadline);
-        [wheel, self.retry, self.count_round.deadline(), drain]
-            .into_iter()
-            .flatten()
-            .min()
-            .map(|deadline| deadline.max(now.ms))
+        let [wheel, session, refill] = [
+            self.wheel.next_tick(),
+            self.session_wheel.next_tick(),
+            self.shared_buckets.next_tick(),
+        ]
+        .map(|tick| tick.map(|tick| u64::from(tick) * TICK_MS));
+        [
+            wheel,
+            session,
+            refill,
+            self.retry,
+            self.count_round.deadline(),
+            self.drain.as_ref().and_then(Drain::deadline),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        .map(|deadline| deadline.max(now.ms))
     }
 
     /// Whether [`Input::Mail`] is due.
@@ -173,7 +205,9 @@ impl Shard {
             homed_channels: self.channels.homes.len(),
             counted_users: self.directory.users(),
             counted_addresses: self.directory.addresses(),
+            buckets: self.shared_buckets.held(),
             frames: self.frames.held(),
+            promised_bytes: self.codec.promised(),
             held_mail: self.ends.held(),
         }
     }
@@ -209,6 +243,10 @@ impl Shard {
                 ask,
                 on,
             } => self.note_interest(now, channel, shard, ask, on),
+            ShardMessage::Deflates { channel, shard, on } => {
+                self.channels.homes.note_deflates(&channel, shard, on);
+            }
+            ShardMessage::ContextsEnded { bytes } => self.contexts_ended(bytes),
             ShardMessage::Interested { channel, ask } => self.interest_noted(&channel, ask),
             ShardMessage::Publish {
                 channel,
@@ -243,6 +281,13 @@ impl Shard {
             } => {
                 self.close_these(now, &connections, code, &reason);
             }
+            ShardMessage::Spent {
+                key,
+                shard,
+                tokens,
+                full_at_ns,
+            } => self.charge_spending(now, key, shard, tokens, full_at_ns),
+            ShardMessage::Owed { key, full_at_ns } => self.note_owed(now, &key, full_at_ns),
             ShardMessage::CountQuery { shard, round } => self.answer_count(shard, round),
             ShardMessage::Count {
                 shard,
@@ -260,7 +305,13 @@ impl Shard {
         for connection in due.drain(..) {
             self.look_after(now, connection);
         }
+        self.session_wheel
+            .advance(self.tick(now), |connection| due.push(connection));
+        for connection in due.drain(..) {
+            self.look_at_session(now, connection);
+        }
         self.due = due;
+        self.shared_buckets.sweep(now, self.tick(now));
         self.count_shards(now);
         self.go_on_draining(now);
     }
@@ -289,8 +340,12 @@ pub struct Residue {
     pub counted_users: usize,
     /// Addresses counted here.
     pub counted_addresses: usize,
+    /// Buckets of users and addresses that are not full yet; they go by themselves when they are.
+    pub buckets: usize,
     /// Shared frames that wait in outboxes.
     pub frames: usize,
+    /// Bytes promised to contexts of compressed connections.
+    pub promised_bytes: usize,
     /// Messages in the overflow of full lanes.
     pub held_mail: usize,
 }

@@ -74,12 +74,12 @@ fn one_connection_is_sent_to_and_closed_once_and_a_stale_id_reaches_nobody() {
     let mut world = World::new(1);
     let (peer, plain) = (world.connect(0), world.connect_as(0, echo()));
     let id = world.id(peer);
-    let send = |connection| Command::Send {
+    let send = |connection| Command::SendText {
         connection,
-        frame: text("for you"),
+        text: "for you".into(),
         answer: ASKED,
     };
-    let close = || Command::Close {
+    let close = || Command::CloseConnection {
         connection: id,
         code: close::REFUSED,
         reason: "refused".into(),

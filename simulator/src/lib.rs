@@ -21,3 +21,4 @@ use trace::Trace;
 use world::World;
 
 pub use run::{Failure, Options, Outcome, run};
+pub use shardwire_shards::planted::Fault;

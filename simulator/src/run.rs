@@ -3,6 +3,8 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use shardwire_shards::planted::Fault;
+
 use crate::checks::Checks;
 use crate::{Random, Scenario, Trace, World};
 
@@ -15,6 +17,8 @@ pub struct Options {
     pub steps: u32,
     /// How many shards; none: the seed says.
     pub shards: Option<u16>,
+    /// A fault for one of them to make, once, at a moment the seed says.
+    pub plant: Option<Fault>,
 }
 
 /// Something a check found wrong.
@@ -78,10 +82,24 @@ fn run_traced(options: &Options, trace: &mut Trace) -> Outcome {
     let scenario = Scenario::draw(&mut random, options.shards);
     trace.line(0, format_args!("{scenario:?}"));
     let mut world = World::new(scenario, random, trace, Checks::all());
+    let planting = options.plant.map(|fault| {
+        // Drawn apart, so that a run with a fault is the run without it up to that moment.
+        let mut random = Random::new(!options.seed);
+        (
+            random.below(options.steps as usize * 3 / 4 + 1) as u32,
+            random.below(world.hosts.len()),
+            fault,
+        )
+    });
     let storms = options.steps.div_ceil(STORM_STEPS).max(1);
     for storm in 0..storms {
         world.storm_again();
-        for _ in 0..options.steps / storms {
+        for step in 0..options.steps / storms {
+            if let Some((when, shard, fault)) = planting
+                && when == storm * (options.steps / storms) + step
+            {
+                world.plant(shard, fault);
+            }
             world.step();
             if world.failure.is_some() {
                 return outcome(world);

@@ -2,9 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use shardwire_shards::ShardSettings;
 use shardwire_shards::mesh::LaneBounds;
 use shardwire_shards::placement::{Placement, Rule};
+use shardwire_shards::{ApplicationRoutes, ShardSettings};
 
 use crate::Random;
 
@@ -38,6 +38,10 @@ pub struct Scenario {
     pub filler: usize,
     /// How often things happen, against each other; see [`Weights`].
     pub weights: Weights,
+    /// Bytes a client lets wait for the network before it says more.
+    pub ahead: usize,
+    /// Of a thousand things clients do: those that end their connection, in one way or another.
+    pub churn: u64,
     /// Of a hundred new clients: those that read hardly anything.
     pub slow_readers: u64,
     /// Of a hundred new clients: those that answer no ping.
@@ -85,7 +89,10 @@ impl Scenario {
             close_timeout_ms: random.pick(&[200, 5_000]),
             outbox_soft_limit: soft,
             outbox_hard_limit: soft * random.pick(&[2, 4]),
+            // No application is simulated yet; handlers are tested over real sockets.
+            routes: ApplicationRoutes::default(),
             publish_shard_counts: random.chance(80),
+            ..ShardSettings::default()
         };
         let lanes = if random.chance(40) {
             LaneBounds {
@@ -124,16 +131,12 @@ impl Scenario {
                 command: random.pick(&[0, 1]),
                 trouble: random.pick(&[0, 1, 3]),
             },
+            ahead: random.pick(&[0, 0, 500, 1 << 30]),
+            churn: random.pick(&[0, 10, 10, 100]),
             slow_readers: random.pick(&[0, 0, 20]),
             mutes: random.pick(&[0, 0, 15]),
             echoes: random.pick(&[0, 10]),
         }
-    }
-
-    /// How many shards there are.
-    #[must_use]
-    pub fn shards(&self) -> usize {
-        usize::from(self.placement.shards())
     }
 
     /// The index of `$shards` among the channels.

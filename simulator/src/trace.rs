@@ -7,7 +7,6 @@ use std::fmt::{self, Write};
 #[derive(Debug)]
 pub struct Trace {
     hash: u64,
-    count: u64,
     text: String,
     keep: usize,
     lines: VecDeque<String>,
@@ -22,7 +21,6 @@ impl Trace {
     pub fn new(keep: usize) -> Self {
         Self {
             hash: FNV_OFFSET,
-            count: 0,
             text: String::new(),
             keep,
             lines: VecDeque::new(),
@@ -37,7 +35,6 @@ impl Trace {
         for &byte in self.text.as_bytes() {
             self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(FNV_PRIME);
         }
-        self.count += 1;
         if self.keep > 0 {
             if self.lines.len() == self.keep {
                 self.lines.pop_front();
@@ -57,12 +54,6 @@ impl Trace {
     #[must_use]
     pub fn hash(&self) -> u64 {
         self.hash
-    }
-
-    /// How many lines there were, kept or not.
-    #[must_use]
-    pub fn count(&self) -> u64 {
-        self.count
     }
 
     /// The lines kept.

@@ -82,6 +82,16 @@ pub(super) const HEARTBEAT: Range<TextDuration> = duration(ms(100), minutes(60))
 /// The least holds one control frame's payload (RFC 6455 section 5.5); the most bounds what one peer may make a shard hold.
 pub(super) const MESSAGE_SIZE: Range<ByteSize> = size(ByteSize::bytes(125), ByteSize::mib(64));
 
+/// Zlib's levels but for 0, which compresses nothing.
+pub(super) const COMPRESSION_LEVEL: Range<usize> = whole(1..=9);
+
+/// Zero compresses whatever becomes shorter; the most is the largest message there can be.
+pub(super) const COMPRESSION_THRESHOLD: Range<ByteSize> =
+    size(ByteSize::bytes(0), ByteSize::mib(64));
+
+/// The least is two connections; the most is memory enough for any shard.
+pub(super) const CONTEXT_MEMORY: Range<ByteSize> = size(ByteSize::mib(1), ByteSize::mib(65_536));
+
 /// One connection's share of a shard's channel tables; beyond this a client wants one channel, not many.
 pub(super) const CHANNELS: Range<usize> = whole(1..=65_536);
 
@@ -93,6 +103,9 @@ pub(super) const OUTBOX: Range<ByteSize> = size(ByteSize::kib(1), ByteSize::mib(
 
 /// Zero cuts the connections at once, for tests and for the impatient; an hour is a long goodbye.
 pub(super) const DRAIN_TIMEOUT: Range<TextDuration> = duration(ms(0), minutes(60));
+
+/// A handler that waits for another service needs seconds; one that needs an hour is a job and belongs elsewhere.
+pub(super) const HANDLER_TIMEOUT: Range<TextDuration> = duration(ms(10), minutes(60));
 
 /// A shard that is still alive ends a turn within milliseconds; one that needs ten minutes is stuck.
 pub(super) const JOIN_TIMEOUT: Range<TextDuration> = duration(ms(100), minutes(10));

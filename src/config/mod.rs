@@ -35,8 +35,10 @@ pub use environment::Environment;
 pub use fault::{Fault, Faults, Origin};
 pub use load::{Layers, Loaded};
 pub use sections::admin::{Admin, AdminSettings};
+pub use sections::compression::{Compression, CompressionSettings};
 pub use sections::connections::{ConnectionSettings, Connections};
 pub use sections::echo::{Echo, EchoSettings};
+pub use sections::handlers::{HandlerSettings, Handlers};
 pub use sections::listen::{Listen, ListenSettings};
 pub use sections::log::{Log, LogFormat, LogLevel, LogSettings};
 pub use sections::page::{Page, PageSettings};
@@ -69,12 +71,16 @@ pub struct Config {
     pub listen: Listen,
     /// How many shards there are, and which of them a connection lives on.
     pub shards: Shards,
+    /// Compression of messages.
+    pub compression: Compression,
     /// What one connection may cost, how many there may be, and when one is given up.
     pub connections: Connections,
     /// The endpoint `/echo`.
     pub echo: Echo,
     /// The page at `/`.
     pub page: Page,
+    /// The application's own message handlers.
+    pub handlers: Handlers,
     /// How long leaving may take.
     pub shutdown: Shutdown,
     /// What the engine tells its operator.
@@ -90,12 +96,16 @@ pub struct Settings {
     pub listen: ListenSettings,
     /// How many shards, and the homes of connections.
     pub shards: ShardSettings,
+    /// Compression of messages.
+    pub compression: CompressionSettings,
     /// Limits and deadlines of connections.
     pub connections: ConnectionSettings,
     /// The endpoint `/echo`.
     pub echo: EchoSettings,
     /// The page at `/`.
     pub page: PageSettings,
+    /// The application's own message handlers.
+    pub handlers: HandlerSettings,
     /// How long leaving may take.
     pub shutdown: ShutdownSettings,
     /// What is told, and how.
@@ -123,11 +133,13 @@ impl Config {
         let admin = self.admin.check(self.listen.address, &mut checker);
         let on_loopback = listen.on_loopback();
         let shards = self.shards.check(environment, &mut checker);
+        let compression = self.compression.check(&mut checker);
         let connections =
             self.connections
                 .check(shards.count, on_loopback, environment, &mut checker);
         let echo = self.echo.check(on_loopback);
         let page = self.page.check(on_loopback);
+        let handlers = self.handlers.check(&mut checker);
         let shutdown = self
             .shutdown
             .check(self.connections.close_timeout, &mut checker);
@@ -139,9 +151,11 @@ impl Config {
             admin,
             listen,
             shards,
+            compression,
             connections,
             echo,
             page,
+            handlers,
             shutdown,
             log,
             open_files_needed: open_files as u64,

@@ -6,8 +6,8 @@ use std::thread;
 
 use shardwire_shards::mesh::MailboxEnds;
 use shardwire_shards::placement::{Placement, Rule};
-use shardwire_shards::vocabulary::ShardId;
-use shardwire_shards::{NodeCount, Shard, ShardSettings};
+use shardwire_shards::vocabulary::{CloseCause, ShardId};
+use shardwire_shards::{ApplicationRoutes, CompressionSettings, NodeCount, Shard, ShardSettings};
 
 use super::ending::Endings;
 use super::error::StartError;
@@ -19,6 +19,9 @@ use super::phase::{Phase, PhaseFlag};
 use super::shard_loop::{LoopParts, RunningShard};
 use crate::admin;
 use crate::config::{Config, Environment, PlacementRule, Settings};
+use crate::handlers::{
+    Context, FromMessage, HandlerError, Handlers, HandlersBuilder, Message, Next, Tasks,
+};
 use crate::listen::Routes;
 use crate::runtime::preflight::{self, Needs, listen_error};
 use crate::runtime::{Clock, DriverOptions, attach_ip_hash, cores, listen_group, spawn_shard};
@@ -41,7 +44,10 @@ impl Engine {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn builder(config: Config) -> EngineBuilder {
-        EngineBuilder { config }
+        EngineBuilder {
+            config,
+            handlers: HandlersBuilder::default(),
+        }
     }
 }
 
@@ -50,9 +56,62 @@ impl Engine {
 #[must_use = "an engine that is built does nothing until it is started"]
 pub struct EngineBuilder {
     config: Config,
+    handlers: HandlersBuilder,
 }
 
 impl EngineBuilder {
+    /// Handles messages of type `kind`, also instead of a built-in one. The second parameter of the handler is a
+    /// [`Message`](crate::Message), or a [`Json<T>`](crate::Json) for a message with the shape of `T`.
+    ///
+    /// A connection's messages are handled one after the other; while a handler awaits, that connection waits, and nobody else.
+    /// The future stays on the connection's core and may call any async library, whose runtime wakes it from its own threads.
+    ///
+    /// ```
+    /// # use shardwire::{Context, Engine, Json, config::Config};
+    /// #[derive(serde::Deserialize)]
+    /// struct Chat { room: String, text: String }
+    ///
+    /// let engine = Engine::builder(Config::default()).route("chat:message", async |context: Context, chat: Json<Chat>| {
+    ///     let from = context.user().unwrap_or("somebody");
+    ///     context.publish(&chat.room, &format!("{from}: {}", chat.text)).map_err(shardwire::HandlerError::failed)
+    /// });
+    /// ```
+    pub fn route<F, M>(mut self, kind: &str, handler: F) -> Self
+    where
+        F: AsyncFn(Context, M) -> Result<(), HandlerError> + Send + Sync + 'static,
+        M: FromMessage + 'static,
+    {
+        self.handlers.route(kind, handler);
+        self
+    }
+
+    /// Puts `middleware` around every message, built-in types included, inside of what was put before (contract M26).
+    pub fn middleware<F>(mut self, middleware: F) -> Self
+    where
+        F: AsyncFn(Context, Message, Next) -> Result<(), HandlerError> + Send + Sync + 'static,
+    {
+        self.handlers.middleware(middleware);
+        self
+    }
+
+    /// Calls `hook` for every new connection; what the client sends is looked at after it has returned (contract M27).
+    pub fn on_connect<F>(mut self, hook: F) -> Self
+    where
+        F: AsyncFn(Context) -> Result<(), HandlerError> + Send + Sync + 'static,
+    {
+        self.handlers.on_connect(hook);
+        self
+    }
+
+    /// Calls `hook` for every connection that has ended. What it sends to that connection goes nowhere.
+    pub fn on_close<F>(mut self, hook: F) -> Self
+    where
+        F: AsyncFn(Context, CloseCause) + Send + Sync + 'static,
+    {
+        self.handlers.on_close(hook);
+        self
+    }
+
     /// Checks configuration and machine, binds, starts one thread per shard, and returns when all of them serve.
     ///
     /// # Errors
@@ -62,7 +121,7 @@ impl EngineBuilder {
         for note in &settings.notes {
             tracing::info!("{note}");
         }
-        start(self.config, &settings)
+        start(self.config, &settings, self.handlers.build())
     }
 }
 
@@ -72,7 +131,11 @@ pub(super) fn environment() -> Result<Environment, StartError> {
     Ok(Environment::detect(limit))
 }
 
-fn start(config: Config, settings: &Settings) -> Result<EngineHandle, StartError> {
+fn start(
+    config: Config,
+    settings: &Settings,
+    handlers: Handlers,
+) -> Result<EngineHandle, StartError> {
     let count = settings.shards.count;
     let needs = Needs {
         shards: count,
@@ -106,7 +169,7 @@ fn start(config: Config, settings: &Settings) -> Result<EngineHandle, StartError
     let node_count = NodeCount::default();
     let ends = MailboxEnds::connect(shards);
     let (inboxes, receivers) = Inboxes::new(shards, ends[0].sleepers());
-    let shard_settings = Arc::new(shard_settings(settings));
+    let shard_settings = Arc::new(shard_settings(settings, handlers.application_routes()));
     let routes = Routes {
         echo: settings.echo.enabled,
         page: settings.page.enabled,
@@ -116,6 +179,7 @@ fn start(config: Config, settings: &Settings) -> Result<EngineHandle, StartError
     } else {
         Vec::new()
     };
+    let handler_timeout_ms = settings.handlers.timeout_ms;
     let endings = Endings::default();
     let watch = Watch::new(shards);
     let inner = Inner {
@@ -127,7 +191,11 @@ fn start(config: Config, settings: &Settings) -> Result<EngineHandle, StartError
         clock,
         phase: PhaseFlag::default(),
         watch: watch.clone(),
-        live: Mutex::new(Live::new(config, settings.clone())),
+        live: Mutex::new(Live::new(
+            config,
+            settings.clone(),
+            handlers.application_routes(),
+        )),
         threads: Mutex::new(Threads::default()),
         endings: endings.clone(),
     };
@@ -159,10 +227,13 @@ fn start(config: Config, settings: &Settings) -> Result<EngineHandle, StartError
             node_count.clone(),
             inboxes.clone(),
         );
+        let (handlers, engine) = (handlers.clone(), handle.clone());
         let make = move |driver: crate::runtime::Uring| {
             inboxes.hang_bell(ShardId(index as u16), crate::runtime::Driver::bell(&driver));
+            let id = ShardId(index as u16);
+            let tasks = Tasks::new(handlers, engine, id, inboxes, handler_timeout_ms);
             let shard = Shard::new(settings, placement, ends, node_count);
-            RunningShard::new(parts, shard, driver, listener)
+            RunningShard::new(parts, shard, driver, tasks, listener)
         };
         match spawn_shard(
             index,
@@ -217,7 +288,7 @@ fn rule(rule: PlacementRule) -> Rule {
     }
 }
 
-pub(super) fn shard_settings(settings: &Settings) -> ShardSettings {
+pub(super) fn shard_settings(settings: &Settings, routes: ApplicationRoutes) -> ShardSettings {
     let connections = &settings.connections;
     ShardSettings {
         max_connections: connections.max_connections,
@@ -234,6 +305,15 @@ pub(super) fn shard_settings(settings: &Settings) -> ShardSettings {
         close_timeout_ms: connections.close_timeout_ms,
         outbox_soft_limit: connections.outbox_soft_limit,
         outbox_hard_limit: connections.outbox_hard_limit,
+        routes,
+        compression: CompressionSettings {
+            enabled: settings.compression.enabled,
+            threshold: settings.compression.threshold,
+            level: settings.compression.level,
+            context_takeover: settings.compression.context_takeover,
+            context_memory: settings.compression.context_memory,
+        },
         publish_shard_counts: settings.page.enabled,
+        ..ShardSettings::default()
     }
 }

@@ -11,9 +11,9 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use shardwire_shards::Shard;
 use shardwire_shards::mesh::Sleepers;
 use shardwire_shards::search::Search;
-use shardwire_shards::vocabulary::{
-    Answer, AnswerId, Command, ConnectionId, Mode, Now, ShardId, UserId,
-};
+use shardwire_shards::vocabulary::{Answer, AnswerId, Command, ConnectionId, Now, ShardId};
+
+use crate::listen::Newcomer;
 
 use crate::runtime::Bell;
 use crate::telemetry::ShardReport;
@@ -94,7 +94,6 @@ impl<S: Search> Errand for SearchErrand<S> {
 #[derive(Debug)]
 pub(crate) struct HandedOff {
     pub(crate) socket: OwnedFd,
-    pub(crate) address: IpAddr,
     pub(crate) stage: Stage,
 }
 
@@ -102,13 +101,9 @@ pub(crate) struct HandedOff {
 #[derive(Debug)]
 pub(crate) enum Stage {
     /// Just accepted, nothing read; patience ends at `deadline_ms`.
-    Accepted { deadline_ms: u64 },
-    /// Upgraded; holds an admission; `early` came behind the request.
-    Upgraded {
-        mode: Mode,
-        user: Option<UserId>,
-        early: Vec<u8>,
-    },
+    Accepted { address: IpAddr, deadline_ms: u64 },
+    /// Upgraded; holds an admission.
+    Upgraded(Newcomer),
 }
 
 /// The sending side of every shard's inbox.
@@ -152,9 +147,7 @@ impl Inboxes {
     pub(crate) fn send(&self, to: ShardId, item: Item) -> Result<(), Item> {
         match self.0.senders[to.index()].try_send(item) {
             Ok(()) => {
-                if self.0.sleepers.must_ring(to) {
-                    self.ring(to);
-                }
+                self.wake(to);
                 Ok(())
             }
             Err(TrySendError::Full(item) | TrySendError::Disconnected(item)) => Err(item),
@@ -179,6 +172,13 @@ impl Inboxes {
                 waiting,
             },
         )
+    }
+
+    /// Wakes a shard if it sleeps; for whoever has put something where only that shard's loop looks.
+    pub(crate) fn wake(&self, shard: ShardId) {
+        if self.0.sleepers.must_ring(shard) {
+            self.ring(shard);
+        }
     }
 
     /// Wakes a shard.

@@ -1,5 +1,7 @@
 //! What can change while the engine runs.
 
+use shardwire_shards::ApplicationRoutes;
+
 use crate::config::{Config, Settings};
 
 /// The configuration in force.
@@ -7,11 +9,17 @@ use crate::config::{Config, Settings};
 pub(super) struct Live {
     config: Config,
     settings: Settings,
+    /// What the application handles; it never changes.
+    routes: ApplicationRoutes,
 }
 
 impl Live {
-    pub(super) fn new(config: Config, settings: Settings) -> Self {
-        Self { config, settings }
+    pub(super) fn new(config: Config, settings: Settings, routes: ApplicationRoutes) -> Self {
+        Self {
+            config,
+            settings,
+            routes,
+        }
     }
 
     pub(super) fn config(&self) -> &Config {
@@ -20,6 +28,10 @@ impl Live {
 
     pub(super) fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    pub(super) fn routes(&self) -> &ApplicationRoutes {
+        &self.routes
     }
 
     pub(super) fn max_connections(&self) -> usize {

@@ -29,5 +29,5 @@ pub use handle::EngineHandle;
 pub(crate) use inbox::{Inboxes, Item};
 pub use pending::{Pending, PerShard};
 pub use phase::Phase;
-pub(crate) use reach::check_code;
+pub(crate) use reach::{check_code, publish_command};
 pub use reload::Reloaded;

@@ -24,13 +24,7 @@ impl EngineHandle {
         channel: &str,
         message: &(impl Serialize + ?Sized),
     ) -> Result<(), PublishError> {
-        check_channel(channel)?;
-        let command = Command::Publish {
-            channel: channel.into(),
-            message: Bytes::from(serde_json::to_vec(message)?),
-            exclude: Vec::new(),
-            answer: None,
-        };
+        let command = publish_command(channel, message, Vec::new())?;
         self.inner
             .inboxes
             .send(self.home_of_channel(channel), Item::Command(command))
@@ -103,14 +97,13 @@ impl EngineHandle {
         connection: ConnectionId,
         message: &(impl Serialize + ?Sized),
     ) -> Result<Pending<usize>, PublishError> {
-        let frame = text_frame(message)?;
-        Ok(
-            self.count(self.shard_of(connection), |answer| Command::Send {
-                connection,
-                frame,
-                answer,
-            }),
-        )
+        let text = serde_json::to_string(message)?.into_boxed_str();
+        let shard = self.shard_of(connection);
+        Ok(self.count(shard, |answer| Command::SendText {
+            connection,
+            text,
+            answer,
+        }))
     }
 
     /// Sends a message to all connections of a user, wherever they are (contract M23), but for `except`. The answer is how many
@@ -146,7 +139,7 @@ impl EngineHandle {
     ) -> Result<Pending<usize>, CloseError> {
         check_code(code)?;
         let shard = self.shard_of(connection);
-        Ok(self.count(shard, |answer| Command::Close {
+        Ok(self.count(shard, |answer| Command::CloseConnection {
             connection,
             code,
             reason: reason.to_owned(),
@@ -214,6 +207,21 @@ impl EngineHandle {
     pub(super) fn home_of_channel(&self, channel: &str) -> ShardId {
         self.inner.placement.home_of_channel(channel)
     }
+}
+
+/// A publication from outside the wire, checked at this door: what goes in is a good name and one valid JSON value.
+pub(crate) fn publish_command(
+    channel: &str,
+    message: &(impl Serialize + ?Sized),
+    exclude: Vec<ConnectionId>,
+) -> Result<Command, PublishError> {
+    check_channel(channel)?;
+    Ok(Command::Publish {
+        channel: channel.into(),
+        message: Bytes::from(serde_json::to_vec(message)?),
+        exclude,
+        answer: None,
+    })
 }
 
 fn check_channel(channel: &str) -> Result<(), PublishError> {

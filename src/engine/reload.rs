@@ -32,18 +32,19 @@ impl EngineHandle {
     pub fn reload(&self, config: &Config) -> Result<Reloaded, StartError> {
         let environment = environment()?;
         config.check(&environment)?;
-        let (settings, reloaded) = self.live(|live| {
+        let (settings, routes, reloaded) = self.live(|live| {
             let (merged, applied, needs_restart) = live.config().with_live_keys_of(config);
             let settings = merged.check(&environment)?;
-            *live = Live::new(merged, settings.clone());
+            let routes = live.routes().clone();
+            *live = Live::new(merged, settings.clone(), routes.clone());
             let reloaded = Reloaded {
                 applied,
                 needs_restart,
                 settings: settings.clone(),
             };
-            Ok::<_, StartError>((settings, reloaded))
+            Ok::<_, StartError>((settings, routes, reloaded))
         })?;
-        let settings = Arc::new(shard_settings(&settings));
+        let settings = Arc::new(shard_settings(&settings, routes));
         for shard in self.inner.placement.all() {
             self.insist(shard, || {
                 Item::Command(Command::Settings(Arc::clone(&settings)))

@@ -12,7 +12,7 @@ mod routes;
 mod upgrade;
 
 pub(crate) use routes::Routes;
-pub(crate) use upgrade::{Arrival, Upgrading};
+pub(crate) use upgrade::{Arrival, Newcomer, Upgrading};
 
 /// Sockets of one shard that may be in the middle of their upgrade at once. Each may hold 16 KiB, so this bounds what
 /// strangers can make a shard hold to 64 MiB; a crowd that connects at once waits in the kernel's backlog before that.

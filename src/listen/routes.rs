@@ -1,6 +1,6 @@
 //! Which path means what.
 
-use shardwire_protocol::handshake::server::{Refusal, Request, upgrade, write_page};
+use shardwire_protocol::handshake::server::{Refusal, Request, Upgrade, upgrade, write_page};
 use shardwire_shards::vocabulary::{Mode, UserId};
 
 use super::page::PAGE;
@@ -23,7 +23,7 @@ pub(super) enum Wanted<'b> {
     /// A WebSocket connection.
     Socket {
         mode: Mode,
-        key: &'b str,
+        upgrade: Upgrade<'b>,
         user: Option<UserId>,
     },
     /// A plain answer, written already.
@@ -41,7 +41,7 @@ impl Routes {
         let upgrade = upgrade(request)?;
         Ok(Wanted::Socket {
             mode,
-            key: upgrade.key,
+            upgrade,
             user: user(request)?,
         })
     }

@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use shardwire_protocol::handshake::server::{
     Progress, Refusal, RequestLimits, read_request, write_accept,
 };
-use shardwire_shards::vocabulary::{Mode, UserId};
+use shardwire_protocol::websocket::deflate::Agreement;
+use shardwire_shards::Shard;
+use shardwire_shards::vocabulary::{Compression, Mode, UserId};
 
 use super::Routes;
 use super::routes::Wanted;
@@ -21,6 +23,21 @@ pub(crate) struct Upgrading {
     scanned: usize,
 }
 
+/// A client whose upgrade is granted, on its way to being a connection.
+#[derive(Debug)]
+pub(crate) struct Newcomer {
+    /// The peer, IPv4-mapped addresses unmapped.
+    pub(crate) address: IpAddr,
+    /// What it will speak.
+    pub(crate) mode: Mode,
+    /// The name the client gave itself.
+    pub(crate) user: Option<UserId>,
+    /// What was negotiated. Memory may be promised for it: whoever drops it tells its shard.
+    pub(crate) compression: Option<Compression>,
+    /// What came behind the request: its first frames.
+    pub(crate) early: Vec<u8>,
+}
+
 /// What the bytes so far amount to.
 #[derive(Debug)]
 pub(crate) enum Arrival {
@@ -28,17 +45,25 @@ pub(crate) enum Arrival {
     Incomplete,
     /// A plain answer; nothing follows it.
     Answer(Vec<u8>),
-    /// A WebSocket connection: send `response` if there is room for one more, then these are its first bytes.
+    /// A WebSocket connection: send `response`, the 101, if there is room for one more.
     Socket {
-        /// What it will speak.
-        mode: Mode,
-        /// The name the client gave itself.
-        user: Option<UserId>,
+        /// Who comes.
+        newcomer: Newcomer,
         /// The 101.
         response: Vec<u8>,
-        /// What came behind the request.
-        early: Vec<u8>,
     },
+}
+
+/// Takes one of the extensions a client offers.
+pub(crate) trait Negotiate {
+    /// The answer to write, and what the connection will be told.
+    fn negotiate(&mut self, offers: &[&str]) -> Option<(Agreement, Compression)>;
+}
+
+impl Negotiate for Shard {
+    fn negotiate(&mut self, offers: &[&str]) -> Option<(Agreement, Compression)> {
+        Shard::negotiate(self, offers.iter().copied())
+    }
 }
 
 impl Upgrading {
@@ -57,9 +82,10 @@ impl Upgrading {
         bytes: &[u8],
         limits: &RequestLimits,
         routes: &Routes,
+        shard: &mut impl Negotiate,
     ) -> Arrival {
         if self.head.is_empty() {
-            let (arrival, scanned) = read(bytes, 0, limits, routes);
+            let (arrival, scanned) = read(bytes, 0, limits, routes, self.address, shard);
             if matches!(arrival, Arrival::Incomplete) {
                 self.head.extend_from_slice(bytes);
                 self.scanned = scanned;
@@ -67,7 +93,14 @@ impl Upgrading {
             return arrival;
         }
         self.head.extend_from_slice(bytes);
-        let (arrival, scanned) = read(&self.head, self.scanned, limits, routes);
+        let (arrival, scanned) = read(
+            &self.head,
+            self.scanned,
+            limits,
+            routes,
+            self.address,
+            shard,
+        );
         self.scanned = scanned;
         arrival
     }
@@ -78,20 +111,29 @@ fn read(
     scanned: usize,
     limits: &RequestLimits,
     routes: &Routes,
+    address: IpAddr,
+    shard: &mut impl Negotiate,
 ) -> (Arrival, usize) {
     match read_request(buffer, scanned, limits) {
         Ok(Progress::Incomplete { scanned }) => (Arrival::Incomplete, scanned),
         Ok(Progress::Complete { request, head_len }) => {
             let arrival = match routes.find(&request) {
-                Ok(Wanted::Socket { mode, key, user }) => {
-                    let mut response = Vec::with_capacity(192);
-                    write_accept(&mut response, key, None);
-                    Arrival::Socket {
+                Ok(Wanted::Socket {
+                    mode,
+                    upgrade,
+                    user,
+                }) => {
+                    let (agreement, compression) = shard.negotiate(&upgrade.extensions).unzip();
+                    let mut response = Vec::with_capacity(256);
+                    write_accept(&mut response, upgrade.key, None, agreement.as_ref());
+                    let newcomer = Newcomer {
+                        address,
                         mode,
                         user,
-                        response,
+                        compression,
                         early: buffer[head_len..].to_vec(),
-                    }
+                    };
+                    Arrival::Socket { newcomer, response }
                 }
                 Ok(Wanted::Answer(answer)) => Arrival::Answer(answer),
                 Err(refusal) => refused(&refusal),
@@ -115,6 +157,15 @@ mod tests {
     const REQUEST: &[u8] = b"GET /ws?user=ann HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\nfirst frames";
 
+    /// A shard that takes no extension.
+    struct Nothing;
+
+    impl Negotiate for Nothing {
+        fn negotiate(&mut self, _: &[&str]) -> Option<(Agreement, Compression)> {
+            None
+        }
+    }
+
     fn upgrading() -> Upgrading {
         Upgrading::new(IpAddr::from([127, 0, 0, 1]), 1000)
     }
@@ -135,16 +186,15 @@ mod tests {
             for piece in [&REQUEST[..cut], &REQUEST[cut..]] {
                 if opened {
                     early.extend_from_slice(piece);
-                } else if let Arrival::Socket {
-                    mode,
-                    user,
-                    response,
-                    early: first,
-                } = upgrading.received(piece, &limits, &routes)
+                } else if let Arrival::Socket { newcomer, response } =
+                    upgrading.received(piece, &limits, &routes, &mut Nothing)
                 {
-                    assert_eq!((mode, user.as_deref()), (Mode::Json, Some("ann")));
+                    assert_eq!(
+                        (newcomer.mode, newcomer.user.as_deref()),
+                        (Mode::Json, Some("ann"))
+                    );
                     assert!(response.starts_with(b"HTTP/1.1 101 "));
-                    early = first;
+                    early = newcomer.early;
                     opened = true;
                 }
             }
@@ -162,10 +212,11 @@ mod tests {
                 page: true,
             },
         );
-        let answer = |request: &[u8]| match upgrading().received(request, &limits, &routes) {
-            Arrival::Answer(answer) => String::from_utf8_lossy(&answer).into_owned(),
-            other => panic!("{other:?}"),
-        };
+        let answer =
+            |request: &[u8]| match upgrading().received(request, &limits, &routes, &mut Nothing) {
+                Arrival::Answer(answer) => String::from_utf8_lossy(&answer).into_owned(),
+                other => panic!("{other:?}"),
+            };
         let plain = answer(b"GET /ws HTTP/1.1\r\nHost: h\r\n\r\n");
         assert!(
             plain.starts_with("HTTP/1.1 400 ") && plain.ends_with("Expected WebSocket"),

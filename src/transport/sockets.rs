@@ -1,11 +1,10 @@
 //! What each socket of a shard is at the moment.
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
 
-use shardwire_shards::vocabulary::{ConnectionId, Mode, ShardId, SocketToken, UserId};
+use shardwire_shards::vocabulary::{ConnectionId, ShardId, SocketToken};
 
-use crate::listen::Upgrading;
+use crate::listen::{Newcomer, Upgrading};
 use crate::runtime::SocketId;
 
 /// What a socket is at the moment.
@@ -29,11 +28,8 @@ pub(crate) enum SocketState {
 #[derive(Debug)]
 pub(crate) struct HandingOff {
     pub(crate) home: ShardId,
-    pub(crate) mode: Mode,
-    pub(crate) address: IpAddr,
-    pub(crate) user: Option<UserId>,
-    /// Bytes that came behind the upgrade request, and all that still come before the driver has stopped.
-    pub(crate) early: Vec<u8>,
+    /// What still comes before the driver has stopped is added to its early bytes.
+    pub(crate) newcomer: Newcomer,
 }
 
 /// The rest of a plain answer.

@@ -30,7 +30,7 @@ after(async () => {
 
 /** A tab on the page, connected, with a name; whatever the browser complains about ends up in `complaints`. */
 async function tab(name, options = {}) {
-  const context = await browser.newContext({ viewport: { width: 1100, height: 720 }, ...options });
+  const context = await browser.newContext({ viewport: { width: 1100, height: 720 }, reducedMotion: "reduce", ...options });
   context.setDefaultTimeout(DEADLINE_MS);
   const page = await context.newPage();
   const complaints = [];

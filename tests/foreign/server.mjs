@@ -29,8 +29,7 @@ export async function start(settings = {}) {
   }
   return {
     port: Number(port),
-    terminate: () => child.kill("SIGTERM"),
-    /** A normal end: SIGTERM, exit code 0. */
+    /** A normal end: SIGTERM (one; a second would end it at once), exit code 0. */
     async stop() {
       child.kill("SIGTERM");
       const [code] = await within(STOP_MS, "the server's end", exited).catch((error) => { child.kill("SIGKILL"); throw error; });

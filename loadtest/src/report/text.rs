@@ -53,12 +53,12 @@ fn heading(report: &Report) -> String {
     let setting = &report.setting;
     let mut what = match (setting.publishers, setting.subscribers, setting.channels) {
         (Some(publishers), Some(subscribers), Some(channels)) => format!(
-            "{} publishers, {} subscribers, {} channels",
-            count(publishers.into()),
-            count(subscribers.into()),
-            count(channels.into())
+            "{}, {}, {}",
+            counted(publishers, "publisher"),
+            counted(subscribers, "subscriber"),
+            counted(channels, "channel")
         ),
-        _ => format!("{} connections", count(setting.connections.into())),
+        _ => counted(setting.connections, "connection"),
     };
     if let Some(size) = setting.payload_bytes {
         let _ = write!(what, ", {} B", count(size as u64));
@@ -76,6 +76,11 @@ fn heading(report: &Report) -> String {
         let _ = write!(what, ", {} processes", setting.processes);
     }
     format!("{} {}: {what}\n", setting.scenario, setting.url)
+}
+
+fn counted(number: u32, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", count(number.into()))
 }
 
 fn significant_rate(rate: f64) -> String {

@@ -48,7 +48,7 @@ pub enum Prepared {
     Later(u64),
 }
 
-/// One scenario in one process. [`run::run`] calls `prepare` until ready, then `start` once, then `turn` until it is finished or the
+/// One scenario in one process. [`run::Run`] calls `prepare` until ready, then `start` once, then `turn` until it is finished or the
 /// time is over, then `stop`, then `expect`, and waits for `drained`; `finish` comes last.
 pub trait Scenario: Handler {
     /// The counts that all scenarios have.

@@ -24,7 +24,7 @@ pub const UNSUPPORTED_DATA: u16 = 1003;
 pub const NO_STATUS: u16 = 1005;
 /// The connection ended without a close frame. Never on the wire.
 pub const ABNORMAL: u16 = 1006;
-/// A text message was not UTF-8.
+/// A text message was not UTF-8, or a compressed one was broken.
 pub const INVALID_PAYLOAD: u16 = 1007;
 /// The peer broke a rule of the service.
 pub const POLICY_VIOLATION: u16 = 1008;
@@ -48,10 +48,14 @@ pub const TOO_MANY_OF_USER: u16 = 4101;
 pub const TOO_MANY_OF_ADDRESS: u16 = 4102;
 /// The client reads slower than its channels speak.
 pub const SLOW_CONSUMER: u16 = 4103;
+/// The client went on sending although its messages were refused for their rate.
+pub const TOO_MANY_MESSAGES: u16 = 4104;
 /// The node is being emptied.
 pub const DRAINING: u16 = 4200;
 /// The service does not want this client.
 pub const REFUSED: u16 = 4500;
+/// The credentials are missing or wrong.
+pub const AUTHENTICATION_FAILED: u16 = 4501;
 
 /// What a client should do after a close.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -104,7 +108,7 @@ const fn row(number: u16, word: &'static str, advice: Advice, meaning: &'static 
 }
 
 /// All close codes this server sends, ordered by number.
-pub static CLOSES: [CloseRow; 18] = [
+pub static CLOSES: [CloseRow; 20] = [
     row(
         NORMAL,
         "normal",
@@ -133,7 +137,7 @@ pub static CLOSES: [CloseRow; 18] = [
         INVALID_PAYLOAD,
         "invalid payload",
         Advice::DoNotComeBack,
-        "A text message or close reason was not UTF-8.",
+        "A text message or close reason was not UTF-8, or a compressed message could not be inflated.",
     ),
     row(
         POLICY_VIOLATION,
@@ -202,6 +206,12 @@ pub static CLOSES: [CloseRow; 18] = [
         "The client read slower than its channels spoke, and the outbox was full.",
     ),
     row(
+        TOO_MANY_MESSAGES,
+        "too many messages",
+        Advice::ComeBackLate,
+        "The client went on sending although its messages were refused with `Rate limit exceeded`.",
+    ),
+    row(
         DRAINING,
         "draining",
         Advice::ComeBackAtOnce,
@@ -212,6 +222,12 @@ pub static CLOSES: [CloseRow; 18] = [
         "refused",
         Advice::DoNotComeBack,
         "The service does not want this client.",
+    ),
+    row(
+        AUTHENTICATION_FAILED,
+        "authentication failed",
+        Advice::DoNotComeBack,
+        "The credentials were wrong, or none came in time.",
     ),
 ];
 

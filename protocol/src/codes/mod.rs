@@ -50,6 +50,14 @@ pub enum ErrorCode {
     ReservedChannel,
     /// A field this `type` needs is missing or has the wrong shape (contract W9).
     InvalidMessage,
+    /// The application's handler for this `type` broke (contract D21). The connection is closed with 1011.
+    InternalError,
+    /// The application's handler for this `type` took longer than it may.
+    HandlerTimeout,
+    /// The identity's permissions do not reach that far (contract D5).
+    NotPermitted,
+    /// The token of a `refresh` message was not accepted, or nothing here checks tokens.
+    AuthenticationFailed,
 }
 
 /// One row of the table of error codes.
@@ -80,7 +88,7 @@ const fn row(
 }
 
 /// All error codes, ordered by number without gaps.
-pub static ERRORS: [ErrorRow; 12] = [
+pub static ERRORS: [ErrorRow; 16] = [
     row(
         ErrorCode::MissingType,
         "Missing message type",
@@ -153,6 +161,30 @@ pub static ERRORS: [ErrorRow; 12] = [
         false,
         "A field that this `type` needs is missing or has the wrong shape.",
     ),
+    row(
+        ErrorCode::InternalError,
+        "Internal error",
+        false,
+        "The server broke while it handled the message. The connection is closed with 1011; what the message asked for may have been done in part.",
+    ),
+    row(
+        ErrorCode::HandlerTimeout,
+        "Handler timeout",
+        true,
+        "Handling the message took longer than the server allows and was given up; what it asked for may have been done in part.",
+    ),
+    row(
+        ErrorCode::NotPermitted,
+        "Not permitted",
+        false,
+        "The permissions of this identity do not allow it. Other permissions come with another token.",
+    ),
+    row(
+        ErrorCode::AuthenticationFailed,
+        "Authentication failed",
+        false,
+        "The new token was not accepted; the connection goes on with the old one until that expires.",
+    ),
 ];
 
 impl ErrorCode {
@@ -201,7 +233,7 @@ mod tests {
         }
         // The last variant has the last row, so no variant is without one.
         assert_eq!(
-            ErrorCode::InvalidMessage.row().text,
+            ErrorCode::AuthenticationFailed.row().text,
             ERRORS[ERRORS.len() - 1].text
         );
     }
@@ -215,6 +247,10 @@ mod tests {
         assert_eq!(ErrorCode::InvalidType.text(), "Invalid message type");
         assert_eq!(ErrorCode::MessageTooLarge.text(), "Message too large");
         assert_eq!(ErrorCode::InvalidMessage.text(), "Invalid message");
+        assert_eq!(
+            ErrorCode::AuthenticationFailed.text(),
+            "Authentication failed"
+        );
         assert_eq!(ErrorCode::UnknownType.number(), 103);
     }
 

@@ -23,6 +23,8 @@ pub struct Inbound<'a> {
     pub data: Option<&'a RawValue>,
     /// `exclude`; `null` counts as missing.
     pub exclude: Option<Text<'a>>,
+    /// `token` of `auth` and `refresh`; `null` counts as missing. A secret: never to be logged.
+    pub token: Option<Text<'a>>,
     /// `id`: a string or number of at most [`MAX_ID_BYTES`], given back in the answer.
     pub id: Option<&'a RawValue>,
 }
@@ -44,6 +46,7 @@ pub fn parse(text: &str) -> Result<Inbound<'_>, ErrorCode> {
         message,
         data,
         exclude,
+        token,
         id,
     } = serde_json::from_str(text).map_err(|_| ErrorCode::InvalidFormat)?;
     let inbound = Inbound {
@@ -56,6 +59,7 @@ pub fn parse(text: &str) -> Result<Inbound<'_>, ErrorCode> {
         message,
         data,
         exclude,
+        token,
         id,
     };
     if inbound.id.is_some_and(|id| !is_id(id.get())) {
@@ -80,6 +84,7 @@ struct Fields<'a> {
     message: Option<&'a RawValue>,
     data: Option<&'a RawValue>,
     exclude: Option<Text<'a>>,
+    token: Option<Text<'a>>,
     id: Option<&'a RawValue>,
 }
 
@@ -91,6 +96,7 @@ enum Name {
     Message,
     Data,
     Exclude,
+    Token,
     Id,
     #[serde(other)]
     Other,
@@ -114,10 +120,10 @@ impl<'de> Visitor<'de> for FieldsVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut fields = Fields::default();
-        let mut seen = 0u8;
+        let mut seen = 0u16;
         while let Some(name) = map.next_key::<Name>()? {
             if !matches!(name, Name::Other) {
-                let bit = 1 << name as u8;
+                let bit = 1 << name as u16;
                 if seen & bit != 0 {
                     return Err(A::Error::custom("a field occurs twice"));
                 }
@@ -129,6 +135,7 @@ impl<'de> Visitor<'de> for FieldsVisitor {
                 Name::Message => fields.message = Some(map.next_value()?),
                 Name::Data => fields.data = Some(map.next_value()?),
                 Name::Exclude => fields.exclude = map.next_value()?,
+                Name::Token => fields.token = map.next_value()?,
                 Name::Id => fields.id = Some(map.next_value()?),
                 Name::Other => {
                     map.next_value::<IgnoredAny>()?;

@@ -41,8 +41,10 @@ fn unknown_fields_are_ignored_even_twice() {
 
 #[test]
 fn null_is_missing_for_text_fields() {
-    let inbound = parse(r#"{"type":"x","channel":null,"exclude":null}"#).unwrap();
-    assert!(inbound.channel.is_none() && inbound.exclude.is_none());
+    let inbound = parse(r#"{"type":"x","channel":null,"exclude":null,"token":null}"#).unwrap();
+    assert!(inbound.channel.is_none() && inbound.exclude.is_none() && inbound.token.is_none());
+    let inbound = parse(r#"{"type":"auth","token":"a.b.c"}"#).unwrap();
+    assert_eq!(inbound.token.as_deref(), Some("a.b.c"));
 }
 
 #[test]

@@ -66,6 +66,94 @@ pub fn error(out: &mut Vec<u8>, code: ErrorCode, id: Option<&RawValue>) {
     end(out, id);
 }
 
+/// What a client is told first, once it is known who it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Hello<'a> {
+    /// The connection's id, as logs and the HTTP surface write it.
+    pub connection: &'a str,
+    /// The verified user; none: nobody in particular.
+    pub user: Option<&'a str>,
+    /// The user's name for others to read.
+    pub name: Option<&'a str>,
+    /// Largest message a client may send, in bytes.
+    pub max_message_size: u64,
+    /// Channels one connection may be subscribed to.
+    pub max_channels: u64,
+    /// Messages a client may send per second in the long run; none: as many as it likes.
+    pub messages_per_second: Option<f64>,
+    /// Silence after which the client is pinged, in milliseconds.
+    pub heartbeat_interval_ms: u64,
+    /// Time a pinged client has to answer, in milliseconds.
+    pub heartbeat_timeout_ms: u64,
+    /// The server's clock, in Unix milliseconds.
+    pub server_time: u64,
+    /// When the credentials expire, in Unix milliseconds; none: never.
+    pub expires: Option<u64>,
+}
+
+/// `{"type":"hello","connection":…,"user":…,"limits":{…},"heartbeat":{…},"serverTime":…}`. `id` is that of an `auth` message.
+pub fn hello(out: &mut Vec<u8>, hello: &Hello<'_>, id: Option<&RawValue>) {
+    out.extend_from_slice(br#"{"type":"hello","connection":"#);
+    write_text(out, hello.connection);
+    out.extend_from_slice(br#","user":"#);
+    match hello.user {
+        Some(user) => write_text(out, user),
+        None => out.extend_from_slice(b"null"),
+    }
+    if let Some(name) = hello.name {
+        out.extend_from_slice(br#","name":"#);
+        write_text(out, name);
+    }
+    out.extend_from_slice(br#","limits":{"maxMessageSize":"#);
+    write_number(out, hello.max_message_size);
+    out.extend_from_slice(br#","maxChannels":"#);
+    write_number(out, hello.max_channels);
+    if let Some(rate) = hello.messages_per_second {
+        out.extend_from_slice(br#","messagesPerSecond":"#);
+        serde_json::to_writer(&mut *out, &rate).expect("a number always has a JSON form");
+    }
+    out.extend_from_slice(br#"},"heartbeat":{"interval":"#);
+    write_number(out, hello.heartbeat_interval_ms);
+    out.extend_from_slice(br#","timeout":"#);
+    write_number(out, hello.heartbeat_timeout_ms);
+    out.extend_from_slice(br#"},"serverTime":"#);
+    write_number(out, hello.server_time);
+    write_expires(out, hello.expires);
+    end(out, id);
+}
+
+/// `{"type":"token-expiring","expires":…}`: time for a `refresh`. In Unix milliseconds.
+pub fn token_expiring(out: &mut Vec<u8>, expires: u64) {
+    out.extend_from_slice(br#"{"type":"token-expiring""#);
+    write_expires(out, Some(expires));
+    end(out, None);
+}
+
+/// `{"type":"refreshed","expires":…}`: the new token holds, until then in Unix milliseconds; for ever without `expires`.
+pub fn refreshed(out: &mut Vec<u8>, expires: Option<u64>, id: Option<&RawValue>) {
+    out.extend_from_slice(br#"{"type":"refreshed""#);
+    write_expires(out, expires);
+    end(out, id);
+}
+
+/// `{"type":"unsubscribed","channel":…,"error":…,"code":…}`: taken out of a channel by the server, and why.
+pub fn taken_out(out: &mut Vec<u8>, channel: &str, code: ErrorCode) {
+    out.extend_from_slice(br#"{"type":"unsubscribed","channel":"#);
+    write_text(out, channel);
+    out.extend_from_slice(br#","error":"#);
+    write_text(out, code.text());
+    out.extend_from_slice(br#","code":"#);
+    write_number(out, u64::from(code.number()));
+    end(out, None);
+}
+
+fn write_expires(out: &mut Vec<u8>, expires: Option<u64>) {
+    if let Some(expires) = expires {
+        out.extend_from_slice(br#","expires":"#);
+        write_number(out, expires);
+    }
+}
+
 /// Appends `text` as a JSON string, quotes included.
 pub fn write_text(out: &mut Vec<u8>, text: &str) {
     serde_json::to_writer(out, text).expect("a string always has a JSON form and a Vec takes it");
@@ -137,6 +225,60 @@ mod tests {
         assert_eq!(
             written(|out| error(out, ErrorCode::RateLimitExceeded, None)),
             r#"{"type":"error","error":"Rate limit exceeded","code":102,"temporary":true}"#
+        );
+    }
+
+    #[test]
+    fn the_words_about_who_one_is() {
+        let everything = Hello {
+            connection: "3:7.9",
+            user: Some("ann\"x"),
+            name: Some("Ann"),
+            max_message_size: 65_536,
+            max_channels: 128,
+            messages_per_second: Some(0.5),
+            heartbeat_interval_ms: 30_000,
+            heartbeat_timeout_ms: 10_000,
+            server_time: 17,
+            expires: Some(99),
+        };
+        assert_eq!(
+            written(|out| hello(out, &everything, None)),
+            concat!(
+                r#"{"type":"hello","connection":"3:7.9","user":"ann\"x","name":"Ann","limits":{"maxMessageSize":65536,"#,
+                r#""maxChannels":128,"messagesPerSecond":0.5},"heartbeat":{"interval":30000,"timeout":10000},"#,
+                r#""serverTime":17,"expires":99}"#
+            )
+        );
+        let nobody = Hello {
+            user: None,
+            name: None,
+            messages_per_second: None,
+            expires: None,
+            ..everything
+        };
+        assert_eq!(
+            written(|out| hello(
+                out,
+                &nobody,
+                Some(&RawValue::from_string("4".into()).unwrap())
+            )),
+            concat!(
+                r#"{"type":"hello","connection":"3:7.9","user":null,"limits":{"maxMessageSize":65536,"maxChannels":128},"#,
+                r#""heartbeat":{"interval":30000,"timeout":10000},"serverTime":17,"id":4}"#
+            )
+        );
+        assert_eq!(
+            written(|out| token_expiring(out, 5)),
+            r#"{"type":"token-expiring","expires":5}"#
+        );
+        assert_eq!(
+            written(|out| refreshed(out, Some(5), None)),
+            r#"{"type":"refreshed","expires":5}"#
+        );
+        assert_eq!(
+            written(|out| taken_out(out, "c", ErrorCode::NotPermitted)),
+            r#"{"type":"unsubscribed","channel":"c","error":"Not permitted","code":115}"#
         );
     }
 

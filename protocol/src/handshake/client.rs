@@ -5,6 +5,7 @@ use super::{
     lists,
     server::write_header,
 };
+use crate::websocket::deflate::{AnswerError, Negotiated, Offer};
 use tungstenite::handshake::derive_accept_key;
 
 /// Longest head of a response that is taken, in bytes.
@@ -38,9 +39,18 @@ pub enum ClientHandshakeError {
     /// `Sec-WebSocket-Accept` does not fit the key: an answer to somebody else, or not a WebSocket server.
     #[error("the server's Sec-WebSocket-Accept does not fit the key")]
     WrongAccept,
-    /// The server chose an extension. None was offered.
-    #[error("the server chose an extension that was not offered")]
-    UnofferedExtension,
+    /// The server chose an extension that was not offered, or its parameters do not answer the offer.
+    #[error(transparent)]
+    Extension(#[from] AnswerError),
+}
+
+/// A server's answer that opens the WebSocket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// Bytes of the answer's head. Those behind it are the first frames.
+    pub head_len: usize,
+    /// What holds if the server took the offer of permessage-deflate.
+    pub deflate: Option<Negotiated>,
 }
 
 impl ClientHandshake {
@@ -81,12 +91,26 @@ impl ClientHandshake {
     }
 
     /// Checks the response at the front of `buffer`: `None` while its head is not whole, else the head's length. The
-    /// bytes behind it are the first frames.
+    /// bytes behind it are the first frames. For a request that offered no extension.
     ///
     /// # Errors
     ///
     /// See [`ClientHandshakeError`]; all are final.
     pub fn read_response(&self, buffer: &[u8]) -> Result<Option<usize>, ClientHandshakeError> {
+        let accepted = self.read_answer(buffer, None)?;
+        Ok(accepted.map(|accepted| accepted.head_len))
+    }
+
+    /// As [`read_response`](Self::read_response), for a request whose `Sec-WebSocket-Extensions` was written by this `offer`.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientHandshakeError`]; all are final.
+    pub fn read_answer(
+        &self,
+        buffer: &[u8],
+        offer: Option<Offer>,
+    ) -> Result<Option<Accepted>, ClientHandshakeError> {
         use ClientHandshakeError as Error;
         let (head_len, lines) = match head::find_end(buffer, 0, MAX_HEAD_BYTES) {
             Ok(Head::Complete { len, lines }) => (len, lines),
@@ -123,14 +147,15 @@ impl ClientHandshake {
         if (accepts.next(), accepts.next()) != (Some(&expected), None) {
             return Err(Error::WrongAccept);
         }
-        if values("sec-websocket-extensions")
+        let mut extensions = values("sec-websocket-extensions")
             .flat_map(lists::quoted_items)
-            .next()
-            .is_some()
-        {
-            return Err(Error::UnofferedExtension);
-        }
-        Ok(Some(head_len))
+            .peekable();
+        let deflate = match offer {
+            Some(offer) => offer.check(extensions)?,
+            None if extensions.peek().is_some() => return Err(AnswerError::NotOffered.into()),
+            None => None,
+        };
+        Ok(Some(Accepted { head_len, deflate }))
     }
 }
 

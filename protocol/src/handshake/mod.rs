@@ -4,7 +4,7 @@
 //! or a small page). [`client`]: writing a request, checking the answer.
 //!
 //! **What does not.** Which paths exist, who may connect, from which Origin, deadlines (the engine); choosing a
-//! subprotocol or extension (the caller gets the offers). No keep-alive: a connection is upgraded or answered once and
+//! subprotocol (the caller gets the offers) or extension parameters ([`crate::websocket::deflate`]). No keep-alive: a connection is upgraded or answered once and
 //! closed.
 //!
 //! **Invariants.**

@@ -1,8 +1,8 @@
 //! Bytes of one peer to events.
 
 use super::{
-    DecodeError, Decoded, Event, Rules,
-    gather::{Unfinished, control_event},
+    DecodeError, Decoded, Event, Lent, Rules,
+    gather::{Unfinished, control_event, inflated_event},
     header::{Header, MAX_HEADER, Opcode},
     mask,
 };
@@ -34,6 +34,57 @@ impl Decoder {
         rules: &Rules,
         input: &'a mut [u8],
     ) -> Result<Decoded<'a>, DecodeError> {
+        self.decode_with(rules, None, input)
+    }
+
+    /// As [`decode`](Self::decode), for a connection that negotiated permessage-deflate if something is `lent`: a message may be
+    /// compressed then, and what it inflates to is held to the same limit while it is inflated.
+    ///
+    /// # Errors
+    ///
+    /// As `decode`; also when a compressed message cannot be inflated.
+    pub fn decode_with<'a>(
+        &'a mut self,
+        rules: &Rules,
+        lent: Option<Lent<'a>>,
+        input: &'a mut [u8],
+    ) -> Result<Decoded<'a>, DecodeError> {
+        // What nearly always comes, on a path of its own: a whole frame while nothing is half-read.
+        if self.unfinished.is_none()
+            && self.header_len == 0
+            && let Some((header, used)) = Header::parse(input, rules, lent.is_some(), None)?
+            && header.length <= input.len() - used
+            && header.fin
+            && !header.compressed
+        {
+            let consumed = used + header.length;
+            let payload = &mut input[used..consumed];
+            if let Some(key) = header.key {
+                mask(payload, key, 0);
+            }
+            let event = match header.opcode {
+                Opcode::Text => {
+                    let text = simdutf8::basic::from_utf8(payload);
+                    Event::Text(text.map_err(|_| DecodeError::InvalidUtf8)?)
+                }
+                Opcode::Binary => Event::Binary(payload),
+                control => control_event(control, payload)?,
+            };
+            return Ok(Decoded {
+                consumed,
+                event: Some(event),
+            });
+        }
+        self.decode_piece(rules, lent, input)
+    }
+
+    /// Whatever is not one whole frame: the end of what the last call yielded, pieces, fragments, compressed messages.
+    fn decode_piece<'a>(
+        &'a mut self,
+        rules: &Rules,
+        lent: Option<Lent<'a>>,
+        input: &'a mut [u8],
+    ) -> Result<Decoded<'a>, DecodeError> {
         if self
             .unfinished
             .as_mut()
@@ -44,7 +95,7 @@ impl Decoder {
 
         let (header, received, used) = match self.unfinished.as_ref().and_then(|u| u.frame()) {
             Some((header, received)) => (header, received, 0),
-            None => match self.next_header(rules, input)? {
+            None => match self.next_header(rules, lent.is_some(), input)? {
                 Some((header, used)) => (header, 0, used),
                 None => {
                     return Ok(Decoded {
@@ -75,6 +126,14 @@ impl Decoder {
 
         if taken == header.length {
             let event = match header.opcode {
+                Opcode::Text | Opcode::Binary if header.fin && header.compressed => {
+                    let limit = rules.max_message_size;
+                    let event = inflated_event(header.opcode, piece, lent, limit)?;
+                    return Ok(Decoded {
+                        consumed,
+                        event: Some(event),
+                    });
+                }
                 Opcode::Text if header.fin => {
                     let text = simdutf8::basic::from_utf8(piece);
                     Some(Event::Text(text.map_err(|_| DecodeError::InvalidUtf8)?))
@@ -88,7 +147,7 @@ impl Decoder {
             }
         }
         let unfinished = self.unfinished.get_or_insert_default();
-        let event = unfinished.push(header, received, piece, rules.max_message_size)?;
+        let event = unfinished.push(header, received, piece, rules.max_message_size, lent)?;
         Ok(Decoded { consumed, event })
     }
 
@@ -103,6 +162,7 @@ impl Decoder {
     fn next_header(
         &mut self,
         rules: &Rules,
+        deflate: bool,
         input: &[u8],
     ) -> Result<Option<(Header, usize)>, DecodeError> {
         let gathered = self
@@ -111,7 +171,7 @@ impl Decoder {
             .and_then(|unfinished| unfinished.gathered());
         let kept = usize::from(self.header_len);
         if kept == 0 {
-            let parsed = Header::parse(input, rules, gathered)?;
+            let parsed = Header::parse(input, rules, deflate, gathered)?;
             if parsed.is_none() {
                 self.keep_header(input);
             }
@@ -119,7 +179,7 @@ impl Decoder {
         }
         let more = input.len().min(MAX_HEADER - kept);
         self.header[kept..kept + more].copy_from_slice(&input[..more]);
-        let parsed = Header::parse(&self.header[..kept + more], rules, gathered)?;
+        let parsed = Header::parse(&self.header[..kept + more], rules, deflate, gathered)?;
         // No header is longer than MAX_HEADER, so one that is not whole has taken all of the input.
         self.header_len = match parsed {
             Some((_, len)) => len as u8,

@@ -7,7 +7,7 @@ use crate::codes::close;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// An RSV bit is set and no extension was negotiated (section 5.2).
+    /// An RSV bit is set that no negotiated extension gives a meaning there (section 5.2; RFC 7692 section 6).
     #[error("reserved bits are set")]
     ReservedBits,
     /// Opcodes 3-7 and 11-15 (section 5.2).
@@ -46,7 +46,11 @@ pub enum DecodeError {
     /// A close code that may not travel (section 7.4).
     #[error("close code {0} is not allowed")]
     CloseCode(u16),
-    /// A message larger than [`super::Rules::max_message_size`] (contract D15); known at the header.
+    /// A compressed message that cannot be inflated (RFC 7692 section 7.2.2).
+    #[error("compressed message cannot be inflated")]
+    Inflate,
+    /// A message larger than [`super::Rules::max_message_size`] (contract D15); known at the header, or
+    /// while it is inflated.
     #[error("message larger than the limit of {limit} bytes")]
     TooLarge {
         /// The limit, in bytes.
@@ -58,7 +62,7 @@ impl DecodeError {
     /// The code to close with: 1002, 1007 or 1009.
     pub fn close_code(&self) -> u16 {
         match self {
-            DecodeError::InvalidUtf8 => close::INVALID_PAYLOAD,
+            DecodeError::InvalidUtf8 | DecodeError::Inflate => close::INVALID_PAYLOAD,
             DecodeError::TooLarge { .. } => close::MESSAGE_TOO_LARGE,
             _ => close::PROTOCOL_ERROR,
         }

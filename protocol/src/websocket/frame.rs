@@ -8,6 +8,9 @@ use smallvec::SmallVec;
 /// Longest reason of a close frame, in bytes: a control frame's 125 less the code (RFC 6455 section 5.5).
 pub const MAX_REASON: usize = 123;
 
+/// RSV1 of the first byte.
+const COMPRESSED: u8 = 0x40;
+
 /// What a frame carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -47,6 +50,39 @@ pub fn write_server(out: &mut Vec<u8>, kind: Kind, payload: &[u8]) {
     out.reserve(header_len(payload.len()) + payload.len());
     write_header(out, kind, payload.len(), 0);
     out.extend_from_slice(payload);
+}
+
+/// Appends an unmasked frame with a compressed payload (RFC 7692 section 6), as servers send them to whoever negotiated it.
+pub fn write_server_deflated(out: &mut Vec<u8>, kind: Kind, deflated: &[u8]) {
+    let start = out.len();
+    write_server(out, kind, deflated);
+    out[start] |= COMPRESSED;
+}
+
+/// Appends a masked frame with a compressed payload, as clients send them to a server that negotiated it.
+pub fn write_client_deflated(out: &mut Vec<u8>, kind: Kind, deflated: &[u8], mask: [u8; 4]) {
+    let start = out.len();
+    write_client(out, kind, deflated, mask);
+    out[start] |= COMPRESSED;
+}
+
+/// Kind and payload of one whole unmasked frame that was written here, and is not compressed; `None` for anything else.
+pub fn read_server(frame: &[u8]) -> Option<(Kind, &[u8])> {
+    let kind = match frame.first()? {
+        0x81 => Kind::Text,
+        0x82 => Kind::Binary,
+        0x88 => Kind::Close,
+        0x89 => Kind::Ping,
+        0x8a => Kind::Pong,
+        _ => return None,
+    };
+    let header_len = match frame.get(1)? {
+        0..126 => 2,
+        126 => 4,
+        127 => 10,
+        _ => return None,
+    };
+    Some((kind, frame.get(header_len..)?))
 }
 
 /// Appends a frame masked with `mask`, as clients send them. The key should be random and fresh (section 5.3).

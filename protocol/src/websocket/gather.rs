@@ -1,8 +1,8 @@
 //! What is kept of a message that did not come whole.
 
 use super::{
-    DecodeError, Event,
-    header::{Header, MAX_CONTROL, Opcode},
+    DecodeError, Event, Lent,
+    header::{Gathered, Header, MAX_CONTROL, Opcode, compressed_limit},
 };
 
 /// Everything half-read behind a header; boxed, and only there while a frame or message is unfinished.
@@ -45,9 +45,12 @@ impl Unfinished {
         self.frame
     }
 
-    /// Size so far of the data message in progress.
-    pub(super) fn gathered(&self) -> Option<usize> {
-        self.message.as_ref().map(Message::len)
+    /// The data message in progress.
+    pub(super) fn gathered(&self) -> Option<Gathered> {
+        self.message.as_ref().map(|message| Gathered {
+            len: message.len(),
+            compressed: matches!(message, Message::Compressed { .. }),
+        })
     }
 
     pub(super) fn held_bytes(&self) -> usize {
@@ -57,13 +60,15 @@ impl Unfinished {
     /// Takes the next `piece` (unmasked) of the payload of `header`'s frame, of which `received` bytes came before.
     /// Yields the event this completes.
     ///
-    /// `limit` is the largest size of a message: how far the buffer may grow ahead of what was received.
+    /// `limit` is the largest size of a message: how far the buffer may grow ahead of what was received. A compressed message
+    /// is kept as it came until it is whole: its inflater serves others meanwhile.
     pub(super) fn push<'a>(
         &'a mut self,
         header: Header,
         received: usize,
         piece: &[u8],
         limit: usize,
+        lent: Option<Lent<'a>>,
     ) -> Result<Option<Event<'a>>, DecodeError> {
         let received = received + piece.len();
         let complete = received == header.length;
@@ -86,21 +91,53 @@ impl Unfinished {
         }
 
         let message = self.message.get_or_insert_with(|| match header.opcode {
+            opcode if header.compressed => Message::Compressed {
+                opcode,
+                bytes: Vec::new(),
+            },
             Opcode::Text => Message::Text(Text::default()),
             _ => Message::Binary(Vec::new()),
         });
+        let most = match message {
+            Message::Compressed { .. } => compressed_limit(limit),
+            _ => limit,
+        };
         // The final frame tells how large the message will be at most; before, only the limit does.
         let ceiling = if header.fin {
             message.len() + piece.len() + (header.length - received)
         } else {
-            limit
+            most
         };
         message.push(piece, ceiling)?;
         if !(complete && header.fin) {
             return Ok(None);
         }
         self.yielded = true;
-        message.event().map(Some)
+        match message {
+            Message::Compressed { opcode, bytes } => {
+                inflated_event(*opcode, bytes, lent, limit).map(Some)
+            }
+            message => message.event().map(Some),
+        }
+    }
+}
+
+/// The event of a whole compressed message.
+pub(super) fn inflated_event<'a>(
+    opcode: Opcode,
+    bytes: &[u8],
+    lent: Option<Lent<'a>>,
+    limit: usize,
+) -> Result<Event<'a>, DecodeError> {
+    // Without an inflater the header would have been refused; a caller that lends none any more gets the same.
+    let Lent { inflater, context } = lent.ok_or(DecodeError::ReservedBits)?;
+    let payload = inflater.inflate(context, bytes, limit)?;
+    match opcode {
+        Opcode::Text => {
+            let text = simdutf8::basic::from_utf8(payload);
+            Ok(Event::Text(text.map_err(|_| DecodeError::InvalidUtf8)?))
+        }
+        _ => Ok(Event::Binary(payload)),
     }
 }
 
@@ -130,6 +167,11 @@ pub(super) fn control_event(opcode: Opcode, payload: &[u8]) -> Result<Event<'_>,
 enum Message {
     Text(Text),
     Binary(Vec<u8>),
+    /// As it came, whatever it is once inflated.
+    Compressed {
+        opcode: Opcode,
+        bytes: Vec<u8>,
+    },
 }
 
 impl Message {
@@ -137,21 +179,21 @@ impl Message {
     fn len(&self) -> usize {
         match self {
             Message::Text(text) => text.checked.len() + usize::from(text.tail_len),
-            Message::Binary(bytes) => bytes.len(),
+            Message::Binary(bytes) | Message::Compressed { bytes, .. } => bytes.len(),
         }
     }
 
     fn capacity(&self) -> usize {
         match self {
             Message::Text(text) => text.checked.capacity(),
-            Message::Binary(bytes) => bytes.capacity(),
+            Message::Binary(bytes) | Message::Compressed { bytes, .. } => bytes.capacity(),
         }
     }
 
     fn push(&mut self, piece: &[u8], ceiling: usize) -> Result<(), DecodeError> {
         match self {
             Message::Text(text) => text.push(piece, ceiling),
-            Message::Binary(bytes) => {
+            Message::Binary(bytes) | Message::Compressed { bytes, .. } => {
                 bytes.reserve_exact(room(bytes.len(), bytes.capacity(), piece.len(), ceiling));
                 bytes.extend_from_slice(piece);
                 Ok(())
@@ -163,7 +205,7 @@ impl Message {
         match self {
             Message::Text(text) if text.tail_len > 0 => Err(DecodeError::InvalidUtf8),
             Message::Text(text) => Ok(Event::Text(&text.checked)),
-            Message::Binary(bytes) => Ok(Event::Binary(bytes)),
+            Message::Binary(bytes) | Message::Compressed { bytes, .. } => Ok(Event::Binary(bytes)),
         }
     }
 }

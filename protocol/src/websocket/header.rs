@@ -24,11 +24,42 @@ impl Opcode {
     }
 }
 
+/// A message whose last frame has not come yet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Gathered {
+    /// Bytes received of it.
+    pub(super) len: usize,
+    pub(super) compressed: bool,
+}
+
+/// How long the next frame of a message may be.
+#[inline(never)]
+fn left_of(limit: usize, compressed: bool, gathered: Option<Gathered>) -> usize {
+    let (so_far, compressed) =
+        gathered.map_or((0, compressed), |message| (message.len, message.compressed));
+    let most = if compressed {
+        compressed_limit(limit)
+    } else {
+        limit
+    };
+    // What is gathered is within the limit, so the subtraction cannot wrap; saturating costs nothing.
+    most.saturating_sub(so_far)
+}
+
+/// Most bytes a compressed message may have on the wire. What it inflates to is held to the limit itself; a message that
+/// does not shrink, and was compressed all the same, is longer than that: by an eighth if its sender uses the fixed codes
+/// (RFC 1951 section 3.2.6), and by a few bytes per block.
+pub(super) fn compressed_limit(limit: usize) -> usize {
+    limit.saturating_add(limit / 8).saturating_add(64)
+}
+
 /// A header that broke no rule: its length is within the limit, so it fits a `usize`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Header {
     pub(super) opcode: Opcode,
     pub(super) fin: bool,
+    /// RSV1: the message that begins here is compressed (RFC 7692 section 6).
+    pub(super) compressed: bool,
     pub(super) key: Option<[u8; 4]>,
     pub(super) length: usize,
 }
@@ -36,19 +67,21 @@ pub(super) struct Header {
 impl Header {
     /// Reads the header at the front of `bytes`; `None` when it is not whole yet. Also gives its length in bytes.
     ///
-    /// `gathered` is the size so far of the message in progress, if one is. Checks run in the order of the bytes, so that
+    /// `gathered` is the message in progress, if one is; `deflate`, whether permessage-deflate was negotiated. Checks run in the order of the bytes, so that
     /// a header in pieces fails for the same reason as a whole one, at the earliest byte that tells.
     pub(super) fn parse(
         bytes: &[u8],
         rules: &Rules,
-        gathered: Option<usize>,
+        deflate: bool,
+        gathered: Option<Gathered>,
     ) -> Result<Option<(Header, usize)>, DecodeError> {
         let Some(&first) = bytes.first() else {
             return Ok(None);
         };
         let fin = first & 0x80 != 0;
-        // No extension is negotiated (see `Rules`), so none may set a bit.
-        if first & 0x70 != 0 {
+        let reserved = first & 0x70;
+        let compressed = reserved != 0;
+        if compressed && !(deflate && reserved == 0x40 && matches!(first & 0x0f, 1 | 2)) {
             return Err(DecodeError::ReservedBits);
         }
         let opcode = match first & 0x0f {
@@ -120,8 +153,11 @@ impl Header {
             usize::from(short)
         } else {
             let limit = rules.max_message_size;
-            // What is gathered is within the limit, so the subtraction cannot wrap; saturating costs nothing.
-            let left = limit.saturating_sub(gathered.unwrap_or(0));
+            let left = if compressed || gathered.is_some() {
+                left_of(limit, compressed, gathered)
+            } else {
+                limit
+            };
             match usize::try_from(length) {
                 Ok(length) if length <= left => length,
                 _ => return Err(DecodeError::TooLarge { limit }),
@@ -141,6 +177,7 @@ impl Header {
             Header {
                 opcode,
                 fin,
+                compressed,
                 key,
                 length,
             },

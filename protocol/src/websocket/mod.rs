@@ -1,10 +1,10 @@
 //! RFC 6455 frames: bytes to messages in place, messages to bytes.
 //!
-//! **What lives here.** [`Decoder`] (headers, masking, fragments, control frames, UTF-8, size limit), [`frame`] (writing)
-//! and [`mask()`].
+//! **What lives here.** [`Decoder`] (headers, masking, fragments, control frames, UTF-8, size limit), [`frame`] (writing),
+//! [`mask()`], and [`deflate`] (permessage-deflate: agreeing on it, compressing, inflating).
 //!
 //! **What does not.** The close *handshake* (who answers, how long one waits: `shards` decides), ping timing, buffers of
-//! sockets. permessage-deflate is not negotiated yet; see [`Rules`] for where it goes in.
+//! sockets; which messages are worth compressing.
 //!
 //! **Invariants.**
 //! * A data frame that is whole in the lent bytes is yielded in place: no copy, no allocation.
@@ -18,6 +18,7 @@
 //! header (at most 14 bytes)            inline in the Decoder
 //! data payload, fragments              one contiguous buffer, unmasked and (text) already checked as UTF-8
 //! control payload (at most 125 bytes)  beside it, since a control frame may come between two fragments
+//! compressed message                   in that buffer as it came, inflated at its end into the lent Inflater's
 //! ```
 //!
 //! **Who calls in.** `shards` (server side), clients and load test (client side); calls [`crate::codes`] only.
@@ -25,6 +26,7 @@
 //! `protocol/tests/allocations.rs`.
 
 mod decoder;
+pub mod deflate;
 mod error;
 pub mod frame;
 mod gather;
@@ -48,16 +50,32 @@ pub enum Role {
 }
 
 /// What holds for many connections alike; lent to every call, so that it costs a connection nothing.
-///
-/// Extensions: none is negotiated, so every RSV bit is refused. permessage-deflate will be a field here (a connection is
-/// decoded with the `Rules` of what it negotiated): it allows RSV1 on the first frame of a message in
-/// `header::Header::parse`, and inflates, bounded by `max_message_size`, where `Decoder` now yields a message.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
     /// Which end we are.
     pub role: Role,
-    /// Largest payload of one message, over all its fragments, in bytes. A larger one is refused at the header.
+    /// Largest payload of one message, over all its fragments, in bytes. A larger one is refused at the header; a compressed
+    /// one while it is inflated, or at the header if it is longer than a message of that size can be compressed to.
     pub max_message_size: usize,
+}
+
+/// What a connection that negotiated permessage-deflate is decoded with: see [`Decoder::decode_with`].
+#[derive(Debug)]
+pub struct Lent<'a> {
+    /// One serves many connections.
+    pub inflater: &'a mut deflate::Inflater,
+    /// This connection's own, if its peer may refer back to earlier messages; always the same one then.
+    pub context: Option<&'a mut deflate::InflateContext>,
+}
+
+impl Lent<'_> {
+    /// The same, for one call.
+    pub fn again(&mut self) -> Lent<'_> {
+        Lent {
+            inflater: &mut *self.inflater,
+            context: self.context.as_deref_mut(),
+        }
+    }
 }
 
 /// Outcome of one [`Decoder::decode`].

@@ -29,6 +29,8 @@ pub(crate) enum Interest {
 pub(crate) struct Audience {
     pub(crate) name: ChannelName,
     pub(crate) members: Vec<ConnectionId>,
+    /// How many of them take compressed broadcasts.
+    pub(crate) deflating: u32,
     pub(crate) interest: Interest,
     /// Who is told `subscribed` once the home knows, with the id of their request.
     pub(crate) waiting: Vec<(ConnectionId, Option<Box<str>>)>,
@@ -66,6 +68,7 @@ impl Audiences {
         let audience = Audience {
             name: name.clone(),
             members: Vec::new(),
+            deflating: 0,
             interest,
             waiting: Vec::new(),
         };

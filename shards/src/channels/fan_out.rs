@@ -1,17 +1,15 @@
 //! From one frame to the outboxes of a local audience.
 
-use bytes::Bytes;
-
 use super::audience::Interest;
 use crate::shard::Shard;
-use crate::vocabulary::ConnectionId;
+use crate::vocabulary::{ConnectionId, SharedFrame};
 
 impl Shard {
     /// Puts the frame into every member's outbox but the excluded ones': a reference each, no copy of the payload.
     ///
     /// What arrives while the home has still to answer was meant for an audience that has left since: the new one has not been
     /// told `subscribed`, and there may be a hole behind this frame.
-    pub(crate) fn fan_out(&mut self, channel: &str, frame: Bytes, exclude: &[ConnectionId]) {
+    pub(crate) fn fan_out(&mut self, channel: &str, frame: SharedFrame, exclude: &[ConnectionId]) {
         let audiences = &self.channels.audiences;
         let Some(audience) = audiences.find(channel).and_then(|key| audiences.get(key)) else {
             return;
@@ -19,7 +17,7 @@ impl Shard {
         if audience.interest != Interest::Noted {
             return;
         }
-        let key = self.frames.insert(frame);
+        let forms = self.frames.insert_shared(frame);
         let mut deliveries = 0;
         for &id in &audience.members {
             if !exclude.is_empty() && exclude.contains(&id) {
@@ -28,13 +26,33 @@ impl Shard {
             let Some(connection) = self.registry.get_mut(id) else {
                 continue;
             };
-            connection
-                .outbox
-                .push_frame(key, &mut self.frames, &mut self.pool);
+            #[cfg(feature = "planted-faults")]
+            {
+                use crate::planted::Fault;
+                if self.planted.strikes(Fault::SkipDelivery) {
+                    continue;
+                }
+                if self.planted.strikes(Fault::DoubleDelivery) {
+                    connection.push_shared(
+                        id,
+                        &forms,
+                        &mut self.frames,
+                        &mut self.pool,
+                        &mut self.codec,
+                    );
+                }
+            }
+            connection.push_shared(
+                id,
+                &forms,
+                &mut self.frames,
+                &mut self.pool,
+                &mut self.codec,
+            );
             Self::ask_flush(&mut self.effects, &mut self.stuck, id, connection);
             deliveries += 1;
         }
-        self.frames.release(key);
+        self.frames.release_shared(&forms);
         self.counters.deliveries += deliveries;
         self.counters.messages_sent += deliveries;
     }

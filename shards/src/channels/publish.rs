@@ -9,10 +9,11 @@ use shardwire_protocol::codes::ErrorCode;
 use shardwire_protocol::envelope::outbound;
 use shardwire_protocol::websocket::frame;
 
-use super::names::{is_reserved, is_valid_channel_name};
+use super::Interested;
 use crate::mesh::Lane;
+use crate::permissions::Action;
 use crate::shard::Shard;
-use crate::vocabulary::{ChannelName, ConnectionId, Now, ShardId, ShardMessage};
+use crate::vocabulary::{ChannelName, ConnectionId, Now, ShardId, ShardMessage, SharedFrame};
 
 /// Frames up to this size are cut from a chunk shared with others; larger ones get storage of their own, so that a large
 /// frame is not copied once more and a slow reader of one does not keep a chunk alive.
@@ -30,11 +31,8 @@ impl Shard {
         exclude: SmallVec<[ConnectionId; 1]>,
         reply: Option<&RawValue>,
     ) {
-        if !is_valid_channel_name(channel) {
-            return self.answer_error(publisher, ErrorCode::InvalidChannel, reply);
-        }
-        if is_reserved(channel) {
-            return self.answer_error(publisher, ErrorCode::ReservedChannel, reply);
+        if let Err(code) = self.authorize(publisher, Action::Publish, channel) {
+            return self.answer_error(publisher, code, reply);
         }
         self.counters.publications += 1;
         let home = self.placement.home_of_channel(channel);
@@ -102,31 +100,43 @@ impl Shard {
         message: &[u8],
         exclude: &[ConnectionId],
     ) -> bool {
-        let interested: SmallVec<[ShardId; 8]> =
+        let interested: SmallVec<[Interested; 8]> =
             SmallVec::from_slice(self.channels.homes.interested(channel));
         if interested.is_empty() {
             return true;
         }
         if interested
             .iter()
-            .any(|&shard| shard != self.id && self.ends.is_full(shard, Lane::Delivery))
+            .any(|at| at.shard != self.id && self.ends.is_full(at.shard, Lane::Delivery))
         {
             self.counters.publications_refused += 1;
             return false;
         }
-        let frame = self.encode_broadcast(now, channel, message);
-        for &shard in &interested {
-            if shard != self.id {
-                let channel = self.channel_name(channel);
-                let deliver = ShardMessage::Deliver {
-                    channel,
-                    frame: frame.clone(),
-                    exclude: exclude.into(),
-                };
-                self.ends.post(shard, Lane::Delivery, deliver);
+        let plain = self.encode_broadcast(now, channel, message);
+        // Once for everybody on the node.
+        let deflated = if interested.iter().any(|at| at.deflates) {
+            self.codec.compress_shared(&plain)
+        } else {
+            None
+        };
+        let mut here = None;
+        for at in &interested {
+            let frame = SharedFrame {
+                plain: plain.clone(),
+                deflated: deflated.clone().filter(|_| at.deflates),
+            };
+            if at.shard == self.id {
+                here = Some(frame);
+                continue;
             }
+            let deliver = ShardMessage::Deliver {
+                channel: self.channel_name(channel),
+                frame,
+                exclude: exclude.into(),
+            };
+            self.ends.post(at.shard, Lane::Delivery, deliver);
         }
-        if interested.contains(&self.id) {
+        if let Some(frame) = here {
             self.fan_out(channel, frame, exclude);
         }
         true

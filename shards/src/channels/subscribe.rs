@@ -7,9 +7,10 @@ use shardwire_protocol::envelope::outbound;
 use shardwire_protocol::websocket::frame;
 
 use super::audience::{AudienceKey, Interest, Membership};
-use super::names::{SHARD_COUNTS, is_reserved, is_valid_channel_name};
+use super::names::{SHARD_COUNTS, is_valid_channel_name};
 use crate::bounds::WAITING_PER_MEMBER_MAX;
 use crate::mesh::Lane;
+use crate::permissions::Action;
 use crate::routing::kept_reply;
 use crate::shard::Shard;
 use crate::vocabulary::{ChannelName, ConnectionId, Now, ShardId, ShardMessage};
@@ -22,14 +23,21 @@ impl Shard {
         channel: &str,
         reply: Option<&RawValue>,
     ) {
-        if !is_valid_channel_name(channel) {
-            return self.answer_error(id, ErrorCode::InvalidChannel, reply);
+        match self.authorize(id, Action::Subscribe, channel) {
+            Ok(()) => self.join(now, id, channel, reply),
+            Err(code) => self.answer_error(id, code, reply),
         }
-        let known =
-            is_reserved(channel) && channel == SHARD_COUNTS && self.settings.publish_shard_counts;
-        if is_reserved(channel) && !known {
-            return self.answer_error(id, ErrorCode::ReservedChannel, reply);
+    }
+
+    /// The application subscribes a connection: no rule about clients is asked, but names are as for everybody.
+    pub(crate) fn subscribe_for_application(&mut self, now: Now, id: ConnectionId, channel: &str) {
+        match self.check_name(Action::Subscribe, channel) {
+            Ok(()) => self.join(now, id, channel, None),
+            Err(code) => self.answer_error(id, code, None),
         }
+    }
+
+    fn join(&mut self, now: Now, id: ConnectionId, channel: &str, reply: Option<&RawValue>) {
         let max_channels = self.settings.max_channels;
         let Some(connection) = self.registry.get_mut(id) else {
             return;
@@ -69,7 +77,17 @@ impl Shard {
                 position,
             });
             self.channels.memberships += 1;
+            if connection.extension.takes_shared() {
+                audience.deflating += 1;
+                if audience.deflating == 1 {
+                    let name = audience.name.clone();
+                    self.announce_deflates(name, true);
+                }
+            }
         }
+        let Some(audience) = self.channels.audiences.get_mut(key) else {
+            return;
+        };
         match audience.interest {
             Interest::Noted => self.answer(id, |out| outbound::subscribed(out, channel, reply)),
             Interest::Asked(_)
@@ -99,6 +117,21 @@ impl Shard {
         };
         self.ends.send(home, Lane::Control, message).ok()?;
         Some(Interest::Asked(ask))
+    }
+
+    /// Tells the home whether some of this shard's audience take compressed broadcasts.
+    fn announce_deflates(&mut self, channel: ChannelName, on: bool) {
+        let home = self.placement.home_of_channel(&channel);
+        if home == self.id {
+            self.channels.homes.note_deflates(&channel, self.id, on);
+        } else {
+            let message = ShardMessage::Deflates {
+                channel,
+                shard: self.id,
+                on,
+            };
+            self.ends.post(home, Lane::Control, message);
+        }
     }
 
     /// At home: a shard's audience begins or ends.
@@ -159,6 +192,21 @@ impl Shard {
         if !is_valid_channel_name(channel) {
             return self.answer_error(id, ErrorCode::InvalidChannel, reply);
         }
+        self.leave_channel(id, channel);
+        if self
+            .registry
+            .get(id)
+            .is_some_and(|connection| connection.is_open())
+        {
+            self.counters.messages_sent += 1;
+            self.write(id, |out| {
+                frame::write_text_with(out, |out| outbound::unsubscribed(out, channel, reply))
+            });
+        }
+    }
+
+    /// Takes a connection out of a channel, if it is in.
+    pub(crate) fn leave_channel(&mut self, id: ConnectionId, channel: &str) {
         if let Some(key) = self.channels.audiences.find(channel)
             && let Some(connection) = self.registry.get_mut(id)
             && let Some(index) = connection
@@ -169,16 +217,6 @@ impl Shard {
             let membership = connection.memberships.swap_remove(index);
             self.answer_waiting(id, key, channel);
             self.leave(id, membership);
-        }
-        if self
-            .registry
-            .get(id)
-            .is_some_and(|connection| connection.is_open())
-        {
-            self.counters.messages_sent += 1;
-            self.write(id, |out| {
-                frame::write_text_with(out, |out| outbound::unsubscribed(out, channel, reply))
-            });
         }
     }
 
@@ -234,10 +272,18 @@ impl Shard {
         {
             theirs.position = membership.position;
         }
-        if audience.members.is_empty()
-            && let Some(audience) = self.channels.audiences.remove(membership.audience)
-        {
-            self.end_interest(audience.name);
+        let deflates = self
+            .registry
+            .get(id)
+            .is_some_and(|connection| connection.extension.takes_shared());
+        audience.deflating -= u32::from(deflates);
+        if audience.members.is_empty() {
+            if let Some(audience) = self.channels.audiences.remove(membership.audience) {
+                self.end_interest(audience.name);
+            }
+        } else if deflates && audience.deflating == 0 {
+            let name = audience.name.clone();
+            self.announce_deflates(name, false);
         }
     }
 

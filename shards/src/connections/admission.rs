@@ -3,11 +3,13 @@
 use shardwire_protocol::codes::close;
 
 use super::connection::Admitting;
-use super::{Connection, Flags, Outbox, State};
+use super::{Connection, Flags, Outbox, Session, State};
 use crate::mesh::Lane;
 use crate::shard::Shard;
 use crate::users::limited_address;
-use crate::vocabulary::{ConnectionId, Effect, Event, LimitedKey, Now, Opening, ShardMessage};
+use crate::vocabulary::{
+    CallTarget, ConnectionId, Effect, Event, LimitedKey, Now, Opening, ShardMessage, Standing,
+};
 
 impl Shard {
     /// Asked before an upgrade is answered: is there room on the node (contract M1)? True: one place is taken, to be passed
@@ -21,6 +23,20 @@ impl Shard {
         admitted
     }
 
+    /// Asked for every upgrade request, before anything is spent on it: may one more connection come now? Counted for the whole
+    /// node, refused ones not.
+    ///
+    /// # Errors
+    /// How long until the next may come, in milliseconds.
+    pub fn admit_another(&mut self, now: Now) -> Result<(), u64> {
+        let Some(rate) = &self.settings.rates.new_connections else {
+            return Ok(());
+        };
+        let admitted = self.node_count.take_token(now.ms, rate);
+        self.counters.connections_refused += u64::from(admitted.is_err());
+        admitted
+    }
+
     /// The socket ended between [`admit`](Self::admit) and `Opened`.
     pub fn revoke_admission(&mut self) {
         self.node_count.release();
@@ -31,41 +47,73 @@ impl Shard {
             socket,
             mode,
             address,
-            user,
+            standing,
+            compression,
             early,
+            hello,
+            reply,
+            unsent,
+            address_counted,
         } = opening;
+        let mut flags = Flags::default();
+        flags.set(Flags::HELLO, hello);
+        flags.set(Flags::ADDRESS_COUNTED, address_counted.is_some());
+        flags.set(Flags::AWAITED, standing == Standing::Awaited);
+        let (user, session) = match standing {
+            Standing::Unverified(user) => (user, None),
+            Standing::Anonymous | Standing::Awaited => (None, None),
+            Standing::Verified(identity) => (
+                Some(identity.user().clone()),
+                Some(Box::new(Session::new(now, identity))),
+            ),
+        };
         let connection = Connection {
             socket,
             decoder: Default::default(),
             outbox: Outbox::default(),
             user,
+            session,
+            buckets: None,
             memberships: Vec::new(),
             address,
             mode,
-            flags: Flags::default(),
+            flags,
+            extension: compression.into(),
             state: State::Admitting(Box::new(Admitting {
                 verdicts_missing: 0,
                 early,
+                reply,
             })),
             heard: self.tick(now),
             pinged: None,
         };
         let Some(id) = self.registry.insert(connection) else {
             self.node_count.release();
+            if let Some(counted) = address_counted {
+                let address = LimitedKey::Address(limited_address(address));
+                self.release_key(counted, address);
+            }
+            if let Some(compression) = compression {
+                self.revoke_compression(compression);
+            }
             self.counters.connections_refused += 1;
             self.effects.push_back(Effect::Close { socket });
             return;
         };
+        self.begin_compression(id, compression);
         self.counters.connections_opened += 1;
         self.effects.push_back(Effect::Opened {
             connection: id,
             socket,
         });
+        if !unsent.is_empty() {
+            self.write(id, |out| out.extend_from_slice(&unsent));
+        }
         self.ask_for_admission(now, id);
     }
 
-    /// Asks the homes of the connection's keys; opens at once if none has to be asked.
-    fn ask_for_admission(&mut self, now: Now, id: ConnectionId) {
+    /// Asks the homes of those of the connection's keys under which it is not counted yet; goes on at once if none has to be asked.
+    pub(super) fn ask_for_admission(&mut self, now: Now, id: ConnectionId) {
         let Some(connection) = self.registry.get(id) else {
             return;
         };
@@ -74,6 +122,7 @@ impl Shard {
         let address = self
             .settings
             .max_connections_per_ip
+            .filter(|_| !connection.flags.has(Flags::ADDRESS_COUNTED))
             .map(|_| LimitedKey::Address(limited_address(connection.address)));
         let mut missing = 0;
         for key in [user, address].into_iter().flatten() {
@@ -109,6 +158,19 @@ impl Shard {
             admitting.verdicts_missing = missing;
         }
         if missing == 0 {
+            self.admitted(now, id);
+        }
+    }
+
+    /// Counted in everywhere.
+    fn admitted(&mut self, now: Now, id: ConnectionId) {
+        let awaited = self
+            .registry
+            .get(id)
+            .is_some_and(|connection| connection.flags.has(Flags::AWAITED));
+        if awaited {
+            self.await_token(now, id);
+        } else {
             self.open(now, id);
         }
     }
@@ -138,7 +200,7 @@ impl Shard {
         if let State::Admitting(admitting) = &mut connection.state {
             admitting.verdicts_missing -= 1;
             if admitting.verdicts_missing == 0 {
-                self.open(now, id);
+                self.admitted(now, id);
             }
         }
     }
@@ -198,13 +260,30 @@ impl Shard {
         connection.flags.set(Flags::FRESH, true);
         connection.heard = tick;
         let socket = connection.socket;
+        let hello = connection.flags.has(Flags::HELLO);
         self.arm_heartbeat(now, id);
         self.effects
             .push_back(Effect::Event(Event::Connected { connection: id }));
         self.effects.push_back(Effect::Receive { socket, on: true });
+        if hello {
+            self.say_hello(now, id, admitting.reply);
+        }
+        self.watch_expiry(now, id);
+        self.drain_late(now, id);
         let mut early = admitting.early;
-        if !early.is_empty() {
-            self.received(now, id, &mut early);
+        if !self
+            .registry
+            .get(id)
+            .is_some_and(|connection| connection.is_open())
+        {
+            // A token that had expired already, without any grace; or a shard that is being emptied.
+            return;
+        }
+        if self.settings.routes.on_connect {
+            self.call(id, CallTarget::Connect, Box::default());
+            self.keep_for_later(id, &early);
+        } else if !early.is_empty() {
+            self.decode(now, id, &mut early);
         }
         self.drain_late(now, id);
     }
@@ -218,6 +297,13 @@ impl Shard {
 
     /// Gives one counted key back to its home.
     pub(crate) fn release_key(&mut self, id: ConnectionId, key: LimitedKey) {
+        #[cfg(feature = "planted-faults")]
+        if self
+            .planted
+            .strikes(crate::planted::Fault::ForgetDeregistration)
+        {
+            return;
+        }
         let home = self.home_of(&key);
         if home == self.id {
             self.directory.release(id, &key);

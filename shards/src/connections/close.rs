@@ -35,7 +35,7 @@ impl Shard {
         let receives = match connection.state {
             State::Closing { .. } => return,
             State::Admitting(_) => false,
-            State::Open => true,
+            State::Authenticating(_) | State::Open | State::Calling(_) => true,
         };
         self.retire(id);
         let until = tick.saturating_add(tick_at(self.settings.close_timeout_ms).max(1));
@@ -85,7 +85,7 @@ impl Shard {
                 *await_peer = false;
                 self.finish_if_flushed(id);
             }
-            State::Open | State::Admitting(_) => {
+            State::Open | State::Calling(_) | State::Admitting(_) | State::Authenticating(_) => {
                 self.retire(id);
                 let until = tick.saturating_add(tick_at(self.settings.close_timeout_ms).max(1));
                 self.wheel.arm(until, id);
@@ -173,16 +173,21 @@ impl Shard {
             return;
         };
         connection.outbox.clear(&mut self.frames, &mut self.pool);
+        self.end_compression(id, connection.extension);
         self.node_count.release();
         self.counters.connections_closed += 1;
         let cause = match connection.state {
             State::Closing { cause, .. } => cause,
-            State::Open | State::Admitting(_) => CloseCause::Lost,
+            State::Open | State::Calling(_) | State::Admitting(_) | State::Authenticating(_) => {
+                CloseCause::Lost
+            }
         };
         self.end_counts.count(cause);
         self.effects.push_back(Effect::Event(Event::Disconnected {
             connection: id,
             cause,
+            user: connection.user,
+            address: connection.address,
         }));
     }
 

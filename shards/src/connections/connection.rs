@@ -4,10 +4,11 @@ use std::net::IpAddr;
 
 use shardwire_protocol::websocket::Decoder;
 
-use super::Outbox;
+use super::{Codec, Extension, Forms, Frames, Outbox, Pool, Session};
 use crate::channels::Membership;
+use crate::rate_limits::Buckets;
 use crate::timers::Tick;
-use crate::vocabulary::{CloseCause, Mode, SocketToken, UserId};
+use crate::vocabulary::{CloseCause, ConnectionId, Mode, SocketToken, UserId};
 
 /// All a shard knows of one connection. Idle, it holds no buffer: what is half read is the decoder's, what is half
 /// written the outbox's, and both let go of their storage when they are done.
@@ -16,10 +17,16 @@ pub(crate) struct Connection {
     pub(crate) socket: SocketToken,
     pub(crate) decoder: Decoder,
     pub(crate) outbox: Outbox,
+    /// Verified, or the name the client gave itself while nobody verifies.
     pub(crate) user: Option<UserId>,
+    /// Only of verified connections.
+    pub(crate) session: Option<Box<Session>>,
+    /// What is left of its rates; only while there are any.
+    pub(crate) buckets: Option<Box<Buckets>>,
     pub(crate) memberships: Vec<Membership>,
     pub(crate) address: IpAddr,
     pub(crate) mode: Mode,
+    pub(crate) extension: Extension,
     pub(crate) flags: Flags,
     pub(crate) state: State,
     /// When bytes last came.
@@ -31,10 +38,16 @@ pub(crate) struct Connection {
 /// Where a connection is in its life.
 #[derive(Debug)]
 pub(crate) enum State {
-    /// Waiting for the homes of its user and address to count it in; nothing is read yet.
+    /// Waiting for the homes of its user and address to count it in; what comes is kept.
     Admitting(Box<Admitting>),
+    /// Must say who it is before anything else.
+    Authenticating(Box<Authenticating>),
     /// Alive.
     Open,
+    /// Alive, and an application handler runs for it: what it sends meanwhile is kept, as it came. (Boxed, so that the slots
+    /// of all others do not pay for it.)
+    #[allow(clippy::box_collection)]
+    Calling(Box<Vec<u8>>),
     /// A close frame is in the outbox or sent. In no registry any more.
     Closing {
         /// When patience ends.
@@ -50,11 +63,24 @@ pub(crate) enum State {
 pub(crate) struct Admitting {
     pub(crate) verdicts_missing: u8,
     pub(crate) early: Vec<u8>,
+    /// The `id` of the `auth` message that `hello` answers.
+    pub(crate) reply: Option<Box<str>>,
 }
 
-/// Booleans of a connection, in one byte.
+#[derive(Debug)]
+pub(crate) struct Authenticating {
+    /// When patience ends.
+    pub(crate) until: Tick,
+    /// The token was sent and is being verified.
+    pub(crate) verifying: bool,
+    pub(crate) reply: Option<Box<str>>,
+    /// What came behind the token.
+    pub(crate) early: Vec<u8>,
+}
+
+/// Booleans of a connection, in two bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Flags(u8);
+pub(crate) struct Flags(u16);
 
 impl Flags {
     /// A `Flush` effect is under way.
@@ -69,6 +95,12 @@ impl Flags {
     pub(crate) const ADDRESS_COUNTED: Self = Self(1 << 4);
     /// Nothing has been received since it opened.
     pub(crate) const FRESH: Self = Self(1 << 5);
+    /// Must say who it is when it has been counted in.
+    pub(crate) const AWAITED: Self = Self(1 << 6);
+    /// Is greeted with `hello`.
+    pub(crate) const HELLO: Self = Self(1 << 7);
+    /// A new token is being verified.
+    pub(crate) const VERIFYING: Self = Self(1 << 8);
 
     pub(crate) fn has(self, flag: Self) -> bool {
         self.0 & flag.0 != 0
@@ -85,6 +117,32 @@ impl Flags {
 
 impl Connection {
     pub(crate) fn is_open(&self) -> bool {
-        matches!(self.state, State::Open)
+        matches!(self.state, State::Open | State::Calling(_))
+    }
+
+    /// Appends a frame that many get, in the form this one takes: compressed for all, plain, or compressed for it alone if it
+    /// keeps a context.
+    pub(crate) fn push_shared(
+        &mut self,
+        id: ConnectionId,
+        forms: &Forms,
+        frames: &mut Frames,
+        pool: &mut Pool,
+        codec: &mut Codec,
+    ) {
+        let plain = frames.get(forms.plain);
+        if self.extension.keeps_sent() && codec.is_worth(plain.len()) {
+            self.outbox.write(pool, |out| {
+                let start = out.len();
+                out.extend_from_slice(plain);
+                codec.compress_last(id, self.extension, out, start);
+            });
+            return;
+        }
+        let key = match forms.deflated {
+            Some(deflated) if self.extension.takes_shared_of(plain.len()) => deflated,
+            _ => forms.plain,
+        };
+        self.outbox.push_frame(key, frames, pool);
     }
 }

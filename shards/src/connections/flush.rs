@@ -13,6 +13,23 @@ impl Shard {
         }
     }
 
+    /// As [`write`](Self::write), for one plain data frame: whoever negotiated it gets it compressed, if that is worth it.
+    pub(crate) fn write_message(&mut self, id: ConnectionId, fill: impl FnOnce(&mut Vec<u8>)) {
+        if let Some(connection) = self.registry.get_mut(id) {
+            let extension = connection.extension;
+            if extension.is_on() {
+                connection.outbox.write(&mut self.pool, |out| {
+                    let start = out.len();
+                    fill(out);
+                    self.codec.compress_last(id, extension, out, start);
+                });
+            } else {
+                connection.outbox.write(&mut self.pool, fill);
+            }
+            Self::ask_flush(&mut self.effects, &mut self.stuck, id, connection);
+        }
+    }
+
     /// Something was put into the outbox. While its socket takes nothing there is nothing to flush, but what waits there
     /// must be judged, or it would grow for as long as the peer does not read: `stuck` notes whose.
     pub(crate) fn ask_flush(

@@ -2,9 +2,18 @@
 
 use bytes::Bytes;
 
+use crate::vocabulary::SharedFrame;
+
 /// Place of a frame in [`Frames`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct FrameKey(u32);
+
+/// A [`SharedFrame`] taken in; to be released once it is in all outboxes.
+#[derive(Debug)]
+pub(crate) struct Forms {
+    pub(crate) plain: FrameKey,
+    pub(crate) deflated: Option<FrameKey>,
+}
 
 #[derive(Debug)]
 struct Entry {
@@ -35,6 +44,21 @@ impl Frames {
         );
         self.entries.push(entry);
         key
+    }
+
+    /// Takes all forms of a frame in, with one reference each: the caller's.
+    pub(crate) fn insert_shared(&mut self, frame: SharedFrame) -> Forms {
+        Forms {
+            plain: self.insert(frame.plain),
+            deflated: frame.deflated.map(|bytes| self.insert(bytes)),
+        }
+    }
+
+    pub(crate) fn release_shared(&mut self, forms: &Forms) {
+        self.release(forms.plain);
+        if let Some(deflated) = forms.deflated {
+            self.release(deflated);
+        }
     }
 
     pub(crate) fn retain(&mut self, key: FrameKey) {

@@ -28,6 +28,14 @@ impl Shard {
         }
     }
 
+    /// Arms for whichever may be due first: giving up, or the next ping if the answer comes at once.
+    fn arm_while_pinged(&mut self, id: ConnectionId, tick: Tick, pinged: Tick, patience: Tick) {
+        let timeout = tick_at(self.settings.heartbeat_timeout_ms);
+        let give_up = pinged.saturating_add(timeout);
+        let ping_again = tick.saturating_add(patience);
+        self.wheel.arm(give_up.min(ping_again), id);
+    }
+
     /// A connection's timer fired.
     pub(crate) fn look_after(&mut self, now: Now, id: ConnectionId) {
         let tick = self.tick(now);
@@ -46,8 +54,8 @@ impl Shard {
                     self.finish(id);
                 }
             }
-            State::Admitting(_) => {}
-            State::Open => {
+            State::Admitting(_) | State::Authenticating(_) => {}
+            State::Open | State::Calling(_) => {
                 if let Some(pinged) = connection.pinged
                     && connection.heard < pinged
                 {
@@ -61,7 +69,7 @@ impl Shard {
                             false,
                         );
                     } else {
-                        self.wheel.arm(pinged.saturating_add(timeout), id);
+                        self.arm_while_pinged(id, tick, pinged, patience);
                     }
                     return;
                 }
@@ -72,9 +80,7 @@ impl Shard {
                     return;
                 }
                 connection.pinged = Some(tick);
-                // Whichever may be due first: giving up, or the next ping if the answer comes at once.
-                self.wheel
-                    .arm(tick.saturating_add(timeout.min(patience)), id);
+                self.arm_while_pinged(id, tick, tick, patience);
                 self.counters.pings_sent += 1;
                 self.write(id, |out| frame::write_server(out, frame::Kind::Ping, &[]));
             }

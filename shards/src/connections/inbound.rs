@@ -1,8 +1,9 @@
 //! Bytes of one connection: frames, control frames, messages on to `routing/`.
 
 use shardwire_protocol::codes::{ErrorCode, close};
-use shardwire_protocol::websocket::{Event, frame};
+use shardwire_protocol::websocket::{Decoder, Event, frame};
 
+use super::codec::Lending;
 use super::{Flags, State};
 use crate::shard::Shard;
 use crate::vocabulary::{ConnectionId, Effect, Mode, Now};
@@ -16,35 +17,80 @@ impl Shard {
         connection.heard = tick;
         connection.flags.set(Flags::FRESH, false);
         self.counters.bytes_received += bytes.len() as u64;
-        if let State::Admitting(admitting) = &mut connection.state {
-            // The homes have not answered yet: what comes is kept, and beyond the soft limit not read.
-            admitting.early.extend_from_slice(bytes);
-            if admitting.early.len() > self.settings.outbox_soft_limit
-                && !connection.flags.has(Flags::PAUSED)
-            {
-                connection.flags.set(Flags::PAUSED, true);
-                let socket = connection.socket;
-                self.effects
-                    .push_back(Effect::Receive { socket, on: false });
-            }
-            return;
+        // What may not be handled yet (the homes or the verdict are awaited, or a handler runs) is kept.
+        if !self.keep_for_later(id, bytes) {
+            self.decode(now, id, bytes);
         }
+    }
+
+    /// Keeps bytes that are not decoded yet while the homes or the verdict are awaited or a handler runs; beyond the soft limit
+    /// the connection is not read meanwhile. False: nothing has to be waited for.
+    pub(crate) fn keep_for_later(&mut self, id: ConnectionId, bytes: &[u8]) -> bool {
+        let Some(connection) = self.registry.get_mut(id) else {
+            return false;
+        };
+        let kept = match &mut connection.state {
+            State::Admitting(admitting) => &mut admitting.early,
+            State::Authenticating(authenticating) if authenticating.verifying => {
+                &mut authenticating.early
+            }
+            State::Calling(kept) => &mut **kept,
+            State::Authenticating(_) | State::Open | State::Closing { .. } => return false,
+        };
+        kept.extend_from_slice(bytes);
+        if kept.len() > self.settings.outbox_soft_limit && !connection.flags.has(Flags::PAUSED) {
+            connection.flags.set(Flags::PAUSED, true);
+            let socket = connection.socket;
+            self.effects
+                .push_back(Effect::Receive { socket, on: false });
+        }
+        true
+    }
+
+    /// Frames out of bytes, until the bytes are used up or the connection has to wait.
+    pub(crate) fn decode(&mut self, now: Now, id: ConnectionId, bytes: &mut [u8]) {
+        let Some(connection) = self.registry.get_mut(id) else {
+            return;
+        };
         // The decoder is taken out of its slot, so that what it yields can be handled with the whole shard at hand.
         let mut decoder = std::mem::take(&mut connection.decoder);
+        let mut lending = self.codec.lend(id, connection.extension);
+        let alive = self.read(now, id, &mut decoder, lending.as_mut(), bytes);
+        if let Some(lending) = lending {
+            self.codec.give_back(id, lending);
+        }
+        if alive && let Some(connection) = self.registry.get_mut(id) {
+            connection.decoder = decoder;
+        }
+    }
+
+    /// Decodes and handles. False: nothing that follows matters any more.
+    fn read(
+        &mut self,
+        now: Now,
+        id: ConnectionId,
+        decoder: &mut Decoder,
+        mut lending: Option<&mut Lending>,
+        bytes: &mut [u8],
+    ) -> bool {
         let mut at = 0;
         while at < bytes.len() {
-            match decoder.decode(&self.rules, &mut bytes[at..]) {
+            let lent = lending.as_mut().map(|lending| lending.lent());
+            match decoder.decode_with(&self.rules, lent, &mut bytes[at..]) {
                 Ok(decoded) => {
                     at += decoded.consumed;
-                    if let Some(event) = decoded.event
-                        && !self.frame_event(now, id, event)
-                    {
-                        return;
+                    if let Some(event) = decoded.event {
+                        if !self.frame_event(now, id, event) {
+                            return false;
+                        }
+                        if self.keep_for_later(id, &bytes[at..]) {
+                            break;
+                        }
                     }
                 }
                 Err(error) => {
                     self.broken(now, id, error.close_code(), &error.to_string());
-                    return;
+                    return false;
                 }
             }
         }
@@ -53,9 +99,7 @@ impl Shard {
             let nothing = decoder.decode(&self.rules, &mut []);
             debug_assert!(matches!(&nothing, Ok(decoded) if decoded.event.is_none()));
         }
-        if let Some(connection) = self.registry.get_mut(id) {
-            connection.decoder = decoder;
-        }
+        true
     }
 
     /// One event of the decoder. False: nothing that follows matters any more.
@@ -64,6 +108,9 @@ impl Shard {
             return false;
         };
         let mode = connection.mode;
+        if matches!(connection.state, State::Authenticating(_)) {
+            return self.frame_of_a_stranger(now, id, event);
+        }
         if !connection.is_open() {
             // We have sent our close frame: only the peer's still matters (RFC 6455, 5.5.1).
             if let Event::Close(peer) = event {
@@ -73,6 +120,12 @@ impl Shard {
             return true;
         }
         match event {
+            // A ping costs its sender as much as a message; one that is not paid for is not answered.
+            Event::Ping(payload)
+                if mode == Mode::Json && !self.pay_for_message(now, id, payload.len()) =>
+            {
+                self.refuse_for_rate(now, id, None);
+            }
             Event::Ping(payload) => {
                 self.write(id, |out| {
                     frame::write_server(out, frame::Kind::Pong, payload)
@@ -87,15 +140,39 @@ impl Shard {
                 self.counters.messages_received += 1;
                 match mode {
                     Mode::Echo => self.echo(id, frame::Kind::Text, text.as_bytes()),
-                    Mode::Json => self.route(now, id, text),
+                    Mode::Json if self.pay_for_message(now, id, text.len()) => {
+                        self.route(now, id, text);
+                    }
+                    Mode::Json => self.refuse_for_rate(now, id, Some(text)),
                 }
             }
             Event::Binary(payload) => {
                 self.counters.messages_received += 1;
                 match mode {
                     Mode::Echo => self.echo(id, frame::Kind::Binary, payload),
-                    Mode::Json => self.answer_error(id, ErrorCode::InvalidFormat, None),
+                    Mode::Json if self.pay_for_message(now, id, payload.len()) => {
+                        self.answer_error(id, ErrorCode::InvalidFormat, None);
+                    }
+                    Mode::Json => self.refuse_for_rate(now, id, None),
                 }
+            }
+        }
+        true
+    }
+
+    /// From a connection that has to say first who it is: its token, and what keeps a socket alive.
+    fn frame_of_a_stranger(&mut self, now: Now, id: ConnectionId, event: Event<'_>) -> bool {
+        match event {
+            Event::Text(text) => self.first_message(now, id, text),
+            // No JSON object: not what is waited for.
+            Event::Binary(_) => self.first_message(now, id, ""),
+            Event::Ping(payload) => self.write(id, |out| {
+                frame::write_server(out, frame::Kind::Pong, payload);
+            }),
+            Event::Pong(_) => {}
+            Event::Close(peer) => {
+                self.peer_closes(now, id, peer.map_or(close::NO_STATUS, |peer| peer.code));
+                return false;
             }
         }
         true
@@ -103,7 +180,7 @@ impl Shard {
 
     fn echo(&mut self, id: ConnectionId, kind: frame::Kind, payload: &[u8]) {
         self.counters.messages_sent += 1;
-        self.write(id, |out| frame::write_server(out, kind, payload));
+        self.write_message(id, |out| frame::write_server(out, kind, payload));
     }
 
     /// The bytes broke the protocol. One who is closing already is not told again.

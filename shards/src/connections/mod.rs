@@ -2,14 +2,17 @@
 //!
 //! **Lives here:** everything that is per connection. **Does not:** whom a channel reaches (`channels/`), how many connections
 //! a user or an address may have (`users/` counts, this room asks).
-//! **Invariants:** every socket handed in by `Opened` ends in exactly one `Disconnected`; from the moment a connection begins to
+//! **Invariants:** every socket handed in by `Opened` ends in exactly one `Disconnected`, unless it is handed off to another shard,
+//! where it is opened anew; from the moment a connection begins to
 //! close it is in no registry but its slot; an idle connection holds no buffer; at most one flush per connection is
 //! under way; a connection's outbox is bounded while its peer does not read.
-//! **Called by:** the shard. **Calls:** `timers/`, `users/`, `channels/` (to leave them).
+//! **Called by:** the shard. **Calls:** `timers/`, `users/`, `rate_limits/`, `permissions/`, `channels/` (to leave them).
 //! **Tests:** beside each file; the simulator checks the invariants on whole shards.
 
 mod admission;
+mod authentication;
 mod close;
+mod codec;
 mod connection;
 mod drain;
 mod flush;
@@ -20,10 +23,13 @@ mod node_count;
 mod outbox;
 mod reach;
 mod registry;
+mod session;
 
+pub(crate) use codec::{Codec, Extension};
 pub(crate) use connection::{Connection, Flags, State};
 pub(crate) use drain::Drain;
-pub(crate) use frames::{FrameKey, Frames};
+pub(crate) use frames::{Forms, FrameKey, Frames};
 pub use node_count::NodeCount;
 pub(crate) use outbox::{Outbox, Pool};
 pub(crate) use registry::Registry;
+pub(crate) use session::Session;

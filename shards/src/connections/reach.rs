@@ -13,7 +13,8 @@ impl Shard {
     /// Puts a frame into the outboxes of these connections of this shard; how many took it. Those on the echo path, which
     /// does not speak JSON, and those on their way in or out do not.
     pub(crate) fn send_to(&mut self, connections: &[ConnectionId], frame: Bytes) -> usize {
-        let key = self.frames.insert(frame);
+        let mut forms = self.frames.insert_shared(frame.clone().into());
+        let mut compressed = false;
         let mut reached = 0;
         for &id in connections {
             let Some(connection) = self.registry.get_mut(id) else {
@@ -22,15 +23,35 @@ impl Shard {
             if !connection.is_open() || connection.mode != Mode::Json {
                 continue;
             }
-            connection
-                .outbox
-                .push_frame(key, &mut self.frames, &mut self.pool);
+            if !compressed && connection.extension.takes_shared() {
+                compressed = true;
+                let deflated = self.codec.compress_shared(&frame);
+                forms.deflated = deflated.map(|bytes| self.frames.insert(bytes));
+            }
+            connection.push_shared(
+                id,
+                &forms,
+                &mut self.frames,
+                &mut self.pool,
+                &mut self.codec,
+            );
             Self::ask_flush(&mut self.effects, &mut self.stuck, id, connection);
             reached += 1;
         }
-        self.frames.release(key);
+        self.frames.release_shared(&forms);
         self.counters.messages_sent += reached as u64;
         reached
+    }
+
+    /// Sends a text to one connection of this shard; 1 if there is such a one, else 0.
+    pub(crate) fn send_text(&mut self, id: ConnectionId, text: &str) -> usize {
+        let speaks =
+            |connection: &super::Connection| connection.is_open() && connection.mode == Mode::Json;
+        if !self.registry.get(id).is_some_and(speaks) {
+            return 0;
+        }
+        self.answer(id, |out| out.extend_from_slice(text.as_bytes()));
+        1
     }
 
     /// Closes these connections of this shard; how many there were.

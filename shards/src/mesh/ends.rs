@@ -319,7 +319,7 @@ mod tests {
         let (mut a, _b) = two();
         let large = ShardMessage::Deliver {
             channel: "c".into(),
-            frame: bytes::Bytes::from(vec![0; 1 << 20]),
+            frame: bytes::Bytes::from(vec![0; 1 << 20]).into(),
             exclude: smallvec::SmallVec::new(),
         };
         let mut sent = 0;

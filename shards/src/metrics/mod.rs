@@ -62,6 +62,8 @@ numbers! {
         connections_opened: "connections_opened_total",
         /// Connections that are gone.
         connections_closed: "connections_closed_total",
+        /// Connections that went to another shard when their user was known; they were opened here and are opened there again.
+        connections_handed_off: "connections_handed_off_total",
         /// Sockets refused for a limit.
         connections_refused: "connections_refused_total",
         /// Connections closed because the peer broke the protocol.
@@ -74,6 +76,8 @@ numbers! {
         slow_consumers: "connections_slow_consumers_total",
         /// Messages from clients.
         messages_received: "connections_messages_received_total",
+        /// Messages refused for their rate.
+        messages_refused: "rate_limits_messages_refused_total",
         /// Messages to clients.
         messages_sent: "connections_messages_sent_total",
         /// Bytes from sockets.
@@ -82,6 +86,10 @@ numbers! {
         bytes_sent: "connections_sent_bytes_total",
         /// Answers of type `error`.
         errors_answered: "routing_errors_answered_total",
+        /// Application handlers called.
+        calls: "handlers_calls_total",
+        /// Application handlers that gave an error, panicked or took too long.
+        calls_failed: "handlers_calls_failed_total",
         /// Publications that entered here.
         publications: "channels_publications_total",
         /// Publications refused because a way was full.
@@ -110,6 +118,10 @@ numbers! {
         users: "users_homed",
         /// Addresses whose connections the shard counts.
         addresses: "users_addresses",
+        /// Buckets of rates of users and addresses.
+        buckets: "rate_limits_buckets",
+        /// Bytes of memory promised to connections that compress with a context.
+        promised_bytes: "connections_promised_bytes",
         /// Messages for other shards that wait because a lane is full.
         held_mail: "mesh_held_messages",
         /// Timers that have not fired.
@@ -143,6 +155,8 @@ impl Shard {
             subscriptions: self.channels.memberships as u64,
             users: residue.counted_users as u64,
             addresses: residue.counted_addresses as u64,
+            buckets: residue.buckets as u64,
+            promised_bytes: residue.promised_bytes as u64,
             held_mail: residue.held_mail as u64,
             timers: self.wheel.armed() as u64,
         }

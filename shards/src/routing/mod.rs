@@ -30,6 +30,22 @@ impl Shard {
             Ok(inbound) => inbound,
             Err(code) => return self.answer_error(id, code, None),
         };
+        if self.settings.authentication.is_some() {
+            // Tokens are nobody's business, not even a middleware's.
+            match &*inbound.kind {
+                "refresh" => return self.refresh(id, inbound.token.as_deref(), inbound.id),
+                // Who one is, one says first or not at all.
+                "auth" => return self.answer_error(id, ErrorCode::InvalidMessage, inbound.id),
+                _ => {}
+            }
+        }
+        if let Some(target) = self.application_target(&inbound.kind) {
+            return self.call(id, target, text.into());
+        }
+        self.route_built_in(now, id, &inbound);
+    }
+
+    fn route_built_in(&mut self, now: Now, id: ConnectionId, inbound: &Inbound<'_>) {
         let reply = inbound.id;
         match &*inbound.kind {
             "ping" => self.answer(id, |out| outbound::pong(out, now.unix_ms, reply)),
@@ -45,7 +61,7 @@ impl Shard {
                 Some(channel) => self.unsubscribe(id, channel, reply),
                 None => self.answer_error(id, ErrorCode::InvalidChannel, reply),
             },
-            "publish" => self.publish_message(now, id, &inbound),
+            "publish" => self.publish_message(now, id, inbound),
             _ => self.answer_error(id, ErrorCode::UnknownType, reply),
         }
     }
@@ -74,7 +90,7 @@ impl Shard {
             .is_some_and(|connection| connection.is_open())
         {
             self.counters.messages_sent += 1;
-            self.write(id, |out| frame::write_text_with(out, body));
+            self.write_message(id, |out| frame::write_text_with(out, body));
         }
     }
 
@@ -102,14 +118,6 @@ impl Shard {
                 self.tell(answer, Answer::Taken(taken));
             }
             Command::Broadcast { frame, audience } => self.broadcast(frame, &audience),
-            Command::Send {
-                connection,
-                frame,
-                answer,
-            } => {
-                let reached = self.send_to(&[connection], frame);
-                self.tell(answer, Answer::Count(reached));
-            }
             Command::SendToUser {
                 user,
                 frame,
@@ -117,15 +125,6 @@ impl Shard {
                 answer,
             } => {
                 let reached = self.send_to_user(&user, &frame, &except);
-                self.tell(answer, Answer::Count(reached));
-            }
-            Command::Close {
-                connection,
-                code,
-                reason,
-                answer,
-            } => {
-                let reached = self.close_these(now, &[connection], code, &reason);
                 self.tell(answer, Answer::Count(reached));
             }
             Command::CloseUser {
@@ -141,6 +140,40 @@ impl Shard {
             Command::ConnectionsOfUser { user, answer } => {
                 let connections = self.directory.connections_of(&user);
                 self.tell(Some(answer), Answer::Connections(connections));
+            }
+            Command::SendText {
+                connection,
+                text,
+                answer,
+            } => {
+                let reached = self.send_text(connection, &text);
+                self.tell(answer, Answer::Count(reached));
+            }
+            Command::Subscribe {
+                connection,
+                channel,
+            } => self.subscribe_for_application(now, connection, &channel),
+            Command::Unsubscribe {
+                connection,
+                channel,
+            } => self.unsubscribe(connection, &channel, None),
+            Command::RouteBuiltIn {
+                connection,
+                message,
+            } => {
+                // It was parsed before it came to the application.
+                if let Ok(inbound) = envelope::parse(&message) {
+                    self.route_built_in(now, connection, &inbound);
+                }
+            }
+            Command::CloseConnection {
+                connection,
+                code,
+                reason,
+                answer,
+            } => {
+                let reached = self.close_these(now, &[connection], code, &reason);
+                self.tell(answer, Answer::Count(reached));
             }
             Command::CloseAll { code, reason } => self.close_all(now, code, &reason),
             Command::Drain { window_ms } => self.begin_drain(now, window_ms),
@@ -158,7 +191,8 @@ impl Shard {
     /// One frame to this shard's share of an audience (contract M24).
     fn broadcast(&mut self, frame: Bytes, audience: &Audience) {
         let ids: Vec<ConnectionId> = self.registry.ids().collect();
-        let key = self.frames.insert(frame);
+        let mut forms = self.frames.insert_shared(frame.clone().into());
+        let mut compressed = false;
         for id in ids {
             let Some(connection) = self.registry.get_mut(id) else {
                 continue;
@@ -173,12 +207,21 @@ impl Shard {
             };
             if wanted && connection.is_open() && connection.mode == Mode::Json {
                 self.counters.messages_sent += 1;
-                connection
-                    .outbox
-                    .push_frame(key, &mut self.frames, &mut self.pool);
+                if !compressed && connection.extension.takes_shared() {
+                    compressed = true;
+                    let deflated = self.codec.compress_shared(&frame);
+                    forms.deflated = deflated.map(|bytes| self.frames.insert(bytes));
+                }
+                connection.push_shared(
+                    id,
+                    &forms,
+                    &mut self.frames,
+                    &mut self.pool,
+                    &mut self.codec,
+                );
                 Self::ask_flush(&mut self.effects, &mut self.stuck, id, connection);
             }
         }
-        self.frames.release(key);
+        self.frames.release_shared(&forms);
     }
 }

@@ -40,6 +40,8 @@ pub enum ConnectionOrder {
 pub enum ConnectionStage {
     /// Waiting to be counted in.
     Opening,
+    /// Must say who it is before anything else.
+    Authenticating,
     /// Alive.
     Open,
     /// A close frame was sent or received.
@@ -155,7 +157,8 @@ fn info(now: Now, id: ConnectionId, connection: &Connection) -> ConnectionInfo {
         mode: connection.mode,
         stage: match connection.state {
             State::Admitting(_) => ConnectionStage::Opening,
-            State::Open => ConnectionStage::Open,
+            State::Authenticating(_) => ConnectionStage::Authenticating,
+            State::Open | State::Calling(_) => ConnectionStage::Open,
             State::Closing { .. } => ConnectionStage::Closing,
         },
         pending_bytes: connection.outbox.len(),

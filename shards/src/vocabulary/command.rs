@@ -45,15 +45,6 @@ pub enum Command {
         /// Which connections.
         audience: Audience,
     },
-    /// Send one text message to one connection of this shard. Answered by [`Answer::Count`]: 1, or 0 if there is none such.
-    Send {
-        /// Whom to.
-        connection: ConnectionId,
-        /// A complete server text frame.
-        frame: Bytes,
-        /// Who wants to know.
-        answer: Option<AnswerId>,
-    },
     /// Send one text message to all connections of a user, wherever they are; given to the user's home shard. Answered by
     /// [`Answer::Count`]: how many it was passed on to.
     SendToUser {
@@ -66,25 +57,13 @@ pub enum Command {
         /// Who wants to know.
         answer: Option<AnswerId>,
     },
-    /// Close one connection of this shard, with the closing handshake. Answered by [`Answer::Count`]: 1, or 0 if there is
-    /// none such.
-    Close {
-        /// Which.
-        connection: ConnectionId,
-        /// Close code as in `docs/reference/codes.md`.
-        code: u16,
-        /// At most 123 bytes; longer is cut.
-        reason: String,
-        /// Who wants to know.
-        answer: Option<AnswerId>,
-    },
     /// Close all connections of a user, wherever they are; given to the user's home shard. Answered by [`Answer::Count`].
     CloseUser {
         /// Whose.
         user: UserId,
-        /// As for `Close`.
+        /// Close code as in `docs/reference/codes.md`.
         code: u16,
-        /// As for `Close`.
+        /// At most 123 bytes; longer is cut.
         reason: String,
         /// Connections that stay.
         except: Vec<ConnectionId>,
@@ -97,6 +76,48 @@ pub enum Command {
         user: UserId,
         /// Comes back with the answer.
         answer: AnswerId,
+    },
+    /// Send one text message to a connection of this shard. Answered by [`Answer::Count`]: 1, or 0 if there is none such.
+    SendText {
+        /// To whom; a stale id is ignored.
+        connection: ConnectionId,
+        /// The message as it is.
+        text: Box<str>,
+        /// Who wants to know.
+        answer: Option<AnswerId>,
+    },
+    /// Subscribe a connection of this shard to a channel; it is told `subscribed`, as if it had asked itself.
+    Subscribe {
+        /// Whom.
+        connection: ConnectionId,
+        /// To what.
+        channel: ChannelName,
+    },
+    /// End a subscription of a connection of this shard; it is told `unsubscribed`.
+    Unsubscribe {
+        /// Whose.
+        connection: ConnectionId,
+        /// To what.
+        channel: ChannelName,
+    },
+    /// Handle a message as if the application had no handlers: middleware let it pass.
+    RouteBuiltIn {
+        /// Who sent it.
+        connection: ConnectionId,
+        /// The whole message.
+        message: Box<str>,
+    },
+    /// Close one connection of this shard, with the closing handshake. Answered by [`Answer::Count`]: 1, or 0 if there is
+    /// none such.
+    CloseConnection {
+        /// Which; a stale id is ignored.
+        connection: ConnectionId,
+        /// Close code as in `docs/reference/codes.md`.
+        code: u16,
+        /// At most 123 bytes; longer is cut.
+        reason: String,
+        /// Who wants to know.
+        answer: Option<AnswerId>,
     },
     /// Close every connection of this shard, with the closing handshake.
     CloseAll {

@@ -1,6 +1,10 @@
 //! All that a shard asks of the world.
 
-use super::{Answer, AnswerId, ConnectionId, ShardId, SocketToken};
+use std::net::IpAddr;
+
+use super::{
+    Answer, AnswerId, CallTarget, ConnectionId, Opening, ShardId, SocketToken, Token, UserId,
+};
 
 /// All that a shard asks of the world. The world carries effects out in order, after each turn.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -32,8 +36,43 @@ pub enum Effect {
         /// The world's socket.
         socket: SocketToken,
     },
+    /// Find out who shows this token, and answer with [`Input::Verdict`](super::Input::Verdict), within the time the
+    /// configuration gives. At most one per connection is under way.
+    Verify {
+        /// Who shows it.
+        connection: ConnectionId,
+        /// What it shows.
+        token: Token,
+        /// Where it is.
+        address: IpAddr,
+        /// Who it is already; none: this is its first token.
+        user: Option<UserId>,
+    },
+    /// The connection is at home on another shard: stop reading, then hand in `opening` there with the socket's name on that
+    /// shard, and every byte read until then behind its `early` ones. The id is dead already. A socket that does not arrive is
+    /// reported by [`Shard::abandon`](crate::Shard::abandon).
+    HandOff {
+        /// Where to.
+        home: ShardId,
+        /// What goes with it.
+        opening: Box<Opening>,
+    },
     /// Wake that shard: it sleeps and has mail.
     Ring(ShardId),
+    /// Run an application handler. No other call for this connection follows before
+    /// [`Input::Returned`](super::Input::Returned).
+    Call {
+        /// For whom.
+        connection: ConnectionId,
+        /// Which handler.
+        target: CallTarget,
+        /// Who the connection is, if it said so.
+        user: Option<UserId>,
+        /// The peer's address.
+        address: IpAddr,
+        /// The whole message; empty for `Connect`.
+        message: Box<str>,
+    },
     /// What came of a [`Command`](super::Command) that asked something.
     Answer {
         /// As given with the question.
@@ -53,12 +92,17 @@ pub enum Event {
         /// Who.
         connection: ConnectionId,
     },
-    /// A connection is gone. Exactly one for every socket that was handed in by `Opened`, also when it was refused.
+    /// A connection is gone. Exactly one for every socket that was handed in by `Opened`, also when it was refused; none
+    /// for one that left by [`Effect::HandOff`].
     Disconnected {
         /// Who.
         connection: ConnectionId,
         /// Why.
         cause: CloseCause,
+        /// Who it was, if it said so.
+        user: Option<UserId>,
+        /// The peer's address.
+        address: IpAddr,
     },
 }
 

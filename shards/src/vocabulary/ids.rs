@@ -13,6 +13,18 @@ pub type UserId = Arc<str>;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct SocketToken(pub u64);
 
+/// What an application handler is called for: one of the message types it registered, or a moment in a connection's life.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum CallTarget {
+    /// The connection was admitted; nothing it sends is looked at before the handler has returned.
+    Connect,
+    /// A message whose type the application registered, by its place in
+    /// [`ApplicationRoutes::types`](crate::ApplicationRoutes).
+    Route(u16),
+    /// A message whose type the application did not register; called only while it has middleware, which sees all messages.
+    Other,
+}
+
 /// Index of a shard on this node, from 0.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct ShardId(pub u16);

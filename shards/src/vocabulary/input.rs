@@ -2,7 +2,10 @@
 
 use std::net::IpAddr;
 
-use super::{Command, ConnectionId, SocketToken, UserId};
+use shardwire_protocol::codes::ErrorCode;
+use shardwire_protocol::websocket::deflate::Negotiated;
+
+use super::{Command, ConnectionId, Identity, ShardId, SocketToken, UserId, Verdict};
 
 /// What a connection speaks; chosen by the path of its upgrade request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -13,8 +16,32 @@ pub enum Mode {
     Echo,
 }
 
+/// What is known of who is at the other end.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Standing {
+    /// Authentication is off: the name a client gave itself, if it did. It is counted and found by that name, and nothing else.
+    Unverified(Option<UserId>),
+    /// Somebody who must say it in the first frame.
+    Awaited,
+    /// Nobody in particular, which the configuration allows.
+    Anonymous,
+    /// This is who.
+    Verified(Identity),
+}
+
+/// permessage-deflate as one connection has negotiated it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Compression {
+    /// What holds for its two directions.
+    pub negotiated: Negotiated,
+    /// The shard that negotiated, and promised memory for what is kept.
+    pub door: ShardId,
+}
+
 /// A socket whose upgrade was answered and that now belongs to this shard.
-#[derive(Clone, Debug)]
+///
+/// Made by [`Opening::new`], so that who opens a socket only says what is not as usual.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Opening {
     /// The world's name for the socket.
     pub socket: SocketToken,
@@ -22,10 +49,50 @@ pub struct Opening {
     pub mode: Mode,
     /// The peer's address, IPv4-mapped addresses already unmapped.
     pub address: IpAddr,
-    /// Who it is, if it said so.
-    pub user: Option<UserId>,
+    /// Who it is.
+    pub standing: Standing,
+    /// What [`Shard::negotiate`](crate::Shard::negotiate) has made of its offers; it passes to the connection.
+    pub compression: Option<Compression>,
     /// Bytes that came behind the upgrade request: the first frames.
     pub early: Vec<u8>,
+    /// Whether it is greeted with `hello`.
+    pub hello: bool,
+    /// The `id` that `hello` carries back, as JSON: of the `auth` message that another shard has read.
+    pub reply: Option<Box<str>>,
+    /// What another shard could not write any more; goes before everything else.
+    pub unsent: Vec<u8>,
+    /// Counted at its address's home already, under the id it had on another shard.
+    pub address_counted: Option<ConnectionId>,
+}
+
+impl Opening {
+    /// A socket of which no more is known than this.
+    #[must_use]
+    pub fn new(socket: SocketToken, mode: Mode, address: IpAddr) -> Self {
+        Self {
+            socket,
+            mode,
+            address,
+            standing: Standing::Unverified(None),
+            compression: None,
+            early: Vec::new(),
+            hello: false,
+            reply: None,
+            unsent: Vec::new(),
+            address_counted: None,
+        }
+    }
+}
+
+/// How an application handler ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Returned {
+    /// In order.
+    Done,
+    /// It gave an error; the client is told this.
+    Failed(ErrorCode),
+    /// It panicked: the client is told, and its connection closed with 1011.
+    Panicked,
 }
 
 /// All that can happen to a shard.
@@ -46,6 +113,20 @@ pub enum Input<'a> {
     Closed {
         /// Whose socket it was; a stale id is ignored.
         connection: ConnectionId,
+    },
+    /// What came of [`Effect::Verify`](super::Effect::Verify).
+    Verdict {
+        /// As asked; a stale id is ignored.
+        connection: ConnectionId,
+        /// Who it is, or why it is nobody.
+        verdict: Verdict,
+    },
+    /// The application handler of a [`Effect::Call`](super::Effect::Call) has ended; the connection's next message may come.
+    Returned {
+        /// For whom it was called; a stale id is ignored.
+        connection: ConnectionId,
+        /// How it ended.
+        outcome: Returned,
     },
     /// Somebody outside asks for something.
     Command(Command),

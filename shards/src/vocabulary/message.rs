@@ -17,6 +17,38 @@ pub enum LimitedKey {
     Address(IpAddr),
 }
 
+/// One message for many, as whole server frames, in every form its receivers take.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SharedFrame {
+    /// Not compressed: everybody takes it.
+    pub plain: Bytes,
+    /// Compressed by itself with the largest window; none if nobody was known to take that, or it is not shorter.
+    pub deflated: Option<Bytes>,
+}
+
+impl From<Bytes> for SharedFrame {
+    fn from(plain: Bytes) -> Self {
+        Self {
+            plain,
+            deflated: None,
+        }
+    }
+}
+
+impl SharedFrame {
+    /// Bytes of all forms.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.plain.len() + self.deflated.as_ref().map_or(0, Bytes::len)
+    }
+
+    /// Never so: a frame has a header.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// All that shards say to each other.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ShardMessage {
@@ -54,6 +86,16 @@ pub enum ShardMessage {
         /// Begin or end.
         on: bool,
     },
+    /// Whether some of my audience take compressed broadcasts; to the channel's home. Without effect if the home does not know
+    /// of the audience any more.
+    Deflates {
+        /// Which channel.
+        channel: ChannelName,
+        /// Whose audience.
+        shard: ShardId,
+        /// Some, or none.
+        on: bool,
+    },
     /// The home has noted the interest. Travels in the delivery lane: all that follows it there was published after it.
     Interested {
         /// Which channel.
@@ -78,8 +120,8 @@ pub enum ShardMessage {
     Deliver {
         /// Which channel.
         channel: ChannelName,
-        /// The frame every subscriber gets, header included.
-        frame: Bytes,
+        /// What every subscriber gets.
+        frame: SharedFrame,
         /// Who shall not get it.
         exclude: SmallVec<[ConnectionId; 1]>,
     },
@@ -108,6 +150,29 @@ pub enum ShardMessage {
         /// In which words.
         reason: Box<str>,
     },
+    /// Tokens of this key were taken from a copy of its bucket; to the key's home. Answered by `Owed` only if the copy is wrong.
+    Spent {
+        /// Whose bucket.
+        key: LimitedKey,
+        /// Who took them.
+        shard: ShardId,
+        /// How many.
+        tokens: u32,
+        /// When the copy will be full, in nanoseconds since start.
+        full_at_ns: u64,
+    },
+    /// More was taken from this key's bucket than its copy shows.
+    Owed {
+        /// Whose bucket.
+        key: LimitedKey,
+        /// When it will be full, in nanoseconds since start.
+        full_at_ns: u64,
+    },
+    /// Contexts that were promised at your door are gone with their connection.
+    ContextsEnded {
+        /// How much was promised.
+        bytes: usize,
+    },
     /// How many connections do you hold? Answered by `Count`.
     CountQuery {
         /// Who asks.
@@ -132,7 +197,8 @@ impl ShardMessage {
     pub fn payload_len(&self) -> usize {
         match self {
             Self::Publish { message, .. } => message.len(),
-            Self::Deliver { frame, .. } | Self::Send { frame, .. } => frame.len(),
+            Self::Deliver { frame, .. } => frame.len(),
+            Self::Send { frame, .. } => frame.len(),
             _ => 0,
         }
     }

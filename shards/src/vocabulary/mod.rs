@@ -9,6 +9,7 @@
 
 mod command;
 mod effect;
+mod identity;
 mod ids;
 mod input;
 mod message;
@@ -16,7 +17,10 @@ mod now;
 
 pub use command::{Answer, AnswerId, Audience, Command};
 pub use effect::{CloseCause, Effect, Event};
-pub use ids::{ChannelName, ConnectionId, NoConnectionId, ShardId, SocketToken, UserId};
-pub use input::{Input, Mode, Opening};
-pub use message::{LimitedKey, ShardMessage};
+pub use identity::{Denied, Identity, Token, Verdict, is_valid_user};
+pub use ids::{
+    CallTarget, ChannelName, ConnectionId, NoConnectionId, ShardId, SocketToken, UserId,
+};
+pub use input::{Compression, Input, Mode, Opening, Returned, Standing};
+pub use message::{LimitedKey, ShardMessage, SharedFrame};
 pub use now::Now;

@@ -8,12 +8,16 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use shardwire_protocol::websocket::deflate::{
+    DeflateContext, Deflater, InflateContext, Inflater, Negotiated,
+};
 use shardwire_protocol::websocket::frame::{self, Kind};
-use shardwire_protocol::websocket::{Decoder, Event as Decoded, Role, Rules};
+use shardwire_protocol::websocket::{Decoder, Event as Decoded, Lent, Role, Rules};
 use shardwire_shards::mesh::{LaneBounds, MailboxEnds};
 use shardwire_shards::placement::{Placement, Rule};
 use shardwire_shards::vocabulary::{
-    Answer, Command, ConnectionId, Effect, Event, Input, Mode, Now, Opening, SocketToken, UserId,
+    Answer, Command, ConnectionId, Effect, Event, Identity, Input, Mode, Now, Opening, SocketToken,
+    Standing, Verdict,
 };
 use shardwire_shards::{NodeCount, Residue, Shard, ShardSettings};
 
@@ -49,8 +53,15 @@ pub struct Peer {
     /// The last write took less than was offered.
     pub blocked: bool,
     pub heard: Vec<Frame>,
+    /// First byte of every frame it got, so that a test sees which were compressed.
+    pub first_bytes: Vec<u8>,
     raw: Vec<u8>,
     decoder: Decoder,
+    inflater: Inflater,
+    /// Its side of a negotiated compression.
+    compression: Option<Negotiated>,
+    context: InflateContext,
+    sent: Option<DeflateContext>,
 }
 
 /// How to connect.
@@ -58,7 +69,12 @@ pub struct Peer {
 pub struct Who {
     pub mode: Mode,
     pub address: IpAddr,
-    pub user: Option<&'static str>,
+    pub standing: Standing,
+    pub hello: bool,
+    /// What it offers as `Sec-WebSocket-Extensions`; none: no compression.
+    pub offer: Option<&'static str>,
+    /// Through which shard's door it comes; none: that of its home.
+    pub door: Option<usize>,
     pub early: Vec<u8>,
 }
 
@@ -67,7 +83,10 @@ impl Default for Who {
         Self {
             mode: Mode::Json,
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
-            user: None,
+            standing: Standing::Unverified(None),
+            hello: false,
+            offer: None,
+            door: None,
             early: Vec::new(),
         }
     }
@@ -76,7 +95,24 @@ impl Default for Who {
 /// Somebody with this name.
 pub fn user(user: &'static str) -> Who {
     Who {
-        user: Some(user),
+        standing: Standing::Unverified(Some(user.into())),
+        ..Who::default()
+    }
+}
+
+/// Somebody who must say in the first frame who it is.
+pub fn stranger() -> Who {
+    Who {
+        standing: Standing::Awaited,
+        hello: true,
+        ..Who::default()
+    }
+}
+
+/// Somebody a verifier knows.
+pub fn verified(identity: Identity) -> Who {
+    Who {
+        standing: Standing::Verified(identity),
         ..Who::default()
     }
 }
@@ -85,6 +121,14 @@ pub fn user(user: &'static str) -> Who {
 pub fn from(last: u8) -> Who {
     Who {
         address: IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)),
+        ..Who::default()
+    }
+}
+
+/// Somebody who takes compressed messages.
+pub fn compressing() -> Who {
+    Who {
+        offer: Some("permessage-deflate; client_max_window_bits"),
         ..Who::default()
     }
 }
@@ -103,6 +147,8 @@ pub struct World {
     pub peers: Vec<Peer>,
     pub events: Vec<Event>,
     pub answers: Vec<Answer>,
+    /// Tokens that wait for a verdict: whose, the token, and who it is already.
+    pub verifications: Vec<(PeerId, String, Option<String>)>,
     pub node_count: NodeCount,
     pub placement: Placement,
 }
@@ -126,8 +172,12 @@ impl World {
     }
 
     pub fn bounded(shards: u16, settings: ShardSettings, lanes: LaneBounds) -> Self {
+        Self::placed(Placement::new(Rule::Accept, shards), settings, lanes)
+    }
+
+    pub fn placed(placement: Placement, settings: ShardSettings, lanes: LaneBounds) -> Self {
         let settings = Arc::new(settings);
-        let placement = Placement::new(Rule::Accept, shards);
+        let shards = placement.shards();
         let node_count = NodeCount::default();
         let shards = MailboxEnds::connect_bounded(shards, lanes)
             .into_iter()
@@ -139,6 +189,7 @@ impl World {
             peers: Vec::new(),
             events: Vec::new(),
             answers: Vec::new(),
+            verifications: Vec::new(),
             node_count,
             placement,
         }
@@ -154,6 +205,9 @@ impl World {
     /// Opens a connection on this shard, without letting mail move.
     pub fn open(&mut self, shard: usize, who: Who) -> PeerId {
         assert!(self.shards[shard].admit(), "room on the node");
+        let door = &mut self.shards[who.door.unwrap_or(shard)];
+        let negotiated = who.offer.and_then(|offer| door.negotiate([offer]));
+        let compression = negotiated.map(|(_, compression)| compression);
         let peer = self.peers.len();
         self.peers.push(Peer {
             shard,
@@ -164,15 +218,20 @@ impl World {
             slices: None,
             blocked: false,
             heard: Vec::new(),
+            first_bytes: Vec::new(),
             raw: Vec::new(),
             decoder: Decoder::default(),
+            inflater: Inflater::default(),
+            compression: compression.map(|compression| compression.negotiated),
+            context: InflateContext::default(),
+            sent: None,
         });
         let opening = Opening {
-            socket: SocketToken(peer as u64),
-            mode: who.mode,
-            address: who.address,
-            user: who.user.map(UserId::from),
+            standing: who.standing,
+            hello: who.hello,
+            compression,
             early: who.early,
+            ..Opening::new(SocketToken(peer as u64), who.mode, who.address)
         };
         self.hand_in(shard, Input::Opened(opening));
         peer
@@ -220,6 +279,28 @@ impl World {
     /// The peer says this text, in one frame.
     pub fn say(&mut self, peer: PeerId, text: &str) {
         self.bytes(peer, &masked(Kind::Text, text.as_bytes()));
+    }
+
+    /// The peer says this text compressed, as it has negotiated.
+    pub fn say_compressed(&mut self, peer: PeerId, text: &str) {
+        let this = &mut self.peers[peer];
+        // The shard's view: what it receives, the peer sends.
+        let send = this.compression.unwrap().receive;
+        let mut deflater = Deflater::new(6);
+        let deflated = if send.takeover {
+            let context = match &mut this.sent {
+                Some(context) => context,
+                None => this
+                    .sent
+                    .insert(deflater.new_context(send.window_bits).unwrap()),
+            };
+            deflater.deflate_with(context, text.as_bytes())
+        } else {
+            deflater.deflate(text.as_bytes(), send.window_bits)
+        };
+        let mut out = Vec::new();
+        frame::write_client_deflated(&mut out, Kind::Text, deflated.unwrap(), [1, 2, 3, 4]);
+        self.bytes(peer, &out);
     }
 
     /// The peer says this and everything comes to rest; what it heard until then.
@@ -299,8 +380,32 @@ impl World {
                     assert!(!peer.closed, "a socket is closed once");
                     peer.closed = true;
                 }
+                Effect::Verify {
+                    connection,
+                    token,
+                    user,
+                    ..
+                } => {
+                    let peer = self
+                        .peers
+                        .iter()
+                        .position(|peer| peer.connection == Some(connection));
+                    self.verifications.push((
+                        peer.unwrap(),
+                        token.expose().to_owned(),
+                        user.map(|user| user.to_string()),
+                    ));
+                }
+                Effect::HandOff { home, opening } => {
+                    let peer = &mut self.peers[opening.socket.0 as usize];
+                    peer.shard = home.index();
+                    peer.receiving = false;
+                    peer.connection = None;
+                    self.hand_in(home.index(), Input::Opened(*opening));
+                }
                 Effect::Ring(_) => {}
                 Effect::Answer { answer, .. } => self.answers.push(answer),
+                Effect::Call { .. } => unreachable!("no application routes are registered"),
                 Effect::Event(event) => self.events.push(event),
             }
         }
@@ -331,6 +436,21 @@ impl World {
     pub fn waiting(&self, peer: PeerId) -> usize {
         let shard = &self.shards[self.peers[peer].shard];
         shard.pending(self.id(peer)).map(<[u8]>::len).sum()
+    }
+
+    /// Answers the one verification that waits, and everything comes to rest.
+    pub fn verdict(&mut self, verdict: Verdict) {
+        assert_eq!(self.verifications.len(), 1);
+        let (peer, ..) = self.verifications.remove(0);
+        let (shard, connection) = (self.peers[peer].shard, self.id(peer));
+        self.hand_in(
+            shard,
+            Input::Verdict {
+                connection,
+                verdict,
+            },
+        );
+        self.settle();
     }
 
     /// What the peer heard since it was last asked.
@@ -375,7 +495,9 @@ impl World {
             sum.homed_channels += held.homed_channels;
             sum.counted_users += held.counted_users;
             sum.counted_addresses += held.counted_addresses;
+            sum.buckets += held.buckets;
             sum.frames += held.frames;
+            sum.promised_bytes += held.promised_bytes;
             sum.held_mail += held.held_mail;
         }
         sum
@@ -395,7 +517,9 @@ impl World {
         self.events
             .iter()
             .filter_map(|event| match event {
-                Event::Disconnected { connection, cause } if *connection == id => Some(*cause),
+                Event::Disconnected {
+                    connection, cause, ..
+                } if *connection == id => Some(*cause),
                 _ => None,
             })
             .collect()
@@ -410,8 +534,20 @@ impl Peer {
         };
         let mut at = 0;
         while at < bytes.len() {
-            let decoded = self.decoder.decode(&CLIENT, &mut bytes[at..]).unwrap();
+            let takeover = self.compression.is_some_and(|both| both.send.takeover);
+            let lent = self.compression.map(|_| Lent {
+                inflater: &mut self.inflater,
+                context: takeover.then_some(&mut self.context),
+            });
+            let first = bytes[at];
+            let decoded = self
+                .decoder
+                .decode_with(&CLIENT, lent, &mut bytes[at..])
+                .unwrap();
             at += decoded.consumed;
+            if decoded.event.is_some() {
+                self.first_bytes.push(first);
+            }
             self.heard.extend(decoded.event.map(|event| match event {
                 Decoded::Text(text) => Frame::Text(text.to_owned()),
                 Decoded::Binary(bytes) => Frame::Binary(bytes.to_vec()),

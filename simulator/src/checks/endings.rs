@@ -2,12 +2,14 @@
 
 use shardwire_protocol::codes::close;
 use shardwire_shards::mesh::LaneBounds;
+use shardwire_shards::vocabulary::CloseCause;
 
 use super::{Check, Seen, Verdict, demand, entry};
 use crate::World;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Life {
+    turned_away: bool,
     opened: bool,
     connected: bool,
     disconnected: bool,
@@ -43,8 +45,12 @@ impl Check for Endings {
         };
         let life = entry(&mut self.lives, client);
         match *seen {
+            Seen::TurnedAway { .. } => life.turned_away = true,
             Seen::Opened { .. } => {
-                demand!(!life.opened, "client {client} was opened twice");
+                demand!(
+                    !life.opened && !life.turned_away,
+                    "client {client} was opened out of turn: {life:?}"
+                );
                 life.opened = true;
             }
             Seen::Connected { .. } => {
@@ -54,12 +60,22 @@ impl Check for Endings {
                 );
                 life.connected = true;
             }
-            Seen::Disconnected { .. } => {
+            Seen::Disconnected { cause, .. } => {
                 demand!(
                     life.opened && !life.disconnected,
                     "client {client} disconnected out of turn: {life:?}"
                 );
                 life.disconnected = true;
+                let true_cause = match cause {
+                    CloseCause::Peer(code) => world.clients[client].earned == Some(code),
+                    CloseCause::Us(code) => is_deserved(code, client, world),
+                    CloseCause::Lost => world.clients[client].disturbed,
+                };
+                demand!(
+                    true_cause,
+                    "client {client} is said to have ended by {cause:?}: {:?}",
+                    world.clients[client]
+                );
             }
             Seen::SocketClosed { .. } => {
                 // What a shard asks for before it is told may be carried out after, but only within one turn.
@@ -121,7 +137,8 @@ impl Check for Endings {
 /// Whom this is about: what a shard did with its connection, or what it received.
 fn subject(seen: &Seen<'_>) -> Option<usize> {
     match *seen {
-        Seen::Opened { client }
+        Seen::TurnedAway { client }
+        | Seen::Opened { client }
         | Seen::Connected { client }
         | Seen::Disconnected { client, .. }
         | Seen::SocketClosed { client }

@@ -23,6 +23,12 @@ impl Check for Limits {
                 world.node_count.get(),
                 settings.max_connections
             ),
+            Seen::TurnedAway { client } => demand!(
+                world.node_count.get() == settings.max_connections,
+                "client {client} was turned away with {} connections on the node, {} allowed",
+                world.node_count.get(),
+                settings.max_connections
+            ),
             Seen::Connected { client } => {
                 let sure = |other: usize| other != client && is_surely_open(other, world);
                 if let Some(limit) = settings.max_connections_per_user {

@@ -11,7 +11,7 @@ use crate::clients::Request;
 struct Stay {
     channel: usize,
     client: usize,
-    /// When the client was told that it is subscribed.
+    /// When the shard wrote that it is subscribed.
     told: u64,
     /// It has not asked to leave.
     open: bool,
@@ -20,7 +20,7 @@ struct Stay {
 }
 
 /// Two rules. Whoever was told `subscribed`, and neither asked to leave nor ended, has in the end got all that the channel's
-/// home took of what was said after that. And between two publications a client got during one stay, it got whatever
+/// home took of what was handed in to shards after that. And between two publications a client got during one stay, it got whatever
 /// another client got there.
 #[derive(Debug, Default)]
 pub struct Loss {
@@ -33,6 +33,23 @@ pub struct Loss {
 const WITNESSES: usize = 3;
 
 impl Loss {
+    /// A stay begins, unless it has begun before.
+    fn begin(&mut self, client: usize, channel: usize, told: u64) {
+        let next = self.stays.len();
+        let stay = *entry(&mut self.present, client)
+            .entry(channel)
+            .or_insert(next);
+        if stay == next {
+            self.stays.push(Stay {
+                channel,
+                client,
+                told,
+                open: true,
+                got: Vec::new(),
+            });
+        }
+    }
+
     fn present(&mut self, client: usize, channel: usize) -> Option<&mut Stay> {
         let stay = *entry(&mut self.present, client).get(&channel)?;
         self.stays.get_mut(stay)
@@ -49,17 +66,7 @@ impl Check for Loss {
             Seen::Subscribed {
                 client, channel, ..
             } => {
-                if self.present(client, channel).is_none() {
-                    let stay = self.stays.len();
-                    self.stays.push(Stay {
-                        channel,
-                        client,
-                        told: world.moment,
-                        open: true,
-                        got: Vec::new(),
-                    });
-                    self.present[client].insert(channel, stay);
-                }
+                self.begin(client, channel, world.written_at);
             }
             // From asking to leave until being told so it may get some and miss some; nothing is demanded but no holes.
             Seen::Asked {
@@ -148,13 +155,18 @@ fn demand_everything(stay: &Stay, world: &World<'_>) -> Verdict {
         }
     }
     for (at, publication) in world.publications[world.settled..].iter().enumerate() {
-        if publication.channel != stay.channel || publication.said_at <= stay.told || got[at] {
+        if publication.channel != stay.channel
+            || publication
+                .handed_in
+                .is_none_or(|moment| moment <= stay.told)
+            || got[at]
+        {
             continue;
         }
         let own = publication.excludes_publisher && publication.publisher == Some(stay.client);
         demand!(
             own || !(publication.taken || publication.seen),
-            "client {} never got publication {} of channel {}, said after it was told that it is subscribed",
+            "client {} never got publication {} of channel {}, handed in after it was told that it is subscribed",
             stay.client,
             at + world.settled,
             stay.channel
@@ -180,13 +192,13 @@ fn demand_no_hole(
     for place in stay.got.iter().filter_map(|number| place.get(number)) {
         have[*place] = true;
     }
-    for at in first..last.max(first) {
-        let number = witness.got[at];
-        let own = world.publications.get(number).is_some_and(|publication| {
+    let between = witness.got.iter().zip(have).take(last).skip(first);
+    for (number, have) in between {
+        let own = world.publications.get(*number).is_some_and(|publication| {
             publication.excludes_publisher && publication.publisher == Some(stay.client)
         });
         demand!(
-            have[at] || own,
+            have || own,
             "client {} has a hole in channel {}: not publication {number}, which client {} got between two that both got",
             stay.client,
             stay.channel,

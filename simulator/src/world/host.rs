@@ -6,7 +6,7 @@ use bytes::Bytes;
 use shardwire_shards::Shard;
 use shardwire_shards::bounds::WRITE_SLICES_MAX;
 use shardwire_shards::vocabulary::{
-    Answer, Command, Effect, Event, Input, Now, Opening, ShardId, SocketToken,
+    Answer, Command, Effect, Event, Input, Now, Opening, ShardId, SocketToken, Standing,
 };
 
 use super::World;
@@ -176,11 +176,7 @@ impl World<'_> {
                 Some(Completion::Accepted(client)) => self.accept(at, now, client),
                 Some(Completion::Received(client, bytes)) => self.receive(at, now, client, bytes),
                 Some(Completion::Ended(client)) => self.end(at, now, client),
-                Some(Completion::Writable(client)) => {
-                    if self.sockets[client].connection.is_some() {
-                        self.flush(at, now, client);
-                    }
-                }
+                Some(Completion::Writable(client)) => self.flush(at, now, client),
                 None => {}
             },
         }
@@ -261,6 +257,7 @@ impl World<'_> {
             .drain(..self.random.size(0..=most))
             .collect();
         self.clients[client].heard_at = self.ms;
+        self.note_handed_in(client, early.len());
         let who = &self.clients[client];
         let user = who.user.map(|user| self.scenario.users[user].as_str());
         self.trace.line(
@@ -271,11 +268,9 @@ impl World<'_> {
             ),
         );
         let opening = Opening {
-            socket: SocketToken(client as u64),
-            mode: who.mode,
-            address: who.address,
-            user: user.map(Into::into),
+            standing: Standing::Unverified(user.map(Into::into)),
             early,
+            ..Opening::new(SocketToken(client as u64), who.mode, who.address)
         };
         self.hosts[at].shard.handle(now, Input::Opened(opening));
     }
@@ -291,11 +286,24 @@ impl World<'_> {
             let stale = self.clients[client].connection;
             stale.filter(|_| self.random.chance(50))
         });
+        self.note_handed_in(client, bytes.len());
         if let Some(connection) = connection {
             let bytes = &mut bytes[..];
             self.hosts[at]
                 .shard
                 .handle(now, Input::Bytes { connection, bytes });
+        }
+    }
+
+    /// So many more bytes of a client are with its shard: publications among them cannot have been taken before.
+    fn note_handed_in(&mut self, client: usize, bytes: usize) {
+        let socket = &mut self.sockets[client];
+        socket.handed_in += bytes as u64;
+        while let Some(&(end, number)) = socket.publications.front()
+            && end <= socket.handed_in
+        {
+            socket.publications.pop_front();
+            self.publications[number].handed_in = Some(self.moment);
         }
     }
 
@@ -347,6 +355,9 @@ impl World<'_> {
                     }
                 }
                 Effect::Close { socket } => self.close(at, socket.0 as usize),
+                Effect::Verify { .. } | Effect::HandOff { .. } => {
+                    unreachable!("no scenario has authentication on")
+                }
                 Effect::Ring(shard) => {
                     self.trace
                         .line(self.ms, format_args!("shard {at} rings {shard}"));
@@ -361,6 +372,7 @@ impl World<'_> {
                         });
                     }
                 }
+                Effect::Call { .. } => unreachable!("the scenario registers no application routes"),
                 Effect::Event(event) => self.observe(at, event),
             }
             if self.failure.is_some() {
@@ -376,9 +388,12 @@ impl World<'_> {
             Event::Connected { connection } => {
                 let client = self.client_of[&connection];
                 self.clients[client].connected = true;
+                self.clients[client].heard_at = self.ms;
                 self.see(Seen::Connected { client });
             }
-            Event::Disconnected { connection, cause } => {
+            Event::Disconnected {
+                connection, cause, ..
+            } => {
                 let client = self.client_of[&connection];
                 self.see(Seen::Disconnected { client, cause });
                 self.clients[client].disconnected = true;
@@ -425,7 +440,16 @@ impl World<'_> {
         if socket.finished {
             socket.to_client.clear();
         }
+        if taken > 0 {
+            socket.written += taken as u64;
+            socket.writes.push_back((socket.written, self.moment));
+        }
         let blocked = taken < offered;
+        if socket.blocked && taken > 0 {
+            // It has read, so it lives.
+            self.clients[client].heard_at = self.ms;
+        }
+        socket.blocked = blocked;
         socket.wants_room = blocked;
         socket.was_blocked |= blocked;
         self.trace.line(

@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use shardwire_shards::mesh::{MailboxEnds, Sleepers};
+use shardwire_shards::planted::Fault;
 use shardwire_shards::vocabulary::ConnectionId;
 use shardwire_shards::{NodeCount, Shard};
 
@@ -38,8 +39,8 @@ pub struct Publication {
     pub publisher: Option<usize>,
     /// Its publisher shall not get it.
     pub excludes_publisher: bool,
-    /// When it was said; see [`World::moment`].
-    pub said_at: u64,
+    /// When the last byte of it was handed in to its publisher's shard, or the command put in; see [`World::moment`].
+    pub handed_in: Option<u64>,
     /// Its publisher was told that it was not taken.
     pub refused: bool,
     /// Somebody got it, so its channel's home has taken it.
@@ -56,6 +57,8 @@ pub struct World<'t> {
     pub ms: u64,
     /// Counts observations, so that "after" has a meaning within one millisecond.
     pub moment: u64,
+    /// The moment at which what is being heard was written.
+    pub written_at: u64,
     /// Turns taken by all shards.
     pub turns: u64,
     /// What this seed is about.
@@ -113,6 +116,7 @@ impl<'t> World<'t> {
         Self {
             ms: 0,
             moment: 0,
+            written_at: 0,
             turns: 0,
             scenario,
             hosts,
@@ -131,6 +135,13 @@ impl<'t> World<'t> {
             asked_as: BTreeMap::new(),
             checks,
         }
+    }
+
+    /// Plants a fault in one of the shards.
+    pub(crate) fn plant(&mut self, shard: usize, fault: Fault) {
+        self.trace
+            .line(self.ms, format_args!("planted in shard {shard}: {fault:?}"));
+        self.hosts[shard].shard.plant(fault);
     }
 
     /// Shows the checks what was seen.

@@ -59,6 +59,8 @@ impl World<'_> {
                 Ok(decoded) => {
                     at += decoded.consumed;
                     if let Some(event) = decoded.event {
+                        let socket = &mut self.sockets[client];
+                        self.written_at = socket.written_at(socket.read + at as u64);
                         self.hear(client, event);
                     }
                 }
@@ -72,7 +74,8 @@ impl World<'_> {
             }
         }
         self.clients[client].decoder = decoder;
-        let socket = &self.sockets[client];
+        let socket = &mut self.sockets[client];
+        socket.read += bytes.len() as u64;
         if socket.cut || (socket.closed && socket.to_client.is_empty()) {
             self.trace
                 .line(self.ms, format_args!("client {client} is at its end"));
@@ -215,6 +218,7 @@ impl World<'_> {
         let result = say(&mut speech);
         let socket = &mut self.sockets[client];
         if !socket.cut && !socket.lost && !socket.finished {
+            socket.said += out.len() as u64;
             socket.to_server.extend(out);
         }
         result

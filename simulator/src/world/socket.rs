@@ -15,12 +15,26 @@ pub struct Socket {
     pub to_server: VecDeque<u8>,
     /// Written by the shard, not yet read by the client.
     pub to_client: VecDeque<u8>,
+    /// Bytes the shard has ever written.
+    pub written: u64,
+    /// Bytes of these that the client has ever read.
+    pub read: u64,
+    /// Writes the client has not read to the end: how much was written with each, and when.
+    pub writes: VecDeque<(u64, u64)>,
+    /// Bytes the client has ever said.
+    pub said: u64,
+    /// Bytes of these that were ever handed in to the shard.
+    pub handed_in: u64,
+    /// Publications that are not handed in yet: how much will have been said when they are, and their numbers.
+    pub publications: VecDeque<(u64, usize)>,
     /// How much `to_client` may hold.
     pub room: usize,
     /// The shard wants to read.
     pub receiving: bool,
     /// The last write took less than was offered; the shard waits to be told that there is room.
     pub wants_room: bool,
+    /// The last write took less than was offered.
+    pub blocked: bool,
     /// Bytes were refused since the world last rested.
     pub was_blocked: bool,
     /// The shard closed it. What is on its way to the client still arrives.
@@ -44,6 +58,14 @@ impl Socket {
             return usize::MAX; // Nobody is there; the kernel takes it and throws it away.
         }
         self.room.saturating_sub(self.to_client.len())
+    }
+
+    /// When the shard wrote the byte before this place in all it has written; places are asked for in order.
+    pub fn written_at(&mut self, place: u64) -> u64 {
+        while self.writes.len() > 1 && self.writes[0].0 < place {
+            self.writes.pop_front();
+        }
+        self.writes.front().map_or(0, |&(_, moment)| moment)
     }
 
     /// Whether the network has something for the shard.

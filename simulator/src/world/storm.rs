@@ -30,17 +30,21 @@ impl World<'_> {
                 }
             }
             1 => {
-                if let Some(client) = self.find(self.sockets.len(), |world, at| {
-                    world.sockets[at].can_arrive()
-                }) {
-                    self.arrive(client);
+                for _ in 0..self.random.pick(&[1, 2, 8]) {
+                    if let Some(client) = self.find(self.sockets.len(), |world, at| {
+                        world.sockets[at].can_arrive()
+                    }) {
+                        self.arrive(client);
+                    }
                 }
             }
             2 => {
-                if let Some(client) = self.find(self.sockets.len(), |world, at| {
-                    world.sockets[at].can_be_read() && world.clients[at].stage != Stage::Gone
-                }) {
-                    self.read(client);
+                for _ in 0..self.random.pick(&[1, 2, 8]) {
+                    if let Some(client) = self.find(self.sockets.len(), |world, at| {
+                        world.sockets[at].can_be_read() && world.clients[at].stage != Stage::Gone
+                    }) {
+                        self.read(client);
+                    }
                 }
             }
             3 => self.act(),
@@ -72,19 +76,34 @@ impl World<'_> {
                 .chance(60)
                 .then(|| self.random.below(self.scenario.users.len()));
             let address = self.random.below(self.scenario.addresses.len());
-            self.connect(user, address);
+            let client = self.connect(user, address);
+            if self.clients[client].mode == Mode::Json && self.random.chance(70) {
+                let channel = self.random.below(self.scenario.channels.len());
+                self.subscribe(client, channel);
+            }
             return;
         }
-        let Some(client) = self.find(self.clients.len(), speaking) else {
+        let ahead = self.scenario.ahead;
+        let Some(client) = self.find(self.clients.len(), |world, at| {
+            speaking(world, at) && world.sockets[at].to_server.len() <= ahead
+        }) else {
             return;
         };
-        match self.random.weighted(&[92, 2, 2, 2, 1, 1]) {
-            0 if self.clients[client].mode == Mode::Echo => self.speak_raw(client),
-            0 => self.speak(client),
-            1 => self.close_politely(client),
-            2 => self.cut(client),
-            3 => self.offend(client),
-            4 => {
+        if self.random.below(1000) < self.scenario.churn as usize {
+            self.end_somehow(client);
+        } else if self.clients[client].mode == Mode::Echo {
+            self.speak_raw(client);
+        } else {
+            self.speak(client);
+        }
+    }
+
+    fn end_somehow(&mut self, client: usize) {
+        match self.random.weighted(&[3, 3, 2, 1, 1]) {
+            0 => self.close_politely(client),
+            1 => self.cut(client),
+            2 => self.offend(client),
+            3 => {
                 // Says good-bye to nobody: its bytes still arrive, then the end.
                 self.trace
                     .line(self.ms, format_args!("client {client} walks away"));
@@ -176,7 +195,7 @@ impl World<'_> {
                 self.ask(client, &Request::Unsubscribe(channel), &json);
             }
             2 => {
-                let channel = self.random.below(channels - 1);
+                let channel = self.some_channel();
                 for _ in 0..self.random.pick(&[1, 1, 1, 5]) {
                     self.publish(client, channel);
                 }
@@ -216,6 +235,23 @@ impl World<'_> {
         }
     }
 
+    /// One that clients may publish to; mostly one that somebody listens to.
+    fn some_channel(&mut self) -> usize {
+        let channels = self.scenario.channels.len() - 1;
+        let somebody = self.random.below(self.clients.len());
+        let listens = &self.clients[somebody].channels;
+        let listened: Vec<usize> = listens
+            .iter()
+            .copied()
+            .filter(|at| *at < channels)
+            .collect();
+        if listened.is_empty() || self.random.chance(20) {
+            self.random.below(channels)
+        } else {
+            self.random.pick(&listened)
+        }
+    }
+
     fn publish(&mut self, client: usize, channel: usize) {
         let number = self.publications.len();
         let excludes_publisher = self.random.chance(15);
@@ -223,7 +259,7 @@ impl World<'_> {
             channel,
             publisher: Some(client),
             excludes_publisher,
-            said_at: self.moment,
+            handed_in: None,
             refused: false,
             seen: false,
             taken: false,
@@ -246,6 +282,8 @@ impl World<'_> {
         self.asked_as
             .insert((client, self.clients[client].next_id), number);
         self.ask(client, &Request::Publish(number), &json);
+        let socket = &mut self.sockets[client];
+        socket.publications.push_back((socket.said, number));
     }
 
     fn ping(&mut self, client: usize) {
@@ -339,15 +377,15 @@ impl World<'_> {
         let at = self.random.below(self.hosts.len());
         match self.random.weighted(&[70, 25, 5]) {
             0 => {
-                let (number, channel) = (
-                    self.publications.len(),
-                    self.random.below(self.scenario.channels.len() - 1),
-                );
+                if self.clients.is_empty() {
+                    return;
+                }
+                let (number, channel) = (self.publications.len(), self.some_channel());
                 self.publications.push(Publication {
                     channel,
                     publisher: None,
                     excludes_publisher: false,
-                    said_at: self.moment,
+                    handed_in: Some(self.moment),
                     refused: false,
                     seen: false,
                     taken: false,

@@ -86,6 +86,7 @@ fn row(info: &ConnectionInfo) -> Value {
         },
         "stage": match info.stage {
             ConnectionStage::Opening => "opening",
+            ConnectionStage::Authenticating => "authenticating",
             ConnectionStage::Open => "open",
             ConnectionStage::Closing => "closing",
         },

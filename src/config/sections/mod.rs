@@ -8,8 +8,10 @@
 //! - **Tests**: beside each section; all of them together in `load/tests.rs`.
 
 pub(super) mod admin;
+pub(super) mod compression;
 pub(super) mod connections;
 pub(super) mod echo;
+pub(super) mod handlers;
 pub(super) mod listen;
 pub(super) mod log;
 pub(super) mod page;

@@ -6,11 +6,11 @@ use std::os::fd::OwnedFd;
 
 use shardwire_protocol::handshake::server::Refusal;
 use shardwire_shards::placement::Rule;
-use shardwire_shards::vocabulary::{Input, Mode, Now, Opening, ShardId, UserId};
+use shardwire_shards::vocabulary::{Input, Now, Opening, ShardId, Standing};
 
 use super::{ACCEPT_RETRY_MS, RunningShard};
 use crate::engine::inbox::{HandedOff, Item, Stage};
-use crate::listen::{Arrival, UPGRADING_MAX, Upgrading};
+use crate::listen::{Arrival, Newcomer, UPGRADING_MAX, Upgrading};
 use crate::runtime::{BufferId, Driver, SocketId};
 use crate::transport::{Flushed, HandingOff, Responding, SocketState, token_of, write_some};
 
@@ -43,12 +43,11 @@ impl<D: Driver> RunningShard<D> {
         if home == self.shard.id() {
             self.begin_upgrade(now, id, address, deadline_ms);
         } else if let Some(socket) = self.driver.release(id) {
-            let handed_off = HandedOff {
-                socket,
+            let stage = Stage::Accepted {
                 address,
-                stage: Stage::Accepted { deadline_ms },
+                deadline_ms,
             };
-            self.send_home(home, handed_off);
+            self.send_home(home, HandedOff { socket, stage });
         }
     }
 
@@ -98,23 +97,19 @@ impl<D: Driver> RunningShard<D> {
         let bytes = self.driver.buffer(buffer, len);
         match self.sockets.get_mut(socket) {
             Some(SocketState::Upgrading(upgrading)) => {
-                let address = upgrading.address;
-                match upgrading.received(bytes, &self.request_limits, &self.parts.routes) {
+                let (limits, routes) = (&self.request_limits, &self.parts.routes);
+                match upgrading.received(bytes, limits, routes, &mut self.shard) {
                     Arrival::Incomplete => {}
                     Arrival::Answer(answer) => self.respond(now, socket, answer),
-                    Arrival::Socket {
-                        mode,
-                        user,
-                        response,
-                        early,
-                    } => {
-                        self.upgraded(now, socket, address, (mode, user), &response, early);
+                    Arrival::Socket { newcomer, response } => {
+                        self.upgraded(now, socket, newcomer, response);
                     }
                 }
             }
             Some(SocketState::HandingOff(handing_off)) => {
-                handing_off.early.extend_from_slice(bytes);
-                if handing_off.early.len() > EARLY_BYTES_MAX {
+                let early = &mut handing_off.newcomer.early;
+                early.extend_from_slice(bytes);
+                if early.len() > EARLY_BYTES_MAX {
                     self.lose(now, socket);
                 }
             }
@@ -140,66 +135,61 @@ impl<D: Driver> RunningShard<D> {
     }
 
     /// The request is good. Is there room, and is it at home here?
-    fn upgraded(
-        &mut self,
-        now: Now,
-        socket: SocketId,
-        address: IpAddr,
-        (mode, user): (Mode, Option<UserId>),
-        response: &[u8],
-        early: Vec<u8>,
-    ) {
+    fn upgraded(&mut self, now: Now, socket: SocketId, newcomer: Newcomer, response: Vec<u8>) {
         if !self.shard.admit() {
+            if let Some(compression) = newcomer.compression {
+                self.shard.revoke_compression(compression);
+            }
             let mut answer = Vec::with_capacity(256);
             Refusal::unavailable("no room for another connection", RETRY_AFTER_S)
                 .write(&mut answer);
             return self.respond(now, socket, answer);
         }
-        // A new socket takes these 200 bytes at once; one that does not is broken.
+        // A new socket takes these few hundred bytes at once; one that does not is broken.
         let mut responding = Responding {
-            bytes: response.to_vec(),
+            bytes: response,
             written: 0,
         };
         if write_some(&mut self.driver, socket, &mut responding) != Flushed::Done {
-            self.shard.revoke_admission();
+            self.turn_away(&newcomer);
             return self.lose(now, socket);
         }
-        let home = self
-            .parts
-            .placement
-            .home(self.shard.id(), address, user.as_deref());
+        let home =
+            self.parts
+                .placement
+                .home(self.shard.id(), newcomer.address, newcomer.user.as_deref());
         if home == self.shard.id() {
-            self.open(now, socket, address, mode, user, early);
+            self.open(now, socket, newcomer);
         } else {
-            let handing_off = HandingOff {
-                home,
-                mode,
-                address,
-                user,
-                early,
-            };
+            let handing_off = HandingOff { home, newcomer };
             self.sockets
                 .set(socket, SocketState::HandingOff(Box::new(handing_off)));
             self.driver.stop_receiving(socket);
         }
     }
 
-    fn open(
-        &mut self,
-        now: Now,
-        socket: SocketId,
-        address: IpAddr,
-        mode: Mode,
-        user: Option<UserId>,
-        early: Vec<u8>,
-    ) {
+    /// A newcomer that was let in does not become a connection: what it holds is given back.
+    pub(super) fn turn_away(&mut self, newcomer: &Newcomer) {
+        self.shard.revoke_admission();
+        if let Some(compression) = newcomer.compression {
+            self.shard.revoke_compression(compression);
+        }
+    }
+
+    fn open(&mut self, now: Now, socket: SocketId, newcomer: Newcomer) {
         self.sockets.set(socket, SocketState::Opening);
-        let opening = Opening {
-            socket: token_of(socket),
-            mode,
+        let Newcomer {
             address,
+            mode,
             user,
+            compression,
             early,
+        } = newcomer;
+        let opening = Opening {
+            standing: Standing::Unverified(user),
+            compression,
+            early,
+            ..Opening::new(token_of(socket), mode, address)
         };
         self.shard.handle(now, Input::Opened(opening));
     }
@@ -215,27 +205,14 @@ impl<D: Driver> RunningShard<D> {
         let Some(SocketState::HandingOff(handing_off)) = self.sockets.take(socket) else {
             return;
         };
-        let HandingOff {
-            home,
-            mode,
-            address,
-            user,
-            early,
-        } = *handing_off;
+        let HandingOff { home, newcomer } = *handing_off;
         match self.driver.release(socket) {
-            Some(fd) => {
-                let stage = Stage::Upgraded { mode, user, early };
-                self.send_home(
-                    home,
-                    HandedOff {
-                        socket: fd,
-                        address,
-                        stage,
-                    },
-                );
+            Some(socket) => {
+                let stage = Stage::Upgraded(newcomer);
+                self.send_home(home, HandedOff { socket, stage });
             }
             None => {
-                self.shard.revoke_admission();
+                self.turn_away(&newcomer);
                 self.driver.close(socket);
             }
         }
@@ -245,8 +222,8 @@ impl<D: Driver> RunningShard<D> {
     fn send_home(&mut self, home: ShardId, handed_off: HandedOff) {
         if let Err(Item::Socket(refused)) = self.parts.inboxes.send(home, Item::Socket(handed_off))
         {
-            if matches!(refused.stage, Stage::Upgraded { .. }) {
-                self.shard.revoke_admission();
+            if let Stage::Upgraded(newcomer) = &refused.stage {
+                self.turn_away(newcomer);
             }
             tracing::debug!(shard = home.0, "a hand-off found its home overloaded");
         }
@@ -254,27 +231,24 @@ impl<D: Driver> RunningShard<D> {
 
     /// Another shard accepted this one's socket.
     pub(super) fn handed_off(&mut self, now: Now, handed_off: HandedOff) {
-        let HandedOff {
-            socket,
-            address,
-            stage,
-        } = handed_off;
+        let HandedOff { socket, stage } = handed_off;
         let Some(socket) = self.adopt(socket) else {
-            if matches!(stage, Stage::Upgraded { .. }) {
-                self.shard.revoke_admission();
+            if let Stage::Upgraded(newcomer) = &stage {
+                self.turn_away(newcomer);
             }
             return;
         };
         match stage {
             Stage::Accepted { .. } if self.draining.is_some() => self.driver.close(socket),
-            Stage::Accepted { deadline_ms } => {
+            Stage::Accepted {
+                address,
+                deadline_ms,
+            } => {
                 // Deadlines here are in order; what was accepted elsewhere a moment ago may be that moment out of it.
                 let deadline_ms = deadline_ms.max(now.ms + self.parts.connection_timeout_ms);
                 self.begin_upgrade(now, socket, address, deadline_ms);
             }
-            Stage::Upgraded { mode, user, early } => {
-                self.open(now, socket, address, mode, user, early)
-            }
+            Stage::Upgraded(newcomer) => self.open(now, socket, newcomer),
         }
     }
 

@@ -32,9 +32,19 @@ impl<D: Driver> RunningShard<D> {
                         self.linger(now, socket);
                     }
                 }
+                Effect::Verify { .. } | Effect::HandOff { .. } => {}
                 Effect::Ring(shard) => self.parts.inboxes.ring(shard),
                 Effect::Answer { id, answer } => self.questions.answer(id, answer),
-                Effect::Event(event) => trace(&event),
+                Effect::Call {
+                    connection,
+                    target,
+                    user,
+                    address,
+                    message,
+                } => self
+                    .tasks
+                    .call(connection, target, (user, address), message),
+                Effect::Event(event) => self.observe(event),
             }
         }
     }
@@ -70,21 +80,27 @@ impl<D: Driver> RunningShard<D> {
             Some(SocketState::Connection(connection)) => {
                 self.shard.handle(now, Input::Closed { connection })
             }
-            Some(SocketState::HandingOff(_)) => self.shard.revoke_admission(),
+            Some(SocketState::HandingOff(handing_off)) => self.turn_away(&handing_off.newcomer),
             Some(_) => {}
             None => return,
         }
         self.driver.close(socket);
     }
-}
 
-fn trace(event: &Event) {
-    match event {
-        Event::Connected { connection } => {
-            tracing::trace!(shard = connection.shard().0, %connection, "connected")
-        }
-        Event::Disconnected { connection, cause } => {
-            tracing::trace!(shard = connection.shard().0, %connection, ?cause, "disconnected");
+    fn observe(&mut self, event: Event) {
+        match event {
+            Event::Connected { connection } => {
+                tracing::trace!(shard = connection.shard().0, %connection, "connected");
+            }
+            Event::Disconnected {
+                connection,
+                cause,
+                user,
+                address,
+            } => {
+                tracing::trace!(shard = connection.shard().0, %connection, ?cause, "disconnected");
+                self.tasks.closed(connection, cause, user, address);
+            }
         }
     }
 }

@@ -23,6 +23,7 @@ use shardwire_shards::{NodeCount, Shard};
 
 use super::ending::EndGuard;
 use super::inbox::{Errand, Inboxes, Item, Questions};
+use crate::handlers::{Finished, Tasks};
 use crate::listen::Routes;
 use crate::runtime::{Clock, Completion, Driver, ShardLoop, SocketId};
 use crate::telemetry::{ShardReport, TurnTimes, Work};
@@ -36,6 +37,9 @@ const DRAIN_BLOCK: Duration = Duration::from_millis(10);
 
 /// Inbox items taken per turn: commands share the core with everybody else.
 const INBOX_BATCH: usize = 256;
+
+/// Rounds of effects and handlers per turn.
+const HANDLER_ROUNDS: usize = 16;
 
 /// Milliseconds before accepting is tried again when descriptors ran out.
 const ACCEPT_RETRY_MS: u64 = 100;
@@ -59,6 +63,8 @@ pub(super) struct RunningShard<D> {
     shard: Shard,
     driver: D,
     sockets: Sockets,
+    tasks: Tasks,
+    finished: Vec<Finished>,
     questions: Questions,
     errands: Vec<Box<dyn Errand>>,
     turns: TurnTimes,
@@ -77,6 +83,7 @@ impl<D: Driver> RunningShard<D> {
         parts: LoopParts,
         shard: Shard,
         mut driver: D,
+        tasks: Tasks,
         listener: TcpListener,
     ) -> Self {
         if let Err(error) = driver.listen(listener) {
@@ -87,6 +94,8 @@ impl<D: Driver> RunningShard<D> {
             shard,
             driver,
             sockets: Sockets::default(),
+            tasks,
+            finished: Vec::new(),
             questions: Questions::default(),
             errands: Vec::new(),
             turns: TurnTimes::default(),
@@ -110,7 +119,11 @@ impl<D: Driver> RunningShard<D> {
 
     /// How long the driver may block.
     fn patience(&self, now: Now) -> Duration {
-        if self.shard.has_mail() || !self.parts.inbox.is_empty() || !self.errands.is_empty() {
+        if self.shard.has_mail()
+            || !self.parts.inbox.is_empty()
+            || self.tasks.is_ready()
+            || !self.errands.is_empty()
+        {
             return Duration::ZERO;
         }
         let deadlines = [
@@ -118,6 +131,7 @@ impl<D: Driver> RunningShard<D> {
             self.upgrade_deadlines.next(),
             self.linger_deadlines.next(),
             self.accept_again_ms,
+            self.tasks.next_deadline(),
             self.draining,
         ];
         let longest = if self.draining.is_some() {
@@ -134,7 +148,9 @@ impl<D: Driver> RunningShard<D> {
     /// Blocks until something happened, at most until the next deadline.
     fn wait(&mut self) {
         let mut patience = self.patience(self.now());
-        if !patience.is_zero() && (!self.shard.fall_asleep() || !self.parts.inbox.is_empty()) {
+        if !patience.is_zero()
+            && (!self.shard.fall_asleep() || !self.parts.inbox.is_empty() || self.tasks.is_ready())
+        {
             patience = Duration::ZERO;
         }
         let mut completions = std::mem::take(&mut self.completions);
@@ -187,6 +203,37 @@ impl<D: Driver> RunningShard<D> {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Effects and the handlers they call, until neither brings more; a handler that needs no waiting answers in the turn its
+    /// message came. Bounded, so that one connection's long row of messages does not hold up the others.
+    fn run_handlers(&mut self, now: Now) {
+        self.carry_out(now);
+        for _ in 0..HANDLER_ROUNDS {
+            if !self.tasks.is_ready() && self.tasks.next_deadline().is_none_or(|at| at > now.ms) {
+                break;
+            }
+            let mut finished = std::mem::take(&mut self.finished);
+            self.tasks.poll(now.ms, &mut finished);
+            while let Some(command) = self.tasks.take_asked() {
+                self.shard.handle(now, Input::Command(command));
+            }
+            for Finished {
+                connection,
+                outcome,
+            } in finished.drain(..)
+            {
+                self.shard.handle(
+                    now,
+                    Input::Returned {
+                        connection,
+                        outcome,
+                    },
+                );
+            }
+            self.finished = finished;
+            self.carry_out(now);
         }
     }
 
@@ -309,7 +356,7 @@ impl<D: Driver> ShardLoop for RunningShard<D> {
         if !self.errands.is_empty() {
             self.run_errands(now);
         }
-        self.carry_out(now);
+        self.run_handlers(now);
         self.turns.count(begin.elapsed());
         if self.is_done(now) {
             return ControlFlow::Break(());

@@ -14,6 +14,8 @@ const ROOMS: &[(&str, &str)] = &[
     ("listen", "Sockets on their way to being connections."),
     ("transport", "Sockets."),
     ("connections", "Connections, and what passes through them."),
+    ("handlers", "The application's own message handlers."),
+    ("rate_limits", "What is refused for coming too fast."),
     ("routing", "Messages of clients, as they are understood."),
     ("channels", "Channels, subscriptions, publications."),
     ("users", "Users and addresses, counted at their homes."),
@@ -40,7 +42,11 @@ fn page() -> String {
         )
         .expect("writing into a String cannot fail");
         for (family, _) in &families {
-            if family.name.split('_').next() != Some(room) {
+            if !family
+                .name
+                .strip_prefix(room)
+                .is_some_and(|rest| rest.starts_with('_'))
+            {
                 continue;
             }
             listed += 1;

@@ -1,12 +1,18 @@
 //! Saying yes: the 101 that begins the frames, and a small page.
 
-use crate::handshake::lists::is_token;
+use crate::{handshake::lists::is_token, websocket::deflate::Agreement};
 use tungstenite::handshake::derive_accept_key;
 
 /// Appends the 101 response that accepts an upgrade (RFC 6455 section 4.2.2).
 ///
-/// `key` is [`super::Upgrade::key`]; `protocol` one of the offered subprotocols, which is left out if it is not a token.
-pub fn write_accept(out: &mut Vec<u8>, key: &str, protocol: Option<&str>) {
+/// `key` is [`super::Upgrade::key`]; `protocol` one of the offered subprotocols, which is left out if it is not a token;
+/// `deflate` what [`negotiate`](crate::websocket::deflate::negotiate) made of the offered extensions.
+pub fn write_accept(
+    out: &mut Vec<u8>,
+    key: &str,
+    protocol: Option<&str>,
+    deflate: Option<&Agreement>,
+) {
     out.extend_from_slice(
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n",
     );
@@ -17,6 +23,11 @@ pub fn write_accept(out: &mut Vec<u8>, key: &str, protocol: Option<&str>) {
     );
     if let Some(protocol) = protocol.filter(|protocol| is_token(protocol)) {
         write_header(out, "Sec-WebSocket-Protocol", protocol);
+    }
+    if let Some(agreement) = deflate {
+        out.extend_from_slice(b"Sec-WebSocket-Extensions: ");
+        agreement.write(out);
+        out.extend_from_slice(b"\r\n");
     }
     out.extend_from_slice(b"\r\n");
 }

@@ -11,7 +11,7 @@ pub struct Upgrade<'b> {
     pub key: &'b str,
     /// Offered subprotocols in the client's order, over all lines; maybe credentials among them (contract D18).
     pub protocols: SmallVec<[&'b str; 4]>,
-    /// Offered extensions with their parameters, as sent. None is negotiated here.
+    /// Offered extensions with their parameters, as sent: see [`negotiate`](crate::websocket::deflate::negotiate).
     pub extensions: SmallVec<[&'b str; 4]>,
 }
 

@@ -1,8 +1,11 @@
 //! Both sides against each other, and each against tungstenite's.
 
-use crate::handshake::{
-    client::{ClientHandshake, ClientHandshakeError},
-    server::{Progress, RequestLimits, read_request, upgrade, write_accept},
+use crate::{
+    handshake::{
+        client::{ClientHandshake, ClientHandshakeError},
+        server::{Progress, RequestLimits, read_request, upgrade, write_accept},
+    },
+    websocket::deflate::{AnswerError, Offer, negotiate},
 };
 use std::io::{self, Read, Write};
 
@@ -11,7 +14,9 @@ fn serve(request: &[u8], protocol: Option<&str>) -> Vec<u8> {
     let mut out = Vec::new();
     match read_request(request, 0, &RequestLimits::default()).unwrap() {
         Progress::Complete { request, .. } => {
-            write_accept(&mut out, upgrade(&request).unwrap().key, protocol)
+            let upgrade = upgrade(&request).unwrap();
+            let agreement = negotiate(upgrade.extensions.iter().copied(), true);
+            write_accept(&mut out, upgrade.key, protocol, agreement.as_ref());
         }
         Progress::Incomplete { .. } => panic!("the request is whole"),
     }
@@ -126,6 +131,43 @@ fn no_text_of_the_caller_adds_a_line() {
 }
 
 #[test]
+fn client_and_server_agree_on_compression() {
+    let handshake = ClientHandshake::new([1; 16]);
+    for takeover in [false, true] {
+        let offer = Offer { takeover };
+        let mut value = Vec::new();
+        offer.write(&mut value);
+        let headers = [("Sec-WebSocket-Extensions", str::from_utf8(&value).unwrap())];
+        let mut request = Vec::new();
+        handshake.write_request(&mut request, "a", "/", &headers);
+        let answer = serve(&request, None);
+        let accepted = handshake
+            .read_answer(&answer, Some(offer))
+            .unwrap()
+            .unwrap();
+        assert_eq!(accepted.head_len, answer.len());
+        let negotiated = accepted.deflate.unwrap();
+        assert_eq!(
+            (negotiated.send.takeover, negotiated.receive.takeover),
+            (takeover, takeover)
+        );
+        // Half an answer is none yet; one to somebody who offered nothing is refused.
+        assert_eq!(
+            handshake.read_answer(&answer[..answer.len() - 1], Some(offer)),
+            Ok(None)
+        );
+        assert_eq!(
+            handshake.read_response(&answer),
+            Err(ClientHandshakeError::Extension(AnswerError::NotOffered))
+        );
+    }
+    let mut request = Vec::new();
+    handshake.write_request(&mut request, "a", "/", &[]);
+    let accepted = handshake.read_answer(&serve(&request, None), Some(Offer::default()));
+    assert_eq!(accepted.unwrap().unwrap().deflate, None);
+}
+
+#[test]
 fn answers_that_open_no_websocket() {
     use ClientHandshakeError::*;
     let handshake = ClientHandshake::new([1; 16]);
@@ -162,7 +204,7 @@ fn answers_that_open_no_websocket() {
     assert_eq!(read(&with("Sec-WebSocket-Accept: x")), Err(WrongAccept));
     assert_eq!(
         read(&with("Sec-WebSocket-Extensions: permessage-deflate")),
-        Err(UnofferedExtension)
+        Err(Extension(AnswerError::NotOffered))
     );
     assert!(matches!(read("SSH-2.0-x\r\n\r\n"), Err(Malformed(_))));
     assert!(matches!(

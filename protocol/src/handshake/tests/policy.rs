@@ -1,7 +1,10 @@
 //! What is accepted, what is refused, and how the answers look.
 
 use super::{answer, read, request_with};
-use crate::handshake::server::{Refusal, upgrade, write_accept, write_page};
+use crate::{
+    handshake::server::{Refusal, upgrade, write_accept, write_page},
+    websocket::deflate::negotiate,
+};
 
 #[test]
 fn a_proper_upgrade() {
@@ -180,11 +183,18 @@ fn answers_are_proper_http() {
     assert!(text.contains("\r\nX-A: bX-C: d\r\n"));
 
     let mut out = Vec::new();
-    write_accept(&mut out, "dGhlIHNhbXBsZSBub25jZQ==", Some("chat"));
+    let agreement = negotiate(["permessage-deflate; server_max_window_bits=10"], true);
+    write_accept(
+        &mut out,
+        "dGhlIHNhbXBsZSBub25jZQ==",
+        Some("chat"),
+        agreement.as_ref(),
+    );
     assert_eq!(
         String::from_utf8(out).unwrap(),
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: chat\r\n\r\n"
+         Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: chat\r\n\
+         Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=10\r\n\r\n"
     );
 
     let (mut page, mut head) = (Vec::new(), Vec::new());

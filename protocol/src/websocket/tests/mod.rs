@@ -3,6 +3,7 @@
 
 mod attacks;
 mod basics;
+mod deflate;
 mod differential;
 mod properties;
 mod samples;

@@ -1,0 +1,6 @@
+//! Tests of the room.
+#![allow(clippy::unwrap_used)]
+
+mod codec;
+mod distances;
+mod negotiation;
