@@ -444,3 +444,56 @@ fn idle_and_half_sent_requests_do_not_keep_others_out() {
         );
     }
 }
+
+#[test]
+fn a_shard_that_stands_still_is_told_by_readiness_health_and_metrics() {
+    let config = with_admin(2);
+    let blocks = async |_: shardwire::Context, _: shardwire::Message| {
+        // What a handler must never do: it stops its whole shard.
+        std::thread::sleep(Duration::from_secs(7));
+        Ok(())
+    };
+    let engine = TestEngine(
+        shardwire::Engine::builder(config)
+            .route("block", blocks)
+            .start()
+            .unwrap(),
+    );
+    let admin = Admin {
+        address: engine.0.admin_address().unwrap(),
+        key: Some(KEY.to_owned()),
+    };
+    let mut ann = user(&engine, "ann");
+    let shard = usize::from(engine.0.user_connections("ann").wait()[0].shard().0);
+    ann.send(&json!({"type": "block"}));
+    eventually("the watchdog has seen it", || {
+        admin.get("/ready").status == 503
+    });
+    let health = admin.get("/health");
+    assert_eq!(
+        (health.status, &health.json()["stalled_shards"]),
+        (503, &json!([shard]))
+    );
+    let scrape = admin.get("/metrics").body;
+    for line in [
+        format!("shardwire_engine_shard_up{{shard=\"{shard}\"}} 0"),
+        format!("shardwire_engine_shard_up{{shard=\"{}\"}} 1", 1 - shard),
+        format!("shardwire_engine_shard_stalled{{shard=\"{shard}\"}} 1"),
+    ] {
+        assert!(scrape.lines().any(|told| told == line), "{line}\n{scrape}");
+    }
+    let table = admin.ask("/v1/shards");
+    assert_eq!(
+        table["shards"][shard],
+        json!({"shard": shard, "up": false, "stalled": true})
+    );
+    // The other shard answers on, and so does the API.
+    let found = admin.ask("/v1/users?limit=5");
+    assert_eq!(
+        found["unanswered_shards"].as_array().unwrap().len(),
+        0,
+        "it has come back by now"
+    );
+    eventually("it turns again", || admin.get("/ready").status == 200);
+    assert_eq!(ann.ask(&json!({"type": "ping"}))["type"], "pong");
+}
