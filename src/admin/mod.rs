@@ -9,7 +9,7 @@
 //! - **Called by** the engine's builder (starting) and its end (stopping). **Calls** `engine/` through its handle, `telemetry/`.
 //! - **Tests**: `tests/admin.rs`; the guide `docs/guides/operations.md` is run by `tests/foreign/test_operations.py`.
 //!
-//! Served by axum on a tokio runtime of one thread: `docs/decisions/0007-the-admin-port.md` says why.
+//! Served by axum on a tokio runtime of one thread: `docs/decisions/0011-the-admin-port.md` says why.
 
 mod api;
 mod guard;

@@ -1,7 +1,7 @@
 //! The text format of Prometheus: <https://prometheus.io/docs/instrumenting/exposition_formats/>.
 //!
 //! Three kinds of line and no input from outside: names, helps and label values are constants of ours. That is why no library
-//! stands here (`docs/decisions/0007-the-admin-port.md`).
+//! stands here (`docs/decisions/0011-the-admin-port.md`).
 
 use std::fmt::Write;
 
