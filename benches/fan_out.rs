@@ -112,6 +112,7 @@ fn fan_out(criterion: &mut Criterion) {
                     channel: "c".into(),
                     message: message.clone(),
                     exclude: Vec::new(),
+                    answer: None,
                 };
                 shard.handle(NOW, Input::Command(command));
                 black_box(write_everything(&mut shard));

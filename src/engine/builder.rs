@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
+use std::thread;
 
 use shardwire_shards::mesh::MailboxEnds;
 use shardwire_shards::placement::{Placement, Rule};
@@ -14,7 +15,11 @@ use super::ending::Endings;
 use super::error::StartError;
 use super::handle::{EngineHandle, Inner};
 use super::inbox::Inboxes;
+use super::lifecycle::Threads;
+use super::live::Live;
+use super::phase::{Phase, PhaseFlag};
 use super::shard_loop::{LoopParts, RunningShard};
+use crate::admin;
 use crate::config::{Config, Environment, PlacementRule, RateSettings, RatesSettings, Settings};
 use crate::handlers::{
     Context, FromMessage, HandlerError, Handlers, HandlersBuilder, Message, Next, Tasks,
@@ -22,6 +27,7 @@ use crate::handlers::{
 use crate::listen::Routes;
 use crate::runtime::preflight::{self, Needs, listen_error};
 use crate::runtime::{Clock, DriverOptions, attach_ip_hash, cores, listen_group, spawn_shard};
+use crate::telemetry::{Watch, Watchdog};
 
 /// The engine: see [`Engine::builder`].
 #[derive(Debug)]
@@ -117,17 +123,21 @@ impl EngineBuilder {
         for note in &settings.notes {
             tracing::info!("{note}");
         }
-        start(&settings, self.handlers.build())
+        start(self.config, &settings, self.handlers.build())
     }
 }
 
 /// What the machine gives this process; raises the soft limit of open files to the hard one on the way.
-fn environment() -> Result<Environment, StartError> {
+pub(super) fn environment() -> Result<Environment, StartError> {
     let limit = preflight::open_file_limit().map_err(|fault| StartError::Preflight(vec![fault]))?;
     Ok(Environment::detect(limit))
 }
 
-fn start(settings: &Settings, handlers: Handlers) -> Result<EngineHandle, StartError> {
+fn start(
+    config: Config,
+    settings: &Settings,
+    handlers: Handlers,
+) -> Result<EngineHandle, StartError> {
     let count = settings.shards.count;
     let needs = Needs {
         shards: count,
@@ -155,6 +165,15 @@ fn start(settings: &Settings, handlers: Handlers) -> Result<EngineHandle, StartE
         steer(&listeners);
     }
 
+    let admin = match settings.admin.address {
+        None => None,
+        Some(address) => Some(
+            admin::bind(address)
+                .map_err(|source| StartError::Preflight(vec![listen_error(address, source)]))?,
+        ),
+    };
+    let admin_address = admin.as_ref().map(|(_, address)| *address);
+
     let clock = Clock::start();
     let node_count = NodeCount::default();
     let ends = MailboxEnds::connect(shards);
@@ -171,15 +190,22 @@ fn start(settings: &Settings, handlers: Handlers) -> Result<EngineHandle, StartE
     };
     let handler_timeout_ms = settings.handlers.timeout_ms;
     let endings = Endings::default();
+    let watch = Watch::new(shards);
     let inner = Inner {
         address,
+        admin_address,
         placement,
         inboxes: inboxes.clone(),
         node_count: node_count.clone(),
         clock,
-        drain_timeout: settings.shutdown.drain_timeout,
-        join_timeout: settings.shutdown.join_timeout,
-        threads: Mutex::new(Vec::with_capacity(count)),
+        phase: PhaseFlag::default(),
+        watch: watch.clone(),
+        live: Mutex::new(Live::new(
+            config,
+            settings.clone(),
+            handlers.application_routes(),
+        )),
+        threads: Mutex::new(Threads::default()),
         endings: endings.clone(),
         certificates,
     };
@@ -187,6 +213,12 @@ fn start(settings: &Settings, handlers: Handlers) -> Result<EngineHandle, StartE
         inner: Arc::new(inner),
     };
 
+    // First, so that whoever asks whether we are ready gets an answer from the start.
+    if let Some((listener, address)) = admin {
+        let started = admin::start(listener, handle.clone()).map_err(StartError::Admin)?;
+        handle.with_threads(|threads| threads.admin = Some(started));
+        tracing::info!(%address, "admin port open");
+    }
     for (index, ((ends, receiver), listener)) in
         ends.into_iter().zip(receivers).zip(listeners).enumerate()
     {
@@ -220,7 +252,7 @@ fn start(settings: &Settings, handlers: Handlers) -> Result<EngineHandle, StartE
             DriverOptions::default(),
             make,
         ) {
-            Ok(thread) => handle.add_thread(thread),
+            Ok(thread) => handle.with_threads(|threads| threads.shards.push(thread)),
             Err(error) => {
                 // Those that run already are told to stop; their error would only hide this one.
                 let _ = handle.drain_and_stop();
@@ -231,8 +263,28 @@ fn start(settings: &Settings, handlers: Handlers) -> Result<EngineHandle, StartE
     if let Err(error) = handle.watch_certificates() {
         tracing::warn!(%error, "nobody looks whether the certificate has changed: reload it by SIGHUP");
     }
+    start_watchdog(&handle, watch)?;
+    handle.inner.phase.advance(Phase::Running);
     tracing::info!(%address, shards, placement = ?placement.rule(), "engine started");
     Ok(handle)
+}
+
+fn start_watchdog(handle: &EngineHandle, watch: Watch) -> Result<(), StartError> {
+    let watchdog = Watchdog::new(handle.inner.inboxes.clone(), watch);
+    let endings = handle.inner.endings.clone();
+    let thread = thread::Builder::new()
+        .name("watchdog".to_owned())
+        .spawn(move || watchdog.run(|pause| endings.wait_for_one_at_most(pause)));
+    match thread {
+        Ok(thread) => {
+            handle.with_threads(|threads| threads.watchdog = Some(thread));
+            Ok(())
+        }
+        Err(error) => {
+            let _ = handle.drain_and_stop();
+            Err(StartError::Watchdog(error))
+        }
+    }
 }
 
 /// Lets the kernel place connections by address. Where it refuses, shards hand them off instead, which costs a little more.
@@ -250,7 +302,7 @@ fn rule(rule: PlacementRule) -> Rule {
     }
 }
 
-fn shard_settings(settings: &Settings, routes: ApplicationRoutes) -> ShardSettings {
+pub(super) fn shard_settings(settings: &Settings, routes: ApplicationRoutes) -> ShardSettings {
     let connections = &settings.connections;
     ShardSettings {
         max_connections: connections.max_connections,

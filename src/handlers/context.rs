@@ -75,6 +75,7 @@ impl Context {
         self.ask(Command::SendText {
             connection: self.connection,
             text,
+            answer: None,
         });
         Ok(())
     }
@@ -135,6 +136,7 @@ impl Context {
             connection: self.connection,
             code,
             reason: reason.to_owned(),
+            answer: None,
         });
     }
 

@@ -204,15 +204,6 @@ impl<D: Driver> RunningShard<D> {
             ..Opening::new(token_of(socket), mode, address)
         };
         self.shard.handle(now, Input::Opened(opening));
-        if let Some(code) = self
-            .draining
-            .map(|_| shardwire_protocol::codes::close::DRAINING)
-        {
-            // It came through another shard's door while this one was being emptied.
-            let reason = "draining".into();
-            let command = shardwire_shards::vocabulary::Command::CloseAll { code, reason };
-            self.shard.handle(now, Input::Command(command));
-        }
     }
 
     /// The driver has stopped receiving: every byte is either in `early` or still in the socket, so it can go home.
