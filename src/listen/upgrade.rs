@@ -9,8 +9,8 @@ use shardwire_protocol::websocket::deflate::Agreement;
 use shardwire_shards::Shard;
 use shardwire_shards::vocabulary::{Compression, Mode, UserId};
 
-use super::Routes;
 use super::routes::Wanted;
+use super::{Proxies, Routes};
 
 /// A socket whose request is being read.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(crate) struct Upgrading {
 /// A client whose upgrade is granted, on its way to being a connection.
 #[derive(Debug)]
 pub(crate) struct Newcomer {
-    /// The peer, IPv4-mapped addresses unmapped.
+    /// The client, IPv4-mapped addresses unmapped: the peer, or whom a trusted proxy names.
     pub(crate) address: IpAddr,
     /// What it will speak.
     pub(crate) mode: Mode,
@@ -82,10 +82,12 @@ impl Upgrading {
         bytes: &[u8],
         limits: &RequestLimits,
         routes: &Routes,
+        proxies: &Proxies,
         shard: &mut impl Negotiate,
     ) -> Arrival {
+        let from = (self.address, proxies);
         if self.head.is_empty() {
-            let (arrival, scanned) = read(bytes, 0, limits, routes, self.address, shard);
+            let (arrival, scanned) = read(bytes, 0, limits, routes, from, shard);
             if matches!(arrival, Arrival::Incomplete) {
                 self.head.extend_from_slice(bytes);
                 self.scanned = scanned;
@@ -93,14 +95,7 @@ impl Upgrading {
             return arrival;
         }
         self.head.extend_from_slice(bytes);
-        let (arrival, scanned) = read(
-            &self.head,
-            self.scanned,
-            limits,
-            routes,
-            self.address,
-            shard,
-        );
+        let (arrival, scanned) = read(&self.head, self.scanned, limits, routes, from, shard);
         self.scanned = scanned;
         arrival
     }
@@ -111,7 +106,7 @@ fn read(
     scanned: usize,
     limits: &RequestLimits,
     routes: &Routes,
-    address: IpAddr,
+    (peer, proxies): (IpAddr, &Proxies),
     shard: &mut impl Negotiate,
 ) -> (Arrival, usize) {
     match read_request(buffer, scanned, limits) {
@@ -127,7 +122,7 @@ fn read(
                     let mut response = Vec::with_capacity(256);
                     write_accept(&mut response, upgrade.key, None, agreement.as_ref());
                     let newcomer = Newcomer {
-                        address,
+                        address: proxies.client_of(&request, peer),
                         mode,
                         user,
                         compression,
@@ -187,7 +182,7 @@ mod tests {
                 if opened {
                     early.extend_from_slice(piece);
                 } else if let Arrival::Socket { newcomer, response } =
-                    upgrading.received(piece, &limits, &routes, &mut Nothing)
+                    upgrading.received(piece, &limits, &routes, &Proxies::default(), &mut Nothing)
                 {
                     assert_eq!(
                         (newcomer.mode, newcomer.user.as_deref()),
@@ -212,11 +207,16 @@ mod tests {
                 page: true,
             },
         );
-        let answer =
-            |request: &[u8]| match upgrading().received(request, &limits, &routes, &mut Nothing) {
-                Arrival::Answer(answer) => String::from_utf8_lossy(&answer).into_owned(),
-                other => panic!("{other:?}"),
-            };
+        let answer = |request: &[u8]| match upgrading().received(
+            request,
+            &limits,
+            &routes,
+            &Proxies::default(),
+            &mut Nothing,
+        ) {
+            Arrival::Answer(answer) => String::from_utf8_lossy(&answer).into_owned(),
+            other => panic!("{other:?}"),
+        };
         let plain = answer(b"GET /ws HTTP/1.1\r\nHost: h\r\n\r\n");
         assert!(
             plain.starts_with("HTTP/1.1 400 ") && plain.ends_with("Expected WebSocket"),

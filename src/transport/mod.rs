@@ -13,4 +13,6 @@ mod sockets;
 pub(crate) mod tls;
 
 pub(crate) use flush::{Flushed, flush, write_some};
-pub(crate) use sockets::{Deadlines, HandingOff, Responding, SocketState, Sockets, token_of};
+pub(crate) use sockets::{
+    Deadlines, HandingOff, Responding, SocketState, Sockets, Stage, token_of,
+};

@@ -1,19 +1,22 @@
 //! What each socket of a shard is at the moment.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 
 use shardwire_shards::vocabulary::{ConnectionId, ShardId, SocketToken};
 
 use super::tls::Session;
-use crate::listen::{Newcomer, Upgrading};
+use crate::listen::{Introducing, Newcomer, Upgrading};
 use crate::runtime::SocketId;
 
 /// What a socket is at the moment.
 #[derive(Debug)]
 pub(crate) enum SocketState {
+    /// A proxy's: who the client is, is being read.
+    Introducing(Box<Introducing>),
     /// Its upgrade request is being read.
     Upgrading(Box<Upgrading>),
-    /// Upgraded, but at home on another shard: leaves as soon as the driver has stopped receiving.
+    /// At home on another shard: leaves as soon as the driver has stopped receiving.
     HandingOff(Box<HandingOff>),
     /// Given to the shard, which names it in the same turn.
     Opening,
@@ -25,12 +28,45 @@ pub(crate) enum SocketState {
     Lingering,
 }
 
+impl SocketState {
+    /// On its way to its upgrade, as far as its client has got.
+    fn is_upgrading(&self) -> bool {
+        matches!(self, Self::Introducing(_) | Self::Upgrading(_))
+    }
+}
+
 /// A socket on its way to another shard.
 #[derive(Debug)]
 pub(crate) struct HandingOff {
     pub(crate) home: ShardId,
     /// What still comes before the driver has stopped is added to its early bytes.
-    pub(crate) newcomer: Newcomer,
+    pub(crate) stage: Stage,
+}
+
+/// How far a socket has come when it is handed off.
+#[derive(Debug)]
+pub(crate) enum Stage {
+    /// Its address is known and no more.
+    Accepted {
+        /// The client.
+        address: IpAddr,
+        /// When the patience for the upgrade ends.
+        deadline_ms: u64,
+        /// What came behind a PROXY protocol header: TLS or a request, not looked at. Empty where none is spoken.
+        behind: Vec<u8>,
+    },
+    /// Upgraded; holds an admission.
+    Upgraded(Newcomer),
+}
+
+impl Stage {
+    /// Where bytes are kept that come during the hand-off.
+    pub(crate) fn early(&mut self) -> &mut Vec<u8> {
+        match self {
+            Self::Accepted { behind, .. } => behind,
+            Self::Upgraded(newcomer) => &mut newcomer.early,
+        }
+    }
 }
 
 /// The rest of a plain answer.
@@ -56,7 +92,7 @@ impl Sockets {
         if self.entries.len() <= id.index() {
             self.entries.resize_with(id.index() + 1, || None);
         }
-        self.upgrading += usize::from(matches!(state, SocketState::Upgrading(_)));
+        self.upgrading += usize::from(state.is_upgrading());
         if !self.knows(id)
             && let Some(session) = self.sessions.get_mut(id.index())
         {
@@ -120,7 +156,7 @@ impl Sockets {
     fn forget(&mut self, state: Option<&SocketState>) {
         if let Some(state) = state {
             self.count -= 1;
-            self.upgrading -= usize::from(matches!(state, SocketState::Upgrading(_)));
+            self.upgrading -= usize::from(state.is_upgrading());
         }
     }
 
@@ -138,15 +174,15 @@ impl Sockets {
         self.count
     }
 
-    /// Sockets whose upgrade request is being read.
+    /// Sockets whose upgrade request, or what comes before it, is being read.
     pub(crate) fn upgrading(&self) -> usize {
         self.upgrading
     }
 
-    /// All sockets whose upgrade request is being read.
+    /// All sockets whose upgrade request, or what comes before it, is being read.
     pub(crate) fn all_upgrading(&self) -> Vec<SocketId> {
         let upgrading = |entry: &Option<(SocketId, SocketState)>| match entry {
-            Some((id, SocketState::Upgrading(_))) => Some(*id),
+            Some((id, state)) if state.is_upgrading() => Some(*id),
             _ => None,
         };
         self.entries.iter().filter_map(upgrading).collect()

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::bounds;
 use crate::config::check::Checker;
+use crate::config::sections::proxy::{Proxy, ProxySettings};
 use crate::config::sections::tls::{Tls, TlsSettings};
 use crate::config::text::listen_address;
 
@@ -25,6 +26,9 @@ pub struct Listen {
     #[schemars(extend("x-allowed" = bounds::BACKLOG.to_string()))]
     pub backlog: usize,
 
+    /// Proxies and load balancers in front.
+    pub proxy: Proxy,
+
     /// The certificate that makes `wss://` of `ws://`.
     pub tls: Tls,
 }
@@ -34,6 +38,7 @@ impl Default for Listen {
         Self {
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             backlog: 1_024,
+            proxy: Proxy::default(),
             tls: Tls::default(),
         }
     }
@@ -46,14 +51,16 @@ pub struct ListenSettings {
     pub address: SocketAddr,
     /// Connections the kernel keeps waiting per shard (`listen(2)`); at least 1.
     pub backlog: u16,
+    /// Whom to believe about who the client is.
+    pub proxy: ProxySettings,
     /// The certificate; none when connections are plain.
     pub tls: Option<TlsSettings>,
 }
 
 impl ListenSettings {
-    /// Whether only this machine can connect. Several defaults are friendlier then.
+    /// Whether only this machine can connect, and not on behalf of others. Several defaults are friendlier then.
     pub fn on_loopback(&self) -> bool {
-        self.address.ip().to_canonical().is_loopback()
+        self.address.ip().to_canonical().is_loopback() && !self.proxy.in_use()
     }
 }
 
@@ -62,9 +69,10 @@ impl Listen {
         let settings = ListenSettings {
             address: self.address,
             backlog: checker.whole("listen.backlog", self.backlog, &bounds::BACKLOG),
+            proxy: self.proxy.check(checker),
             tls: self.tls.check(checker),
         };
-        if settings.tls.is_none() && !settings.on_loopback() {
+        if settings.tls.is_none() && !self.address.ip().to_canonical().is_loopback() {
             // No fault: something in front may speak TLS. But nobody should learn it from an eavesdropper.
             checker.note(format!(
                 "listening on {} without TLS: what clients and engine say can be read and changed on the way, unless a proxy in front speaks TLS; set listen.tls.certificate and listen.tls.key",
@@ -86,6 +94,7 @@ mod tests {
             ListenSettings {
                 address: address.parse().unwrap(),
                 backlog: 1,
+                proxy: ProxySettings::default(),
                 tls: None,
             }
             .on_loopback()

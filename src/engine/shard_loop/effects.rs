@@ -99,7 +99,7 @@ impl<D: Driver> RunningShard<D> {
             Some(SocketState::Connection(connection)) => {
                 self.shard.handle(now, Input::Closed { connection })
             }
-            Some(SocketState::HandingOff(handing_off)) => self.turn_away(&handing_off.newcomer),
+            Some(SocketState::HandingOff(handing_off)) => self.lost_on_the_way(&handing_off.stage),
             Some(_) => {}
             None => return,
         }
