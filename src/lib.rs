@@ -16,6 +16,7 @@
 //! What a connection may do, who gets what and in which order is decided in the crate `shardwire-shards`; what bytes mean, in
 //! `shardwire-protocol`. `docs/architecture.md` walks a message through all of it.
 
+pub mod auth;
 pub mod config;
 pub mod engine;
 pub mod handlers;

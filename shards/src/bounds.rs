@@ -36,6 +36,14 @@ pub const COPIED_FRAME_MAX: usize = 256;
 /// meanwhile cannot make the list of the waiting grow for ever.
 pub const WAITING_PER_MEMBER_MAX: usize = 4;
 
+/// Work one connection may cause in a turn, in estimated nanoseconds, before the rest of its bytes wait for the next turn. A
+/// millisecond is what others may have to wait for it; a peer that sends ordinary messages as fast as it can has 128 buffers
+/// of them handled in less.
+pub const TURN_WORK_MAX: u64 = 1_000_000;
+
+/// Work done in a turn for all of those whose bytes had to wait.
+pub const POSTPONED_WORK_MAX: u64 = 4 * TURN_WORK_MAX;
+
 /// Emptied outbox storage kept for reuse, so that a burst's buffers do not stay for ever.
 pub const OUTBOX_POOL_MAX: usize = 1024;
 

@@ -8,7 +8,7 @@ use shardwire_protocol::websocket::{Role, Rules};
 
 use crate::bounds::OVERFLOW_RETRY_MS;
 use crate::channels::Channels;
-use crate::connections::{Codec, Frames, NodeCount, Pool, Registry};
+use crate::connections::{Codec, Frames, NodeCount, Pool, Registry, Waiting};
 use crate::mesh::MailboxEnds;
 use crate::metrics::{CountRound, Counters};
 use crate::placement::Placement;
@@ -38,6 +38,11 @@ pub struct Shard {
     pub(crate) frames: Frames,
     pub(crate) pool: Pool,
     pub(crate) codec: Codec,
+    pub(crate) waiting: Waiting,
+    /// Estimated nanoseconds of work so far, compressing apart; see `connections/share.rs`.
+    pub(crate) work: u64,
+    /// Counts turns, around and around.
+    pub(crate) turn: u32,
     pub(crate) node_count: NodeCount,
     pub(crate) channels: Channels,
     pub(crate) directory: Directory,
@@ -80,6 +85,9 @@ impl Shard {
                 max_message_size: settings.max_message_size,
             },
             codec: Codec::new(settings.compression),
+            waiting: Waiting::default(),
+            work: 0,
+            turn: 0,
             settings,
             placement,
             registry: Registry::new(id),
@@ -139,9 +147,14 @@ impl Shard {
 
     /// The next thing to do; none when the turn is over.
     pub fn poll_effect(&mut self) -> Option<Effect> {
-        self.effects
+        let effect = self
+            .effects
             .pop_front()
-            .or_else(|| self.ends.poll_ring().map(Effect::Ring))
+            .or_else(|| self.ends.poll_ring().map(Effect::Ring));
+        if effect.is_none() {
+            self.turn = self.turn.wrapping_add(1);
+        }
+        effect
     }
 
     /// When [`Input::Deadline`] is due, in milliseconds since start (`now` if that has passed); none when nothing waits for
@@ -154,12 +167,14 @@ impl Shard {
             self.shared_buckets.next_tick(),
         ]
         .map(|tick| tick.map(|tick| u64::from(tick) * TICK_MS));
+        let postponed = self.waiting.is_due().then_some(now.ms);
         [
             wheel,
             session,
             refill,
             self.retry,
             self.count_round.deadline(),
+            postponed,
         ]
         .into_iter()
         .flatten()
@@ -208,6 +223,7 @@ impl Shard {
             buckets: self.shared_buckets.held(),
             frames: self.frames.held(),
             promised_bytes: self.codec.promised(),
+            postponed: self.waiting.len(),
             held_mail: self.ends.held(),
         }
     }
@@ -302,6 +318,7 @@ impl Shard {
         }
         self.due = due;
         self.shared_buckets.sweep(now, self.tick(now));
+        self.read_postponed(now);
         self.count_shards(now);
     }
 
@@ -329,6 +346,8 @@ pub struct Residue {
     pub frames: usize,
     /// Bytes promised to contexts of compressed connections.
     pub promised_bytes: usize,
+    /// Connections whose bytes wait for a later turn.
+    pub postponed: usize,
     /// Messages in the overflow of full lanes.
     pub held_mail: usize,
 }

@@ -9,7 +9,7 @@
 
 use shardwire_protocol::codes::{ErrorCode, close};
 
-use crate::connections::{Flags, State};
+use crate::connections::State;
 use crate::shard::Shard;
 use crate::vocabulary::{CallTarget, ConnectionId, Effect, Now, Returned};
 
@@ -70,18 +70,14 @@ impl Shard {
             }
         }
         if !kept.is_empty() {
-            self.decode(now, id, &mut kept);
+            self.feed(now, id, &mut kept);
         }
-        let Some(connection) = self.registry.get_mut(id) else {
-            return;
-        };
-        if matches!(connection.state, State::Open)
-            && connection.flags.has(Flags::PAUSED)
-            && connection.outbox.len() <= self.settings.outbox_soft_limit / 2
-        {
-            connection.flags.set(Flags::PAUSED, false);
-            let socket = connection.socket;
-            self.effects.push_back(Effect::Receive { socket, on: true });
+        let goes_on = self
+            .registry
+            .get(id)
+            .is_some_and(|connection| matches!(connection.state, State::Open));
+        if goes_on && !self.is_behind(id) {
+            self.read_on(id);
         }
     }
 }

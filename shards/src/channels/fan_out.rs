@@ -1,6 +1,7 @@
 //! From one frame to the outboxes of a local audience.
 
 use super::audience::Interest;
+use crate::connections::cost;
 use crate::shard::Shard;
 use crate::vocabulary::{ConnectionId, SharedFrame};
 
@@ -53,6 +54,7 @@ impl Shard {
             deliveries += 1;
         }
         self.frames.release_shared(&forms);
+        self.work += deliveries * cost::DELIVERY;
         self.counters.deliveries += deliveries;
         self.counters.messages_sent += deliveries;
     }

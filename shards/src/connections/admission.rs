@@ -3,7 +3,7 @@
 use shardwire_protocol::codes::close;
 
 use super::connection::Admitting;
-use super::{Connection, Flags, Outbox, Session, State};
+use super::{Connection, Flags, Outbox, Session, Share, State};
 use crate::mesh::Lane;
 use crate::shard::Shard;
 use crate::users::limited_address;
@@ -79,6 +79,7 @@ impl Shard {
             mode,
             flags,
             extension: compression.into(),
+            share: Share::default(),
             state: State::Admitting(Box::new(Admitting {
                 verdicts_missing: 0,
                 early,
@@ -278,7 +279,7 @@ impl Shard {
             self.call(id, CallTarget::Connect, Box::default());
             self.keep_for_later(id, &early);
         } else if !early.is_empty() {
-            self.decode(now, id, &mut early);
+            self.feed(now, id, &mut early);
         }
     }
 

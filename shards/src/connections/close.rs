@@ -49,7 +49,12 @@ impl Shard {
             await_peer,
             cause: CloseCause::Us(code),
         };
-        if await_peer && (!receives || connection.flags.has(Flags::PAUSED)) {
+        let flags = connection.flags;
+        if !await_peer {
+            self.forget_postponed(id);
+        } else if flags.has(Flags::POSTPONED) {
+            self.read_on(id);
+        } else if !receives || flags.has(Flags::PAUSED) {
             connection.flags.set(Flags::PAUSED, false);
             self.effects.push_back(Effect::Receive { socket, on: true });
         }
@@ -174,6 +179,9 @@ impl Shard {
         };
         connection.outbox.clear(&mut self.frames, &mut self.pool);
         self.end_compression(id, connection.extension);
+        if connection.flags.has(Flags::POSTPONED) {
+            self.forget_postponed(id);
+        }
         self.node_count.release();
         self.counters.connections_closed += 1;
         let cause = match connection.state {

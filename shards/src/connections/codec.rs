@@ -87,6 +87,8 @@ pub(crate) struct Codec {
     deflater: Deflater,
     inflater: Option<Box<Inflater>>,
     contexts: AHashMap<ConnectionId, Contexts>,
+    /// Bytes that were compressed, or tried to be.
+    deflated_bytes: u64,
     /// Bytes promised to contexts of connections that came in through this shard's door.
     promised: usize,
 }
@@ -114,8 +116,13 @@ impl Codec {
             deflater: Deflater::new(settings.level),
             inflater: None,
             contexts: AHashMap::default(),
+            deflated_bytes: 0,
             promised: 0,
         }
+    }
+
+    pub(crate) fn deflated_bytes(&self) -> u64 {
+        self.deflated_bytes
     }
 
     pub(crate) fn promised(&self) -> usize {
@@ -184,6 +191,7 @@ impl Codec {
         if payload.len() <= self.settings.threshold {
             return None;
         }
+        self.deflated_bytes += payload.len() as u64;
         if !extension.keeps_sent() {
             return self.deflater.deflate(payload, extension.window_bits());
         }
@@ -200,6 +208,7 @@ impl Codec {
         if payload.len() <= self.settings.threshold {
             return None;
         }
+        self.deflated_bytes += payload.len() as u64;
         let deflated = self.deflater.deflate(payload, WINDOW_BITS_MAX)?;
         let mut out = Vec::with_capacity(frame::header_len(deflated.len()) + deflated.len());
         frame::write_server_deflated(&mut out, kind, deflated);

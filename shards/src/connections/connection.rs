@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use shardwire_protocol::websocket::Decoder;
 
-use super::{Codec, Extension, Forms, Frames, Outbox, Pool, Session};
+use super::{Codec, Extension, Forms, Frames, Outbox, Pool, Session, Share};
 use crate::channels::Membership;
 use crate::rate_limits::Buckets;
 use crate::timers::Tick;
@@ -29,6 +29,7 @@ pub(crate) struct Connection {
     pub(crate) extension: Extension,
     pub(crate) flags: Flags,
     pub(crate) state: State,
+    pub(crate) share: Share,
     /// When bytes last came.
     pub(crate) heard: Tick,
     /// When the ping that waits for an answer was sent.
@@ -87,12 +88,14 @@ impl Flags {
     pub(crate) const FLUSHING: Self = Self(1);
     /// The socket took less than was offered; the world waits for it to drain.
     pub(crate) const BLOCKED: Self = Self(1 << 1);
-    /// Reading is stopped because the peer does not read.
+    /// Reading is stopped because the peer does not read, or has sent more than its share.
     pub(crate) const PAUSED: Self = Self(1 << 2);
     /// Counted in at its user's home.
     pub(crate) const USER_COUNTED: Self = Self(1 << 3);
     /// Counted in at its address's home.
     pub(crate) const ADDRESS_COUNTED: Self = Self(1 << 4);
+    /// Bytes of it wait for a later turn.
+    pub(crate) const POSTPONED: Self = Self(1 << 9);
     /// Nothing has been received since it opened.
     pub(crate) const FRESH: Self = Self(1 << 5);
     /// Must say who it is when it has been counted in.

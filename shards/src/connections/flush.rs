@@ -107,8 +107,7 @@ impl Shard {
             self.effects
                 .push_back(Effect::Receive { socket, on: false });
         } else if paused && waiting <= self.settings.outbox_soft_limit / 2 {
-            connection.flags.set(Flags::PAUSED, false);
-            self.effects.push_back(Effect::Receive { socket, on: true });
+            self.read_on(id);
         }
     }
 }

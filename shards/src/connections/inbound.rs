@@ -4,11 +4,23 @@ use shardwire_protocol::codes::{ErrorCode, close};
 use shardwire_protocol::websocket::{Decoder, Event, frame};
 
 use super::codec::Lending;
-use super::{Flags, State};
+use super::{Flags, State, cost};
 use crate::shard::Shard;
 use crate::vocabulary::{ConnectionId, Effect, Mode, Now};
 
+/// Where reading stopped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Stop {
+    /// All bytes were taken.
+    Taken,
+    /// So many were taken; the others wait for a later turn.
+    Postponed(usize),
+    /// Nothing that follows matters any more.
+    Over,
+}
+
 impl Shard {
+    /// Bytes of a connection arrive.
     pub(crate) fn received(&mut self, now: Now, id: ConnectionId, bytes: &mut [u8]) {
         let tick = self.tick(now);
         let Some(connection) = self.registry.get_mut(id) else {
@@ -19,7 +31,7 @@ impl Shard {
         self.counters.bytes_received += bytes.len() as u64;
         // What may not be handled yet (the homes or the verdict are awaited, or a handler runs) is kept.
         if !self.keep_for_later(id, bytes) {
-            self.decode(now, id, bytes);
+            self.feed(now, id, bytes);
         }
     }
 
@@ -47,41 +59,71 @@ impl Shard {
         true
     }
 
-    /// Frames out of bytes, until the bytes are used up or the connection has to wait.
-    pub(crate) fn decode(&mut self, now: Now, id: ConnectionId, bytes: &mut [u8]) {
+    /// Bytes whose turn it is, behind those that wait already.
+    pub(crate) fn feed(&mut self, now: Now, id: ConnectionId, bytes: &mut [u8]) {
+        if self
+            .registry
+            .get(id)
+            .is_some_and(|connection| connection.flags.has(Flags::POSTPONED))
+        {
+            return self.postpone(id, bytes);
+        }
+        if let Stop::Postponed(taken) = self.read(now, id, bytes) {
+            self.postpone(id, &bytes[taken..]);
+        }
+    }
+
+    /// Decodes and handles bytes of one connection, as many as its share of the turn allows.
+    pub(crate) fn read(&mut self, now: Now, id: ConnectionId, bytes: &mut [u8]) -> Stop {
+        let begun = self.work() - self.spent(id);
         let Some(connection) = self.registry.get_mut(id) else {
-            return;
+            return Stop::Over;
         };
         // The decoder is taken out of its slot, so that what it yields can be handled with the whole shard at hand.
         let mut decoder = std::mem::take(&mut connection.decoder);
         let mut lending = self.codec.lend(id, connection.extension);
-        let alive = self.read(now, id, &mut decoder, lending.as_mut(), bytes);
+        let stop = self.decode(now, id, &mut decoder, lending.as_mut(), bytes, begun);
         if let Some(lending) = lending {
             self.codec.give_back(id, lending);
         }
-        if alive && let Some(connection) = self.registry.get_mut(id) {
+        if stop != Stop::Over
+            && let Some(connection) = self.registry.get_mut(id)
+        {
             connection.decoder = decoder;
         }
+        self.note_spent(id, self.work() - begun);
+        stop
     }
 
-    /// Decodes and handles. False: nothing that follows matters any more.
-    fn read(
+    fn decode(
         &mut self,
         now: Now,
         id: ConnectionId,
         decoder: &mut Decoder,
         mut lending: Option<&mut Lending>,
         bytes: &mut [u8],
-    ) -> bool {
+        begun: u64,
+    ) -> Stop {
         let mut at = 0;
+        let mut stop = Stop::Taken;
         while at < bytes.len() {
+            if self.has_had_its_share(begun) || self.is_behind(id) {
+                stop = Stop::Postponed(at);
+                break;
+            }
             let lent = lending.as_mut().map(|lending| lending.lent());
+            let inflates = lent.is_some();
             match decoder.decode_with(&self.rules, lent, &mut bytes[at..]) {
                 Ok(decoded) => {
                     at += decoded.consumed;
+                    let consumed = decoded.consumed as u64;
+                    self.work += cost::FRAME + consumed / cost::BYTES_PER_NANOSECOND;
                     if let Some(event) = decoded.event {
+                        if inflates {
+                            self.work += payload_len(&event) * cost::INFLATED_BYTE;
+                        }
                         if !self.frame_event(now, id, event) {
-                            return false;
+                            return Stop::Over;
                         }
                         if self.keep_for_later(id, &bytes[at..]) {
                             break;
@@ -90,7 +132,7 @@ impl Shard {
                 }
                 Err(error) => {
                     self.broken(now, id, error.close_code(), &error.to_string());
-                    return false;
+                    return Stop::Over;
                 }
             }
         }
@@ -99,7 +141,7 @@ impl Shard {
             let nothing = decoder.decode(&self.rules, &mut []);
             debug_assert!(matches!(&nothing, Ok(decoded) if decoded.event.is_none()));
         }
-        true
+        stop
     }
 
     /// One event of the decoder. False: nothing that follows matters any more.
@@ -141,6 +183,7 @@ impl Shard {
                 match mode {
                     Mode::Echo => self.echo(id, frame::Kind::Text, text.as_bytes()),
                     Mode::Json if self.pay_for_message(now, id, text.len()) => {
+                        self.work += text.len() as u64 * cost::JSON_BYTE;
                         self.route(now, id, text);
                     }
                     Mode::Json => self.refuse_for_rate(now, id, Some(text)),
@@ -194,5 +237,16 @@ impl Shard {
         } else {
             self.fail(now, id, code, reason);
         }
+    }
+}
+
+/// Payload of an event, in bytes.
+fn payload_len(event: &Event<'_>) -> u64 {
+    match event {
+        Event::Text(text) => text.len() as u64,
+        Event::Binary(payload) | Event::Ping(payload) | Event::Pong(payload) => {
+            payload.len() as u64
+        }
+        Event::Close(_) => 0,
     }
 }

@@ -1,11 +1,13 @@
-//! The connections of one shard: registry, admission, heartbeat, close, outboxes and the policy for slow consumers.
+//! The connections of one shard: registry, admission, heartbeat, close, outboxes, compression, and the
+//! policy for peers that read too slowly or send too much.
 //!
 //! **Lives here:** everything that is per connection. **Does not:** whom a channel reaches (`channels/`), how many connections
 //! a user or an address may have (`users/` counts, this room asks).
 //! **Invariants:** every socket handed in by `Opened` ends in exactly one `Disconnected`, unless it is handed off to another shard,
 //! where it is opened anew; from the moment a connection begins to
 //! close it is in no registry but its slot; an idle connection holds no buffer; at most one flush per connection is
-//! under way; a connection's outbox is bounded while its peer does not read.
+//! under way; a connection's outbox is bounded while its peer does not read; no peer keeps a shard busy for longer than
+//! its share of a turn, one message apart.
 //! **Called by:** the shard. **Calls:** `timers/`, `users/`, `rate_limits/`, `permissions/`, `channels/` (to leave them).
 //! **Tests:** beside each file; the simulator checks the invariants on whole shards.
 
@@ -22,6 +24,7 @@ mod node_count;
 mod outbox;
 mod registry;
 mod session;
+mod share;
 
 pub(crate) use codec::{Codec, Extension};
 pub(crate) use connection::{Connection, Flags, State};
@@ -30,3 +33,4 @@ pub use node_count::NodeCount;
 pub(crate) use outbox::{Outbox, Pool};
 pub(crate) use registry::Registry;
 pub(crate) use session::Session;
+pub(crate) use share::{Share, Waiting, cost};

@@ -20,12 +20,12 @@ impl NodeCount {
     /// Counts one more connection unless there are `max` already. True: it is counted, and must be released once.
     #[must_use]
     pub fn try_acquire(&self, max: usize) -> bool {
-        let before = self.0.connections.fetch_add(1, Ordering::Relaxed);
-        if before >= max {
-            self.0.connections.fetch_sub(1, Ordering::Relaxed);
-            return false;
-        }
-        true
+        self.0
+            .connections
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
+                (count < max).then_some(count + 1)
+            })
+            .is_ok()
     }
 
     /// Gives one back.
@@ -74,6 +74,21 @@ mod tests {
         count.release();
         assert!(count.try_acquire(2));
         assert_eq!(count.get(), 2);
+    }
+
+    /// Whoever is refused does not count for an instant either: nobody else is refused because of it.
+    #[test]
+    fn a_refusal_takes_no_place() {
+        let count = NodeCount::default();
+        let refused = {
+            let count = count.clone();
+            std::thread::spawn(move || (0..300_000).all(|_| !count.try_acquire(0)))
+        };
+        while !refused.is_finished() {
+            assert!(count.try_acquire(1), "nobody is there");
+            count.release();
+        }
+        assert!(refused.join().is_ok_and(|all| all));
     }
 
     #[test]

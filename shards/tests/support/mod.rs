@@ -502,6 +502,7 @@ impl World {
             sum.buckets += held.buckets;
             sum.frames += held.frames;
             sum.promised_bytes += held.promised_bytes;
+            sum.postponed += held.postponed;
             sum.held_mail += held.held_mail;
         }
         sum

@@ -128,7 +128,7 @@ impl Peer {
         };
         let request = String::from_utf8(input.drain(..head).collect()).unwrap();
         let mut answer = Vec::new();
-        server::write_accept(&mut answer, &key, protocol);
+        server::write_accept(&mut answer, &key, protocol, None);
         stream.write_all(&answer).await?;
         Ok(Peer {
             stream,

@@ -191,6 +191,11 @@ impl<'b> Request<'b> {
         head::values(&self.fields, name)
     }
 
+    /// All header lines, in order, each with its name as it was sent.
+    pub fn fields(&self) -> impl Iterator<Item = (&'b str, &'b str)> {
+        self.fields.iter().map(|field| (field.name, field.value))
+    }
+
     /// Whether the request asks for a WebSocket: `Upgrade` lists it. What else is needed, [`super::upgrade`] checks.
     pub fn wants_upgrade(&self) -> bool {
         lists::any_lists(self.headers("upgrade"), "websocket")

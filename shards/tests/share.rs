@@ -1,0 +1,248 @@
+//! No peer keeps a shard to itself: what one sends is handled in shares, a turn apart, and nothing of it is lost.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use shardwire_protocol::websocket::frame::Kind;
+use shardwire_shards::bounds::TURN_WORK_MAX;
+use shardwire_shards::vocabulary::Input;
+use shardwire_shards::{Residue, ShardSettings};
+use support::{Frame, Who, World, compressing, echo, masked, open_settings};
+
+/// As many bytes as a shard's receive buffers hold: what may come in one turn.
+const TURN_BYTES: usize = 2 << 20;
+
+/// A client's frame with any first byte.
+fn raw(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = masked(Kind::Binary, payload);
+    frame[0] = first;
+    frame
+}
+
+/// Hands bytes in as the engine does, a buffer at a time, without a turn ending in between.
+fn flood(world: &mut World, peer: usize, bytes: &[u8]) {
+    let (now, connection) = (world.now(), world.id(peer));
+    for buffer in bytes.chunks(16 << 10) {
+        let mut bytes = buffer.to_vec();
+        world.shards[0].handle(
+            now,
+            Input::Bytes {
+                connection,
+                bytes: &mut bytes,
+            },
+        );
+    }
+}
+
+/// The turns it takes until all is handled.
+fn turns(world: &mut World) -> usize {
+    for turn in 1..100_000 {
+        world.hand_in(0, Input::Deadline);
+        let now = world.now();
+        if world.shards[0].next_deadline(now) != Some(now.ms) {
+            return turn;
+        }
+    }
+    panic!("it never ends")
+}
+
+/// Tiny fragments: a message in far more pieces than anybody needs is still read, but not all in one turn.
+#[test]
+fn attack_tiny_or_empty_fragments() {
+    let mut world = World::new(1);
+    let peer = world.connect_as(0, echo());
+    let other = world.connect_as(0, echo());
+    let mut bytes = raw(0x02, b"begin");
+    let empty = raw(0x00, b"");
+    while bytes.len() < TURN_BYTES {
+        bytes.extend_from_slice(&empty);
+    }
+    bytes.extend(raw(0x80, b"end"));
+    flood(&mut world, peer, &bytes);
+    // Others are served in the same turn, and in every one that follows.
+    world.say(other, "still here");
+    assert_eq!(world.texts(other), ["still here"]);
+    assert!(!world.peers[peer].receiving);
+    assert_eq!(world.heard(peer), []);
+    let frames = (TURN_BYTES / empty.len()) as u64;
+    assert!(turns(&mut world) as u64 >= frames * 100 / TURN_WORK_MAX);
+    assert_eq!(world.heard(peer), [Frame::Binary(b"beginend".to_vec())]);
+    assert!(world.peers[peer].receiving);
+    assert_eq!(world.residue().postponed, 0);
+}
+
+/// 4 MiB in fragments of 64 bytes, 65,536 of them, as the conformance suite sends: one message, not an offence.
+#[test]
+fn as_many_fragments_as_the_conformance_suite_sends_are_one_message() {
+    let settings = ShardSettings {
+        max_message_size: 4 << 20,
+        outbox_soft_limit: 8 << 20,
+        outbox_hard_limit: 16 << 20,
+        ..open_settings()
+    };
+    let mut world = World::with(1, settings);
+    let peer = world.connect_as(0, echo());
+    let mut bytes = raw(0x01, &[b'x'; 64]);
+    for _ in 0..65_534 {
+        bytes.extend(raw(0x00, &[b'x'; 64]));
+    }
+    bytes.extend(raw(0x80, &[b'x'; 64]));
+    for part in bytes.chunks(TURN_BYTES) {
+        flood(&mut world, peer, part);
+        turns(&mut world);
+    }
+    assert!(world.texts(peer) == ["x".repeat(4 << 20)]);
+}
+
+/// Every ping is answered, in order, while the peer reads; while it does not, what waits for it stays within the limit.
+#[test]
+fn attack_ping_flood() {
+    let settings = ShardSettings {
+        outbox_soft_limit: 8 << 10,
+        outbox_hard_limit: 80 << 10,
+        ..open_settings()
+    };
+    let mut world = World::with(1, settings);
+    let peer = world.connect(0);
+    let other = world.connect(0);
+    world.peers[peer].room = Some(0);
+    let mut bytes = Vec::new();
+    let mut pings = 0_u32;
+    while bytes.len() < TURN_BYTES {
+        bytes.extend(masked(Kind::Ping, &pings.to_be_bytes()));
+        pings += 1;
+    }
+    flood(&mut world, peer, &bytes);
+    world.hand_in(0, Input::Deadline);
+    assert!(world.ask(other, r#"{"type":"ping"}"#)[0].contains("pong"));
+    turns(&mut world);
+    assert!(world.waiting(peer) <= (8 << 10) + 127);
+    assert!(!world.peers[peer].receiving);
+    // It begins to read: all of them are answered.
+    world.make_room(peer, None);
+    turns(&mut world);
+    let heard = world.heard(peer);
+    assert_eq!(heard.len(), pings as usize);
+    for (number, frame) in heard.into_iter().enumerate() {
+        assert_eq!(frame, Frame::Pong((number as u32).to_be_bytes().to_vec()));
+    }
+    assert!(world.peers[peer].receiving);
+    assert_eq!(world.disconnected(peer), []);
+}
+
+/// A publication costs as much as it has receivers: one publisher's flood leaves room for the others.
+#[test]
+fn attack_publications_to_many() {
+    let mut world = World::new(1);
+    let members: Vec<_> = (0..200).map(|_| world.connect(0)).collect();
+    for &member in &members {
+        world.subscribe(member, "c");
+    }
+    let publisher = world.connect(0);
+    let publish = masked(
+        Kind::Text,
+        br#"{"type":"publish","channel":"c","message":1}"#,
+    );
+    flood(&mut world, publisher, &publish.repeat(1000));
+    world.hand_in(0, Input::Deadline);
+    let delivered = world.heard(members[0]).len();
+    assert!(0 < delivered && delivered < 300, "{delivered}");
+    turns(&mut world);
+    assert_eq!(delivered + world.heard(members[0]).len(), 1000);
+}
+
+/// What inflates to much is counted by what it inflates to.
+#[test]
+fn attack_inflating_flood() {
+    let mut world = World::new(1);
+    let peer = world.connect_as(
+        0,
+        Who {
+            mode: echo().mode,
+            ..compressing()
+        },
+    );
+    let mut deflater = shardwire_protocol::websocket::deflate::Deflater::new(6);
+    let mut frame = Vec::new();
+    shardwire_protocol::websocket::frame::write_client_deflated(
+        &mut frame,
+        Kind::Binary,
+        deflater.deflate(&[0; 60_000], 15).unwrap(),
+        [1, 2, 3, 4],
+    );
+    flood(&mut world, peer, &frame.repeat(100));
+    world.hand_in(0, Input::Deadline);
+    let echoed = world.heard(peer).len();
+    assert!(0 < echoed && echoed < 10, "{echoed}");
+    turns(&mut world);
+    assert_eq!(echoed + world.heard(peer).len(), 100);
+}
+
+#[test]
+fn several_offenders_take_turns() {
+    let mut world = World::new(1);
+    let peers: Vec<_> = (0..20).map(|_| world.connect_as(0, echo())).collect();
+    let bytes = masked(Kind::Text, b"x").repeat(40_000);
+    for &peer in &peers {
+        flood(&mut world, peer, &bytes);
+    }
+    // Nobody is finished long before the others have begun.
+    world.hand_in(0, Input::Deadline);
+    for _ in 0..8 {
+        world.hand_in(0, Input::Deadline);
+    }
+    let heard = |world: &mut World| peers.iter().map(|&peer| world.heard(peer).len()).collect();
+    let before: Vec<usize> = heard(&mut world);
+    assert!(
+        before.iter().all(|&heard| 0 < heard && heard < 40_000),
+        "{before:?}"
+    );
+    turns(&mut world);
+    let after: Vec<usize> = heard(&mut world);
+    for (&peer, (before, after)) in peers.iter().zip(before.iter().zip(after)) {
+        assert_eq!(before + after, 40_000);
+        assert!(world.peers[peer].receiving);
+    }
+}
+
+#[test]
+fn what_waits_goes_with_its_connection() {
+    let flooded = || {
+        let mut world = World::new(1);
+        let peer = world.connect_as(0, echo());
+        let mut bytes = masked(Kind::Text, b"x").repeat(100_000);
+        bytes.extend(support::close(1000, ""));
+        flood(&mut world, peer, &bytes);
+        assert_eq!(world.residue().postponed, 1);
+        (world, peer)
+    };
+    // The socket ends.
+    let (mut world, peer) = flooded();
+    world.hand_in(0, Input::Deadline);
+    world.lose(peer);
+    assert_eq!(world.residue(), Residue::default());
+    // Its place in the row is passed over.
+    assert_eq!(turns(&mut world), 1);
+    // We close: its close frame is found behind all the rest.
+    let (mut world, peer) = flooded();
+    let close = shardwire_shards::vocabulary::Command::CloseAll {
+        code: 4200,
+        reason: "draining".into(),
+    };
+    world.command(0, close);
+    turns(&mut world);
+    assert_eq!(world.residue(), Residue::default());
+    assert_eq!(world.disconnected(peer).len(), 1);
+    // It breaks the protocol somewhere in what waits.
+    let mut world = World::new(1);
+    let peer = world.connect_as(0, echo());
+    let mut bytes = masked(Kind::Text, b"x").repeat(100_000);
+    bytes.extend(raw(0x83, b""));
+    bytes.extend(masked(Kind::Text, b"not heard"));
+    flood(&mut world, peer, &bytes);
+    turns(&mut world);
+    let heard = world.heard(peer);
+    assert_eq!(heard.len(), 100_001);
+    assert!(matches!(heard.last(), Some(Frame::Close(1002, _))));
+    assert_eq!(world.residue(), Residue::default());
+}
