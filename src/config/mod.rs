@@ -35,7 +35,7 @@ pub use sections::compression::{Compression, CompressionSettings};
 pub use sections::connections::{ConnectionSettings, Connections};
 pub use sections::echo::{Echo, EchoSettings};
 pub use sections::handlers::{HandlerSettings, Handlers};
-pub use sections::listen::{Listen, ListenSettings};
+pub use sections::listen::{Listen, ListenSettings, MissingOrigin};
 pub use sections::log::{Log, LogFormat, LogLevel, LogSettings};
 pub use sections::page::{Page, PageSettings};
 pub use sections::shards::{PlacementRule, ShardSettings, Shards};

@@ -13,11 +13,11 @@ use super::error::StartError;
 use super::handle::{EngineHandle, Inner};
 use super::inbox::Inboxes;
 use super::shard_loop::{LoopParts, RunningShard};
-use crate::config::{Config, Environment, PlacementRule, Settings};
+use crate::config::{Config, Environment, MissingOrigin, PlacementRule, Settings};
 use crate::handlers::{
     Context, FromMessage, HandlerError, Handlers, HandlersBuilder, Message, Next, Tasks,
 };
-use crate::listen::Routes;
+use crate::listen::{Origins, Routes};
 use crate::runtime::preflight::{self, Needs, listen_error};
 use crate::runtime::{Clock, DriverOptions, attach_ip_hash, cores, listen_group, spawn_shard};
 
@@ -154,6 +154,11 @@ fn start(settings: &Settings, handlers: Handlers) -> Result<EngineHandle, StartE
     let routes = Routes {
         echo: settings.echo.enabled,
         page: settings.page.enabled,
+        origins: Arc::new(Origins {
+            allowed: settings.listen.origins.clone(),
+            missing: settings.listen.missing_origin == MissingOrigin::Allow,
+        }),
+        protocols: settings.connections.protocols.clone().into(),
     };
     let cores = if settings.shards.pin {
         cores::allowed_cores().unwrap_or_default()
@@ -186,7 +191,7 @@ fn start(settings: &Settings, handlers: Handlers) -> Result<EngineHandle, StartE
             inboxes: inboxes.clone(),
             node_count: node_count.clone(),
             placement,
-            routes,
+            routes: routes.clone(),
             connection_timeout_ms: settings.connections.connection_timeout_ms,
             _ending: endings.guard(),
         };

@@ -1,16 +1,19 @@
 //! From an accepted socket to a WebSocket connection, or to a plain HTTP answer.
 //!
-//! **Lives here:** collecting the upgrade request (`upgrade.rs`), which path means what (`routes.rs`), the page at `/`
+//! **Lives here:** collecting the upgrade request (`upgrade.rs`), which path means what (`routes.rs`), which
+//! pages' scripts may come (`origins.rs`), the page at `/`
 //! (`page.rs`). **Does not:** HTTP's grammar and the upgrade policy (`protocol/handshake`), binding and steering
 //! (`runtime/`), moving sockets between shards (`engine/`).
 //! **Invariants:** a request is at most 16 KiB and has one absolute deadline from accept; a request is scanned once; every
 //! request is answered, a refused one with proper HTTP; nothing of a connection exists before its upgrade was answered.
 //! **Called by:** `engine/shard_loop`. **Calls:** `protocol/handshake`. **Tests:** below and `tests/bad_input.rs`.
 
+mod origins;
 mod page;
 mod routes;
 mod upgrade;
 
+pub(crate) use origins::Origins;
 pub(crate) use routes::Routes;
 pub(crate) use upgrade::{Arrival, Newcomer, Upgrading};
 

@@ -1,20 +1,27 @@
 //! Which path means what.
 
+use std::sync::Arc;
+
 use shardwire_protocol::handshake::server::{Refusal, Request, Upgrade, upgrade, write_page};
 use shardwire_shards::vocabulary::{Mode, UserId};
 
+use super::Origins;
 use super::page::PAGE;
 
 /// Longest user name a client may give itself, in bytes: it is a key in the user directory.
 const USER_BYTES_MAX: usize = 128;
 
 /// What is served, from the configuration.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Routes {
     /// Whether `/echo` is served.
     pub(crate) echo: bool,
     /// Whether `/` is served.
     pub(crate) page: bool,
+    /// From where one may connect.
+    pub(crate) origins: Arc<Origins>,
+    /// Subprotocols, best first (contract M16).
+    pub(crate) protocols: Arc<[String]>,
 }
 
 /// What a request wants.
@@ -24,6 +31,8 @@ pub(super) enum Wanted<'b> {
     Socket {
         mode: Mode,
         upgrade: Upgrade<'b>,
+        /// The subprotocol to answer with.
+        protocol: Option<&'b str>,
         user: Option<UserId>,
     },
     /// A plain answer, written already.
@@ -31,7 +40,7 @@ pub(super) enum Wanted<'b> {
 }
 
 impl Routes {
-    pub(super) fn find<'b>(&self, request: &Request<'b>) -> Result<Wanted<'b>, Refusal> {
+    pub(super) fn find<'b>(&'b self, request: &Request<'b>) -> Result<Wanted<'b>, Refusal> {
         let mode = match request.path() {
             "/ws" => Mode::Json,
             "/echo" if self.echo => Mode::Echo,
@@ -39,8 +48,14 @@ impl Routes {
             _ => return Err(Refusal::not_found()),
         };
         let upgrade = upgrade(request)?;
+        self.origins.check(request)?;
+        let protocol = self
+            .protocols
+            .iter()
+            .find(|ours| upgrade.protocols.contains(&ours.as_str()));
         Ok(Wanted::Socket {
             mode,
+            protocol: protocol.map(String::as_str),
             upgrade,
             user: user(request)?,
         })

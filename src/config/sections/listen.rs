@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use shardwire_protocol::handshake::origin::OriginPattern;
 
 use crate::config::bounds;
 use crate::config::check::Checker;
@@ -23,6 +24,30 @@ pub struct Listen {
     /// (4096 on most machines); a wave of reconnecting clients above it waits for the next SYN retry.
     #[schemars(extend("x-allowed" = bounds::BACKLOG.to_string()))]
     pub backlog: usize,
+
+    /// Whether clients may connect that name no origin: all programs that are no browsers, which may also name any origin they like.
+    /// Without effect while `origins` lets everybody in.
+    #[schemars(extend("x-allowed" = "`\"allow\"`, `\"refuse\"`"))]
+    pub missing_origin: MissingOrigin,
+
+    /// Pages whose scripts may connect, by the origin that browsers name in the upgrade request: scheme, host and port exactly, such as
+    /// `"https://app.example.org"` or `"http://localhost:3000"`; a `*` in a host stands for one whole label
+    /// (`"https://*.example.org"`), `"null"` for pages without an origin. Every other upgrade is answered 403. `"*"` lets every page in: no
+    /// harm while clients identify themselves by tokens that only the right page has, but a gap as soon as a cookie, an address or
+    /// being on this machine is enough.
+    #[schemars(extend("x-allowed" = "a list of origins, or [\"*\"]"))]
+    pub origins: Vec<String>,
+}
+
+/// What becomes of clients that name no origin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
+pub enum MissingOrigin {
+    /// They may connect.
+    Allow,
+    /// They are answered 403.
+    Refuse,
 }
 
 impl Default for Listen {
@@ -30,6 +55,8 @@ impl Default for Listen {
         Self {
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             backlog: 1_024,
+            missing_origin: MissingOrigin::Allow,
+            origins: vec!["*".to_owned()],
         }
     }
 }
@@ -41,6 +68,10 @@ pub struct ListenSettings {
     pub address: SocketAddr,
     /// Connections the kernel keeps waiting per shard (`listen(2)`); at least 1.
     pub backlog: u16,
+    /// Whose scripts may connect.
+    pub origins: Vec<OriginPattern>,
+    /// Whether clients may that name none.
+    pub missing_origin: MissingOrigin,
 }
 
 impl ListenSettings {
@@ -55,7 +86,26 @@ impl Listen {
         ListenSettings {
             address: self.address,
             backlog: checker.whole("listen.backlog", self.backlog, &bounds::BACKLOG),
+            origins: self.check_origins(checker),
+            missing_origin: self.missing_origin,
         }
+    }
+
+    fn check_origins(&self, checker: &mut Checker) -> Vec<OriginPattern> {
+        const KEY: &str = "listen.origins";
+        let mut origins = Vec::with_capacity(self.origins.len());
+        for origin in &self.origins {
+            match origin.parse() {
+                Ok(pattern) => origins.push(pattern),
+                Err(error) => checker.refuse(KEY, format!("{origin:?}"), format!("{error}")),
+            }
+        }
+        if self.origins.is_empty() && self.missing_origin == MissingOrigin::Refuse {
+            let problem =
+                "no page and no other client could connect: name one, or set listen.missing_origin";
+            checker.refuse(KEY, "[]", problem.to_owned());
+        }
+        origins
     }
 }
 
@@ -70,6 +120,8 @@ mod tests {
             ListenSettings {
                 address: address.parse().unwrap(),
                 backlog: 1,
+                origins: Vec::new(),
+                missing_origin: MissingOrigin::Allow,
             }
             .on_loopback()
         };
@@ -89,5 +141,29 @@ mod tests {
         ] {
             assert!(!on_loopback(address), "{address}");
         }
+    }
+
+    #[test]
+    fn every_wrong_origin_is_told() {
+        let check = |listen: &Listen| {
+            let mut checker = Checker::default();
+            let settings = listen.check(&mut checker);
+            checker.finish().map(|_| settings)
+        };
+        let settings = check(&Listen::default()).unwrap();
+        assert!(settings.origins[0].is_any());
+        let origins = ["https://*.example.org", "null", "example.org", "https://*"];
+        let listen = Listen {
+            origins: origins.map(str::to_owned).to_vec(),
+            ..Listen::default()
+        };
+        let faults = check(&listen).unwrap_err();
+        assert_eq!(faults.iter().count(), 2, "{faults}");
+        let nobody = Listen {
+            origins: Vec::new(),
+            missing_origin: MissingOrigin::Refuse,
+            ..Listen::default()
+        };
+        assert!(check(&nobody).is_err());
     }
 }
