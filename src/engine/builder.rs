@@ -81,7 +81,7 @@ impl EngineBuilder {
     }
 
     /// Handles messages of type `kind`, also instead of a built-in one. The second parameter of the handler is a
-    /// [`Message`](crate::Message), or a [`Json<T>`](crate::Json) for a message with the shape of `T`.
+    /// [`Message`], or a [`Json<T>`](crate::Json) for a message with the shape of `T`.
     ///
     /// A connection's messages are handled one after the other; while a handler awaits, that connection waits, and nobody else.
     /// The future stays on the connection's core and may call any async library, whose runtime wakes it from its own threads.

@@ -1,6 +1,6 @@
 //! The application's seam: handlers for message types, middleware around them, hooks at a connection's beginning and end.
 //!
-//! **Lives here:** what an embedding service registers ([`Handlers`]), what its handlers are given ([`Context`], [`Message`],
+//! **Lives here:** what an embedding service registers (`Handlers`), what its handlers are given ([`Context`], [`Message`],
 //! [`Next`]), and the tasks of one shard that run them (`tasks.rs`). **Does not:** which message is whose, and that one
 //! connection has one call at a time (`shards/calls`); applying what a handler asks for (it becomes commands).
 //! **Invariants:** a handler's future stays on the core of its connection and is polled between two turns of its shard; it

@@ -196,7 +196,7 @@ impl<'b> Request<'b> {
         self.fields.iter().map(|field| (field.name, field.value))
     }
 
-    /// Whether the request asks for a WebSocket: `Upgrade` lists it. What else is needed, [`super::upgrade`] checks.
+    /// Whether the request asks for a WebSocket: `Upgrade` lists it. What else is needed, [`super::upgrade()`] checks.
     pub fn wants_upgrade(&self) -> bool {
         lists::any_lists(self.headers("upgrade"), "websocket")
     }
