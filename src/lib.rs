@@ -5,6 +5,7 @@
 //!
 //! | room | is |
 //! | --- | --- |
+//! | [`auth`] | who is at the other end: verifiers, and the threads they run on |
 //! | [`config`] | what an operator writes, checked once into settings |
 //! | [`engine`] | build, start, reach, drain, join: [`Engine`], [`EngineHandle`] |
 //! | `runtime` | the only room that names glommio and io_uring: driver, shard threads, clock, bell, start-up checks |

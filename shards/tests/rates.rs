@@ -99,6 +99,10 @@ fn a_user_has_one_bucket_on_all_shards_and_leaving_does_not_fill_it() {
         let (answered, _) = pings(&mut world, there, 4);
         assert!(answered <= 2, "{shards} shards: {answered}");
         assert_eq!(pings(&mut world, bob, 6), (6, 0));
+        // Who heard that the last token is gone lets nothing through any more, on whichever shard.
+        pings(&mut world, here, 3);
+        assert_eq!(pings(&mut world, here, 2), (0, 2));
+        assert_eq!(pings(&mut world, there, 2), (0, 2));
         world.lose(here);
         world.lose(there);
         world.settle();

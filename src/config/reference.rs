@@ -75,6 +75,26 @@ mod tests {
     }
 
     #[test]
+    fn the_configurations_of_the_guide_are_valid() {
+        let guide = include_str!("../../docs/guides/authentication.md");
+        let blocks: Vec<&str> = guide
+            .split("```toml\n")
+            .skip(1)
+            .filter_map(|block| block.split("```").next())
+            .collect();
+        assert!(blocks.len() >= 6, "{}", blocks.len());
+        for text in blocks {
+            let loaded = Layers::new().toml("guide", text).load(&Environment {
+                cores: 4,
+                open_file_limit: 65_536,
+            });
+            if let Err(faults) = loaded {
+                panic!("{text}\n{faults}");
+            }
+        }
+    }
+
+    #[test]
     fn the_example_on_the_page_is_valid() {
         let page = page();
         let (_, from) = page.split_once("```toml\n").unwrap();

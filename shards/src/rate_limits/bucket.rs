@@ -40,6 +40,11 @@ impl Rate {
         u64::try_from(ns).unwrap_or(u64::MAX)
     }
 
+    /// How long it takes until a quarter of the burst has come, in nanoseconds.
+    pub(crate) fn quarter(&self) -> u64 {
+        self.depth() / 4
+    }
+
     fn depth(&self) -> u64 {
         self.time_of(self.burst)
     }
@@ -86,6 +91,11 @@ impl Bucket {
             .full_at_ns
             .max(now)
             .saturating_add(rate.time_of(tokens));
+    }
+
+    /// Whether not even one token is left.
+    pub(crate) fn is_empty(mut self, now_ms: u64, rate: &Rate) -> bool {
+        self.take(now_ms, rate, 1).is_err()
     }
 
     /// The moment from which on it is full, in milliseconds since start.

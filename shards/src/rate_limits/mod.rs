@@ -9,10 +9,10 @@
 //! **Calls:** `mesh/`, `connections/` (answers, closing). **Tests:** below and in `bucket.rs`; on whole shards in `tests/rates.rs`.
 //!
 //! A connection's bucket is its own. The bucket of a user or an address lives at the key's home; a shard that is not the
-//! home keeps a copy, takes from that without asking, and reports after every input what it took. So the limit is exact
-//! for all connections of a key that live on one shard. Several shards that let messages of one key through in the same moment
-//! may together let through more, at most one burst per further shard; the home charges that too, and tells them,
-//! so that over any longer time the rate holds.
+//! home keeps a copy, takes from that without asking, and reports after every input what it took; the home tells the other
+//! copies whenever a quarter of the burst was taken, or the last token. So the limit is exact for all connections of a key that live on one shard.
+//! Where they live on several, a copy may lag by that quarter, and one that is new begins full: together they may let
+//! through more, at most one burst per further shard. The home charges that too, so that over any longer time the rate holds.
 
 mod bucket;
 mod message;

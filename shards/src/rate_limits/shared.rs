@@ -1,6 +1,7 @@
 //! Buckets of keys that have connections on several shards: the one at the key's home, and the copies of it elsewhere.
 
 use ahash::AHashMap;
+use smallvec::SmallVec;
 
 use super::{Bucket, Rate, Rates};
 use crate::mesh::Lane;
@@ -13,6 +14,10 @@ struct Shared {
     bucket: Bucket,
     /// Taken from a copy and not yet told to the home.
     unreported: u32,
+    /// At home: shards that keep a copy, because they have taken from it since it was full.
+    copies: SmallVec<[ShardId; 2]>,
+    /// At home: what they know at least, as the moment at which it will be full.
+    told_ns: u64,
 }
 
 /// The buckets of users and addresses that are not full.
@@ -84,7 +89,9 @@ impl Shard {
         if shared.bucket.take(now.ms, rate, 1).is_err() {
             return false;
         }
-        if !at_home {
+        if at_home {
+            self.tell_copies(now, &key, rate, None);
+        } else {
             shared.unreported += 1;
             if shared.unreported == 1 {
                 self.shared_buckets.dirty.push(key);
@@ -134,14 +141,39 @@ impl Shard {
         };
         let shared = self.shared_buckets.get(now, &key);
         shared.bucket.charge(now.ms, &rate, u64::from(tokens));
+        if !shared.copies.contains(&shard) {
+            shared.copies.push(shard);
+        }
         let owed = shared.bucket.full_at_ns();
         // A token more or less is the time the mail took.
         if owed > full_at_ns.saturating_add(rate.time_of(1)) {
             let message = ShardMessage::Owed {
-                key,
+                key: key.clone(),
                 full_at_ns: owed,
             };
             self.ends.post(shard, Lane::Control, message);
+        }
+        self.tell_copies(now, &key, &rate, Some(shard));
+    }
+
+    /// At home: whenever a quarter of the burst was taken, or the last token, every copy hears of it, but the one that knows.
+    fn tell_copies(&mut self, now: Now, key: &LimitedKey, rate: &Rate, knows: Option<ShardId>) {
+        let Some(shared) = self.shared_buckets.buckets.get_mut(key) else {
+            return;
+        };
+        let owed = shared.bucket.full_at_ns();
+        let news = owed > shared.told_ns.saturating_add(rate.quarter());
+        let last = owed > shared.told_ns && shared.bucket.is_empty(now.ms, rate);
+        if !news && !last {
+            return;
+        }
+        shared.told_ns = owed;
+        for shard in shared.copies.iter().filter(|shard| Some(**shard) != knows) {
+            let message = ShardMessage::Owed {
+                key: key.clone(),
+                full_at_ns: owed,
+            };
+            self.ends.post(*shard, Lane::Control, message);
         }
     }
 
