@@ -15,7 +15,7 @@ use crate::bounds::{POSTPONED_WORK_MAX, TURN_WORK_MAX};
 use crate::shard::Shard;
 use crate::vocabulary::{ConnectionId, Effect, Now};
 
-/// Estimated nanoseconds of things a shard does; measured on one core, rounded up.
+/// Estimated nanoseconds of things a shard does, rounded up; not measured one by one.
 pub(crate) mod cost {
     /// One frame or piece of one, decoded and handled.
     pub(crate) const FRAME: u64 = 100;
