@@ -14,6 +14,7 @@ mod ids;
 mod input;
 mod message;
 mod now;
+mod store;
 
 pub use command::{Answer, AnswerId, Audience, Command};
 pub use effect::{CloseCause, Effect, Event};
@@ -22,3 +23,6 @@ pub use ids::{CallTarget, ChannelName, ConnectionId, ShardId, SocketToken, UserI
 pub use input::{Compression, Input, Mode, Opening, Returned, Standing};
 pub use message::{LimitedKey, ShardMessage, SharedFrame};
 pub use now::Now;
+pub use store::{
+    Epoch, Position, RestoredLog, StoreOutcome, StoreRequest, StoreTicket, StoredRecord,
+};
