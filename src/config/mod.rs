@@ -28,6 +28,7 @@ mod text;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use shardwire_protocol::handshake::origin::OriginPattern;
 
 pub use environment::Environment;
 pub use fault::{Fault, Faults, Origin};
@@ -41,7 +42,7 @@ pub use sections::compression::{Compression, CompressionSettings};
 pub use sections::connections::{ConnectionSettings, Connections};
 pub use sections::echo::{Echo, EchoSettings};
 pub use sections::handlers::{HandlerSettings, Handlers};
-pub use sections::listen::{Listen, ListenSettings};
+pub use sections::listen::{Listen, ListenSettings, MissingOrigin};
 pub use sections::log::{Log, LogFormat, LogLevel, LogSettings};
 pub use sections::page::{Page, PageSettings};
 pub use sections::permissions::{PermissionDefault, PermissionRule, Permissions};
@@ -159,6 +160,12 @@ impl Config {
             self.connections
                 .check(shards.count, on_loopback, environment, &mut checker);
         let authentication = self.authentication.check(&mut checker);
+        if authentication.cookie.is_some() && listen.origins.iter().any(OriginPattern::is_any) {
+            checker.note(
+                "authentication.cookie is set and listen.origins lets every page in: a foreign page can connect in the name of whoever looks at it; list your own origins"
+                    .to_owned(),
+            );
+        }
         let verifies = authentication.method != AuthenticationMethod::None
             && (authentication.method != AuthenticationMethod::Unset);
         let permissions = self.permissions.check(verifies, &mut checker);

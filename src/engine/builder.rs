@@ -20,12 +20,13 @@ use super::inbox::Inboxes;
 use super::shard_loop::{LoopParts, RunningShard};
 use crate::auth::{Gate, Verifier};
 use crate::config::{
-    AuthenticationType, Config, Environment, PlacementRule, RateSettings, RatesSettings, Settings,
+    AuthenticationType, Config, Environment, MissingOrigin, PlacementRule, RateSettings,
+    RatesSettings, Settings,
 };
 use crate::handlers::{
     Context, FromMessage, HandlerError, Handlers, HandlersBuilder, Message, Next, Tasks,
 };
-use crate::listen::Routes;
+use crate::listen::{Origins, Routes};
 use crate::runtime::preflight::{self, Needs, listen_error};
 use crate::runtime::{Clock, DriverOptions, attach_ip_hash, cores, listen_group, spawn_shard};
 
@@ -196,6 +197,11 @@ fn start(
         echo: settings.echo.enabled,
         page: settings.page.enabled,
         gate: gate.map(Arc::new),
+        origins: Arc::new(Origins {
+            allowed: settings.listen.origins.clone(),
+            missing: settings.listen.missing_origin == MissingOrigin::Allow,
+        }),
+        protocols: settings.connections.protocols.clone().into(),
     };
     let verifies = routes.gate.is_some();
     let application = handlers.application_routes();

@@ -1,6 +1,7 @@
 //! From an accepted socket to a WebSocket connection, or to a plain HTTP answer.
 //!
-//! **Lives here:** collecting the upgrade request (`upgrade.rs`), which path means what (`routes.rs`), the page at `/`
+//! **Lives here:** collecting the upgrade request (`upgrade.rs`), which path means what (`routes.rs`), which
+//! pages' scripts may come (`origins.rs`), the page at `/`
 //! (`page.rs`). **Does not:** HTTP's grammar and the upgrade policy (`protocol/handshake`), binding and steering
 //! (`runtime/`), moving sockets between shards (`engine/`).
 //! **Invariants:** a request is at most 16 KiB and has one absolute deadline from accept; a request is scanned once; every
@@ -8,10 +9,12 @@
 //! **Called by:** `engine/shard_loop`. **Calls:** `protocol/handshake`. **Tests:** below and `tests/bad_input.rs`.
 
 pub(crate) mod certificate;
+mod origins;
 mod page;
 mod routes;
 mod upgrade;
 
+pub(crate) use origins::Origins;
 pub(crate) use routes::Routes;
 pub(crate) use upgrade::{Arrival, Upgrading};
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use shardwire_protocol::handshake::server::{Refusal, Request, Upgrade, upgrade, write_page};
 use shardwire_shards::vocabulary::{Mode, Standing, UserId, is_valid_user};
 
+use super::Origins;
 use super::page::PAGE;
 use crate::auth::{Gate, Shown};
 
@@ -18,6 +19,10 @@ pub(crate) struct Routes {
     pub(crate) page: bool,
     /// Who asks clients who they are; none: nobody does.
     pub(crate) gate: Option<Arc<Gate>>,
+    /// From where one may connect.
+    pub(crate) origins: Arc<Origins>,
+    /// Subprotocols, best first (contract M16).
+    pub(crate) protocols: Arc<[String]>,
 }
 
 /// What a request wants. Lives for one call.
@@ -32,6 +37,8 @@ pub(super) enum Wanted<'b> {
         shown: Shown,
         /// Whether it is greeted.
         hello: bool,
+        /// The subprotocol to answer with.
+        protocol: Option<&'b str>,
     },
     /// A plain answer, written already.
     Answer(Vec<u8>),
@@ -39,7 +46,7 @@ pub(super) enum Wanted<'b> {
 
 impl Routes {
     pub(super) fn find<'b>(
-        &self,
+        &'b self,
         request: &Request<'b>,
         address: IpAddr,
     ) -> Result<Wanted<'b>, Refusal> {
@@ -50,6 +57,11 @@ impl Routes {
             _ => return Err(Refusal::not_found()),
         };
         let upgrade = upgrade(request)?;
+        self.origins.check(request)?;
+        let protocol = self
+            .protocols
+            .iter()
+            .find(|ours| upgrade.protocols.contains(&ours.as_str()));
         let (shown, hello) = match &self.gate {
             Some(gate) => (gate.look(request, &upgrade, address)?, true),
             None => {
@@ -61,6 +73,7 @@ impl Routes {
             mode,
             shown,
             hello,
+            protocol: protocol.map(String::as_str),
             upgrade,
         })
     }

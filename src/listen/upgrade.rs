@@ -111,6 +111,7 @@ fn read(
                     upgrade,
                     shown,
                     hello,
+                    protocol,
                 }) => {
                     let (standing, attempt) = match shown {
                         Shown::Nothing(standing) => (standing, None),
@@ -121,7 +122,7 @@ fn read(
                     let (agreement, compression) =
                         shard.negotiate(&upgrade.extensions, awaited).unzip();
                     let mut response = Vec::with_capacity(256);
-                    write_accept(&mut response, upgrade.key, None, agreement.as_ref());
+                    write_accept(&mut response, upgrade.key, protocol, agreement.as_ref());
                     let opening = Opening {
                         standing,
                         hello,
@@ -152,9 +153,13 @@ fn refused(refusal: &Refusal) -> Arrival {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::Arc;
+
     use shardwire_shards::vocabulary::Mode;
 
     use super::*;
+    use crate::listen::Origins;
 
     const REQUEST: &[u8] = b"GET /ws?user=ann HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\nfirst frames";
@@ -168,20 +173,26 @@ mod tests {
         }
     }
 
+    fn routes(echo: bool) -> Routes {
+        Routes {
+            echo,
+            page: true,
+            origins: Arc::new(Origins {
+                allowed: vec!["https://*.example.org".parse().unwrap()],
+                missing: true,
+            }),
+            protocols: ["stream".to_owned(), "chat".to_owned()].into(),
+            gate: None,
+        }
+    }
+
     fn upgrading() -> Upgrading {
         Upgrading::new(IpAddr::from([127, 0, 0, 1]), 1000)
     }
 
     #[test]
     fn any_split_gives_the_same_connection_and_keeps_the_early_bytes() {
-        let (limits, routes) = (
-            RequestLimits::default(),
-            Routes {
-                echo: true,
-                page: true,
-                gate: None,
-            },
-        );
+        let (limits, routes) = (RequestLimits::default(), routes(true));
         for cut in 1..REQUEST.len() {
             let mut upgrading = upgrading();
             let mut early = Vec::new();
@@ -212,14 +223,7 @@ mod tests {
 
     #[test]
     fn contract_m21_a_request_without_upgrade_is_told_so() {
-        let (limits, routes) = (
-            RequestLimits::default(),
-            Routes {
-                echo: false,
-                page: true,
-                gate: None,
-            },
-        );
+        let (limits, routes) = (RequestLimits::default(), routes(false));
         let answer =
             |request: &[u8]| match upgrading().received(request, &limits, &routes, &mut Nothing) {
                 Arrival::Answer(answer) => String::from_utf8_lossy(&answer).into_owned(),
@@ -233,5 +237,81 @@ mod tests {
         assert!(answer(b"GET /echo HTTP/1.1\r\nHost: h\r\n\r\n").starts_with("HTTP/1.1 404 "));
         assert!(answer(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").starts_with("HTTP/1.1 200 "));
         assert!(answer(b"POST / HTTP/1.1\r\nHost: h\r\n\r\n").starts_with("HTTP/1.1 405 "));
+    }
+
+    /// The 101, or the status it was refused with.
+    fn answer(headers: &str, routes: &Routes) -> String {
+        let request =
+            String::from_utf8_lossy(REQUEST).replacen("\r\n\r\n", &format!("{headers}\r\n\r\n"), 1);
+        let limits = RequestLimits::default();
+        match upgrading().received(request.as_bytes(), &limits, routes, &mut Nothing) {
+            Arrival::Socket { response, .. } | Arrival::Answer(response) => {
+                String::from_utf8_lossy(&response).into_owned()
+            }
+            Arrival::Incomplete => panic!("the request is whole"),
+        }
+    }
+
+    /// Cross-site hijacking: a page that is not on the list cannot connect, whatever it looks like.
+    #[test]
+    fn attack_cross_site_hijacking() {
+        let allowing = routes(true);
+        let status = |headers: &str, routes: &Routes| answer(headers, routes)[9..12].to_owned();
+        for (expected, headers) in [
+            ("101", "\r\nOrigin: https://app.example.org"),
+            ("101", "\r\norigin: https://app.example.org:443"),
+            ("101", ""),
+            ("403", "\r\nOrigin: https://example.org"),
+            ("403", "\r\nOrigin: http://app.example.org"),
+            ("403", "\r\nOrigin: https://app.example.org.evil.test"),
+            ("403", "\r\nOrigin: null"),
+            ("403", "\r\nOrigin:"),
+            (
+                "403",
+                "\r\nOrigin: https://app.example.org\r\nOrigin: https://evil.test",
+            ),
+        ] {
+            assert_eq!(status(headers, &allowing), expected, "{headers}");
+        }
+        let mut strict = routes(true);
+        strict.origins = Arc::new(Origins {
+            allowed: vec!["https://app.example.org".parse().unwrap()],
+            missing: false,
+        });
+        assert_eq!(status("", &strict), "403");
+        assert_eq!(
+            status("\r\nOrigin: https://app.example.org", &strict),
+            "101"
+        );
+        let mut open = routes(true);
+        open.origins = Arc::new(Origins {
+            allowed: vec!["*".parse().unwrap()],
+            missing: false,
+        });
+        assert_eq!(status("", &open), "101");
+        assert_eq!(status("\r\nOrigin: nonsense", &open), "101");
+    }
+
+    #[test]
+    fn contract_m16_the_best_subprotocol_on_both_lists_is_chosen() {
+        let chosen = |offer: &str| {
+            let answer = answer(offer, &routes(true));
+            assert!(answer.starts_with("HTTP/1.1 101 "));
+            let line = answer
+                .lines()
+                .find_map(|line| line.strip_prefix("Sec-WebSocket-Protocol: "));
+            line.map(str::to_owned)
+        };
+        let offer = "\r\nSec-WebSocket-Protocol: ";
+        assert_eq!(
+            chosen(&format!("{offer}chat, stream")).as_deref(),
+            Some("stream")
+        );
+        assert_eq!(
+            chosen(&format!("{offer}bearer.x{offer}chat")).as_deref(),
+            Some("chat")
+        );
+        assert_eq!(chosen(&format!("{offer}Chat, other")), None);
+        assert_eq!(chosen(""), None);
     }
 }

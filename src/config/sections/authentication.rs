@@ -32,7 +32,7 @@ pub struct Authentication {
     pub audience: Option<Texts>,
 
     /// Cookie that may carry the token. Cookies are sent along by a browser whatever page opens the connection: list the allowed origins as
-    /// well.
+    /// well (`listen.origins`).
     #[schemars(extend("x-allowed" = NAME, "x-default" = "none: cookies are not looked at"))]
     pub cookie: Option<String>,
 

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use shardwire_protocol::handshake::origin::OriginPattern;
 
 use crate::config::bounds;
 use crate::config::check::Checker;
@@ -25,8 +26,32 @@ pub struct Listen {
     #[schemars(extend("x-allowed" = bounds::BACKLOG.to_string()))]
     pub backlog: usize,
 
+    /// Whether clients may connect that name no origin: all programs that are no browsers, which may also name any origin they like.
+    /// Without effect while `origins` lets everybody in.
+    #[schemars(extend("x-allowed" = "`\"allow\"`, `\"refuse\"`"))]
+    pub missing_origin: MissingOrigin,
+
+    /// Pages whose scripts may connect, by the origin that browsers name in the upgrade request: scheme, host and port exactly, such as
+    /// `"https://app.example.org"` or `"http://localhost:3000"`; a `*` in a host stands for one whole label
+    /// (`"https://*.example.org"`), `"null"` for pages without an origin. Every other upgrade is answered 403. `"*"` lets every page in: no
+    /// harm while clients identify themselves by tokens that only the right page has, but a gap as soon as a cookie, an address or
+    /// being on this machine is enough.
+    #[schemars(extend("x-allowed" = "a list of origins, or [\"*\"]"))]
+    pub origins: Vec<String>,
+
     /// The certificate that makes `wss://` of `ws://`.
     pub tls: Tls,
+}
+
+/// What becomes of clients that name no origin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
+pub enum MissingOrigin {
+    /// They may connect.
+    Allow,
+    /// They are answered 403.
+    Refuse,
 }
 
 impl Default for Listen {
@@ -35,6 +60,8 @@ impl Default for Listen {
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             backlog: 1_024,
             tls: Tls::default(),
+            missing_origin: MissingOrigin::Allow,
+            origins: vec!["*".to_owned()],
         }
     }
 }
@@ -48,6 +75,10 @@ pub struct ListenSettings {
     pub backlog: u16,
     /// The certificate; none when connections are plain.
     pub tls: Option<TlsSettings>,
+    /// Whose scripts may connect.
+    pub origins: Vec<OriginPattern>,
+    /// Whether clients may that name none.
+    pub missing_origin: MissingOrigin,
 }
 
 impl ListenSettings {
@@ -63,6 +94,8 @@ impl Listen {
             address: self.address,
             backlog: checker.whole("listen.backlog", self.backlog, &bounds::BACKLOG),
             tls: self.tls.check(checker),
+            origins: self.check_origins(checker),
+            missing_origin: self.missing_origin,
         };
         if settings.tls.is_none() && !settings.on_loopback() {
             // No fault: something in front may speak TLS. But nobody should learn it from an eavesdropper.
@@ -72,6 +105,23 @@ impl Listen {
             ));
         }
         settings
+    }
+
+    fn check_origins(&self, checker: &mut Checker) -> Vec<OriginPattern> {
+        const KEY: &str = "listen.origins";
+        let mut origins = Vec::with_capacity(self.origins.len());
+        for origin in &self.origins {
+            match origin.parse() {
+                Ok(pattern) => origins.push(pattern),
+                Err(error) => checker.refuse(KEY, format!("{origin:?}"), format!("{error}")),
+            }
+        }
+        if self.origins.is_empty() && self.missing_origin == MissingOrigin::Refuse {
+            let problem =
+                "no page and no other client could connect: name one, or set listen.missing_origin";
+            checker.refuse(KEY, "[]", problem.to_owned());
+        }
+        origins
     }
 }
 
@@ -87,6 +137,8 @@ mod tests {
                 address: address.parse().unwrap(),
                 backlog: 1,
                 tls: None,
+                origins: Vec::new(),
+                missing_origin: MissingOrigin::Allow,
             }
             .on_loopback()
         };
@@ -106,5 +158,29 @@ mod tests {
         ] {
             assert!(!on_loopback(address), "{address}");
         }
+    }
+
+    #[test]
+    fn every_wrong_origin_is_told() {
+        let check = |listen: &Listen| {
+            let mut checker = Checker::default();
+            let settings = listen.check(&mut checker);
+            checker.finish().map(|_| settings)
+        };
+        let settings = check(&Listen::default()).unwrap();
+        assert!(settings.origins[0].is_any());
+        let origins = ["https://*.example.org", "null", "example.org", "https://*"];
+        let listen = Listen {
+            origins: origins.map(str::to_owned).to_vec(),
+            ..Listen::default()
+        };
+        let faults = check(&listen).unwrap_err();
+        assert_eq!(faults.iter().count(), 2, "{faults}");
+        let nobody = Listen {
+            origins: Vec::new(),
+            missing_origin: MissingOrigin::Refuse,
+            ..Listen::default()
+        };
+        assert!(check(&nobody).is_err());
     }
 }

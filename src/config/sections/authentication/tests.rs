@@ -224,3 +224,17 @@ fn a_secret_is_in_no_fault_and_in_no_dump() {
     assert!(!format!("{config:?}").contains("sesame"));
     assert!(!toml::to_string(&config).unwrap().contains("sesame"));
 }
+
+#[test]
+fn a_cookie_that_every_page_may_use_is_noted() {
+    let noted = |text: &str| {
+        let notes = check(text).unwrap().notes;
+        notes.iter().any(|note| note.contains("listen.origins"))
+    };
+    let cookie = "[authentication]\ncookie = \"session\"";
+    assert!(noted(cookie));
+    assert!(!noted(&format!(
+        "{cookie}\n[listen]\norigins = [\"https://app.example.org\"]"
+    )));
+    assert!(!noted(""));
+}
