@@ -8,6 +8,7 @@
 //! | [`websocket`] | the bytes behind it (RFC 6455 frames) | messages and control events, and back |
 //! | [`envelope`] | a text message (`{"type": …}`) | its fields, borrowed; and the answers back |
 //! | [`proxy`] | what proxies say of a client, before or inside the request | the client's address |
+//! | [`text`] | the operations of people who edit one text together | operations on the same text, one behind the other |
 //! | [`codes`] | numbers | the words and advice a peer sees: error codes and close codes |
 //!
 //! # What does not
@@ -31,4 +32,5 @@ pub mod codes;
 pub mod envelope;
 pub mod handshake;
 pub mod proxy;
+pub mod text;
 pub mod websocket;
