@@ -101,6 +101,9 @@ pub(super) const CLOSE_TIMEOUT: Range<TextDuration> = duration(ms(100), minutes(
 /// The least lets a few small messages wait; the most is what one slow consumer may cost before it is closed.
 pub(super) const OUTBOX: Range<ByteSize> = size(ByteSize::kib(1), ByteSize::mib(1_024));
 
+/// Every network is compared at every connect, and at every hop of a header.
+pub(super) const TRUSTED_NETWORKS: usize = 256;
+
 /// Looking is two `stat` calls, but a certificate that is half written more often than whole should not be tried all the time; beyond
 /// a day nobody remembers why nothing happens.
 pub(super) const RELOAD_INTERVAL: Range<TextDuration> = duration(ms(100), minutes(24 * 60));

@@ -46,6 +46,7 @@ pub use sections::listen::{Listen, ListenSettings, MissingOrigin};
 pub use sections::log::{Log, LogFormat, LogLevel, LogSettings};
 pub use sections::page::{Page, PageSettings};
 pub use sections::permissions::{PermissionDefault, PermissionRule, Permissions};
+pub use sections::proxy::{ForwardedHeader, Proxy, ProxyProtocol, ProxySettings};
 pub use sections::rates::{RateSettings, Rates, RatesSettings};
 pub use sections::shards::{PlacementRule, ShardSettings, Shards};
 pub use sections::shutdown::{Shutdown, ShutdownSettings};

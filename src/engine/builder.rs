@@ -26,7 +26,7 @@ use crate::config::{
 use crate::handlers::{
     Context, FromMessage, HandlerError, Handlers, HandlersBuilder, Message, Next, Tasks,
 };
-use crate::listen::{Origins, Routes};
+use crate::listen::{Origins, Proxies, Routes};
 use crate::runtime::preflight::{self, Needs, listen_error};
 use crate::runtime::{Clock, DriverOptions, attach_ip_hash, cores, listen_group, spawn_shard};
 
@@ -185,7 +185,11 @@ fn start(
     let listeners =
         listen_group(wanted, count, u32::from(settings.listen.backlog)).map_err(refused)?;
     let address = listeners[0].local_addr().map_err(refused)?;
-    if placement.rule() == Rule::IpHash && settings.shards.kernel_steering && count > 1 {
+    let proxies = proxies(settings);
+    // The kernel sees the proxies' addresses, not the clients': steered by those, all clients of one proxy would meet on one shard
+    // and be handed off from there. Unsteered they are spread, and the shard that reads who comes hands off.
+    let steered = settings.shards.kernel_steering && count > 1 && !proxies.in_use();
+    if placement.rule() == Rule::IpHash && steered {
         steer(&listeners);
     }
 
@@ -240,6 +244,7 @@ fn start(
             node_count: node_count.clone(),
             placement,
             routes: routes.clone(),
+            proxies: proxies.clone(),
             connection_timeout_ms: settings.connections.connection_timeout_ms,
             tls: tls.clone(),
             _ending: endings.guard(),
@@ -282,6 +287,15 @@ fn start(
 fn steer(listeners: &[TcpListener]) {
     if let Err(error) = attach_ip_hash(&listeners[0], listeners.len()) {
         tracing::warn!(%error, "the kernel does not steer connections by address; shards hand them off instead");
+    }
+}
+
+fn proxies(settings: &Settings) -> Proxies {
+    let proxy = &settings.listen.proxy;
+    Proxies {
+        protocol: proxy.protocol,
+        header: proxy.header,
+        trusted: proxy.trusted.clone(),
     }
 }
 

@@ -1,6 +1,5 @@
 //! What reaches a shard from outside the mesh: commands of the embedding service, sockets handed off by other shards.
 
-use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -8,11 +7,10 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use rustls::ServerConfig;
 use shardwire_shards::mesh::Sleepers;
-use shardwire_shards::vocabulary::{
-    AnswerId, Command, ConnectionId, Opening, ShardId, UserId, Verdict,
-};
+use shardwire_shards::vocabulary::{AnswerId, Command, ConnectionId, ShardId, UserId, Verdict};
 
 use crate::runtime::{Bell, SocketId};
+use crate::transport::Stage;
 use crate::transport::tls::Session;
 
 /// Items one inbox holds before it refuses more. An item is small, but a command may carry a message of the service's own making;
@@ -49,15 +47,6 @@ pub(crate) struct HandedOff {
     /// Its TLS session, where connections speak TLS and it has shaken hands already.
     pub(crate) session: Option<Box<Session>>,
     pub(crate) stage: Stage,
-}
-
-/// How far it has come.
-#[derive(Debug)]
-pub(crate) enum Stage {
-    /// Just accepted, nothing read; patience ends at `deadline_ms`.
-    Accepted { address: IpAddr, deadline_ms: u64 },
-    /// Upgraded; holds an admission. The socket's name in it is another shard's.
-    Upgraded(Box<Opening>),
 }
 
 /// Who waits for a verdict.

@@ -9,14 +9,14 @@ use shardwire_protocol::websocket::deflate::Agreement;
 use shardwire_shards::Shard;
 use shardwire_shards::vocabulary::{Compression, Opening, SocketToken, Standing};
 
-use super::Routes;
 use super::routes::Wanted;
+use super::{Proxies, Routes};
 use crate::auth::{Attempt, Shown};
 
 /// A socket whose request is being read.
 #[derive(Debug)]
 pub(crate) struct Upgrading {
-    /// The peer, IPv4-mapped addresses unmapped.
+    /// The peer, or whom its PROXY protocol header names; IPv4-mapped addresses unmapped.
     pub(crate) address: IpAddr,
     /// When patience ends, in milliseconds since start.
     pub(crate) deadline_ms: u64,
@@ -33,7 +33,7 @@ pub(crate) enum Arrival {
     Answer(Vec<u8>),
     /// A WebSocket connection: send `response`, the 101, if there is room for one more.
     Socket {
-        /// Who comes. The socket has no name in it yet. Memory may be promised for its compression: whoever drops it tells its shard.
+        /// Who comes, by the address of the peer or of the client a trusted proxy names. The socket has no name in it yet. Memory may be promised for its compression: whoever drops it tells its shard.
         opening: Box<Opening>,
         /// What it shows to be somebody; the opening's standing is only known when that is verified.
         attempt: Option<Attempt>,
@@ -70,10 +70,12 @@ impl Upgrading {
         bytes: &[u8],
         limits: &RequestLimits,
         routes: &Routes,
+        proxies: &Proxies,
         shard: &mut impl Negotiate,
     ) -> Arrival {
+        let from = (self.address, proxies);
         if self.head.is_empty() {
-            let (arrival, scanned) = read(bytes, 0, limits, routes, self.address, shard);
+            let (arrival, scanned) = read(bytes, 0, limits, routes, from, shard);
             if matches!(arrival, Arrival::Incomplete) {
                 self.head.extend_from_slice(bytes);
                 self.scanned = scanned;
@@ -81,14 +83,7 @@ impl Upgrading {
             return arrival;
         }
         self.head.extend_from_slice(bytes);
-        let (arrival, scanned) = read(
-            &self.head,
-            self.scanned,
-            limits,
-            routes,
-            self.address,
-            shard,
-        );
+        let (arrival, scanned) = read(&self.head, self.scanned, limits, routes, from, shard);
         self.scanned = scanned;
         arrival
     }
@@ -99,12 +94,13 @@ fn read(
     scanned: usize,
     limits: &RequestLimits,
     routes: &Routes,
-    address: IpAddr,
+    (peer, proxies): (IpAddr, &Proxies),
     shard: &mut impl Negotiate,
 ) -> (Arrival, usize) {
     match read_request(buffer, scanned, limits) {
         Ok(Progress::Incomplete { scanned }) => (Arrival::Incomplete, scanned),
         Ok(Progress::Complete { request, head_len }) => {
+            let address = proxies.client_of(&request, peer);
             let arrival = match routes.find(&request, address) {
                 Ok(Wanted::Socket {
                     mode,
@@ -204,7 +200,8 @@ mod tests {
                     opening,
                     attempt,
                     response,
-                } = upgrading.received(piece, &limits, &routes, &mut Nothing)
+                } =
+                    upgrading.received(piece, &limits, &routes, &Proxies::default(), &mut Nothing)
                 {
                     assert_eq!(
                         (opening.mode, opening.standing),
@@ -224,11 +221,17 @@ mod tests {
     #[test]
     fn contract_m21_a_request_without_upgrade_is_told_so() {
         let (limits, routes) = (RequestLimits::default(), routes(false));
-        let answer =
-            |request: &[u8]| match upgrading().received(request, &limits, &routes, &mut Nothing) {
-                Arrival::Answer(answer) => String::from_utf8_lossy(&answer).into_owned(),
-                other => panic!("{other:?}"),
-            };
+        let proxies = Proxies::default();
+        let answer = |request: &[u8]| match upgrading().received(
+            request,
+            &limits,
+            &routes,
+            &proxies,
+            &mut Nothing,
+        ) {
+            Arrival::Answer(answer) => String::from_utf8_lossy(&answer).into_owned(),
+            other => panic!("{other:?}"),
+        };
         let plain = answer(b"GET /ws HTTP/1.1\r\nHost: h\r\n\r\n");
         assert!(
             plain.starts_with("HTTP/1.1 400 ") && plain.ends_with("Expected WebSocket"),
@@ -244,7 +247,8 @@ mod tests {
         let request =
             String::from_utf8_lossy(REQUEST).replacen("\r\n\r\n", &format!("{headers}\r\n\r\n"), 1);
         let limits = RequestLimits::default();
-        match upgrading().received(request.as_bytes(), &limits, routes, &mut Nothing) {
+        let proxies = Proxies::default();
+        match upgrading().received(request.as_bytes(), &limits, routes, &proxies, &mut Nothing) {
             Arrival::Socket { response, .. } | Arrival::Answer(response) => {
                 String::from_utf8_lossy(&response).into_owned()
             }

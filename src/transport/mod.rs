@@ -14,5 +14,5 @@ pub(crate) mod tls;
 
 pub(crate) use flush::{Flushed, flush, write_some};
 pub(crate) use sockets::{
-    Deadlines, HandingOff, Responding, SocketState, Sockets, Verifying, token_of,
+    Deadlines, HandingOff, Responding, SocketState, Sockets, Stage, Verifying, token_of,
 };

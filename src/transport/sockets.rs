@@ -1,22 +1,25 @@
 //! What each socket of a shard is at the moment.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 
 use shardwire_shards::vocabulary::{ConnectionId, Opening, ShardId, SocketToken};
 
 use super::tls::Session;
 use crate::auth::Ticket;
-use crate::listen::Upgrading;
+use crate::listen::{Introducing, Upgrading};
 use crate::runtime::SocketId;
 
 /// What a socket is at the moment.
 #[derive(Debug)]
 pub(crate) enum SocketState {
+    /// A proxy's: who the client is, is being read.
+    Introducing(Box<Introducing>),
     /// Its upgrade request is being read.
     Upgrading(Box<Upgrading>),
     /// Its upgrade waits for a verdict on who it is.
     Verifying(Box<Verifying>),
-    /// Upgraded, but at home on another shard: leaves as soon as the driver has stopped receiving.
+    /// At home on another shard: leaves as soon as the driver has stopped receiving.
     HandingOff(Box<HandingOff>),
     /// Given to the shard, which names it in the same turn.
     Opening,
@@ -28,12 +31,48 @@ pub(crate) enum SocketState {
     Lingering,
 }
 
+impl SocketState {
+    /// Whether it is on its way to being a connection, and costs this shard alone.
+    fn is_upgrading(&self) -> bool {
+        matches!(
+            self,
+            Self::Introducing(_) | Self::Upgrading(_) | Self::Verifying(_)
+        )
+    }
+}
+
 /// A socket on its way to another shard.
 #[derive(Debug)]
 pub(crate) struct HandingOff {
     pub(crate) home: ShardId,
     /// What still comes before the driver has stopped is added to its early bytes.
-    pub(crate) opening: Opening,
+    pub(crate) stage: Stage,
+}
+
+/// How far a socket has come when it is handed off.
+#[derive(Debug)]
+pub(crate) enum Stage {
+    /// Its address is known and no more.
+    Accepted {
+        /// The client.
+        address: IpAddr,
+        /// When the patience for the upgrade ends.
+        deadline_ms: u64,
+        /// What came behind a PROXY protocol header: TLS or a request, not looked at. Empty where none is spoken.
+        behind: Vec<u8>,
+    },
+    /// Upgraded; holds an admission. The socket's name in it is the former shard's.
+    Upgraded(Box<Opening>),
+}
+
+impl Stage {
+    /// Where bytes are kept that come during the hand-off.
+    pub(crate) fn early(&mut self) -> &mut Vec<u8> {
+        match self {
+            Self::Accepted { behind, .. } => behind,
+            Self::Upgraded(opening) => &mut opening.early,
+        }
+    }
 }
 
 /// A socket whose request is good, if it is somebody. Holds an admission.
@@ -45,13 +84,6 @@ pub(crate) struct Verifying {
     pub(crate) response: Vec<u8>,
     /// Dropped, nobody verifies it any more.
     pub(crate) _ticket: Ticket,
-}
-
-impl SocketState {
-    /// Whether it is on its way to being a connection, and costs this shard alone.
-    fn is_upgrading(&self) -> bool {
-        matches!(self, Self::Upgrading(_) | Self::Verifying(_))
-    }
 }
 
 /// The rest of a plain answer.

@@ -8,6 +8,7 @@ use shardwire_protocol::handshake::origin::OriginPattern;
 
 use crate::config::bounds;
 use crate::config::check::Checker;
+use crate::config::sections::proxy::{Proxy, ProxySettings};
 use crate::config::sections::tls::{Tls, TlsSettings};
 use crate::config::text::listen_address;
 
@@ -39,6 +40,9 @@ pub struct Listen {
     #[schemars(extend("x-allowed" = "a list of origins, or [\"*\"]"))]
     pub origins: Vec<String>,
 
+    /// Proxies and load balancers in front.
+    pub proxy: Proxy,
+
     /// The certificate that makes `wss://` of `ws://`.
     pub tls: Tls,
 }
@@ -59,6 +63,7 @@ impl Default for Listen {
         Self {
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             backlog: 1_024,
+            proxy: Proxy::default(),
             tls: Tls::default(),
             missing_origin: MissingOrigin::Allow,
             origins: vec!["*".to_owned()],
@@ -73,6 +78,8 @@ pub struct ListenSettings {
     pub address: SocketAddr,
     /// Connections the kernel keeps waiting per shard (`listen(2)`); at least 1.
     pub backlog: u16,
+    /// Whom to believe about who the client is.
+    pub proxy: ProxySettings,
     /// The certificate; none when connections are plain.
     pub tls: Option<TlsSettings>,
     /// Whose scripts may connect.
@@ -82,9 +89,9 @@ pub struct ListenSettings {
 }
 
 impl ListenSettings {
-    /// Whether only this machine can connect. Several defaults are friendlier then.
+    /// Whether only this machine can connect, and not on behalf of others. Several defaults are friendlier then.
     pub fn on_loopback(&self) -> bool {
-        self.address.ip().to_canonical().is_loopback()
+        self.address.ip().to_canonical().is_loopback() && !self.proxy.in_use()
     }
 }
 
@@ -93,11 +100,12 @@ impl Listen {
         let settings = ListenSettings {
             address: self.address,
             backlog: checker.whole("listen.backlog", self.backlog, &bounds::BACKLOG),
+            proxy: self.proxy.check(checker),
             tls: self.tls.check(checker),
             origins: self.check_origins(checker),
             missing_origin: self.missing_origin,
         };
-        if settings.tls.is_none() && !settings.on_loopback() {
+        if settings.tls.is_none() && !self.address.ip().to_canonical().is_loopback() {
             // No fault: something in front may speak TLS. But nobody should learn it from an eavesdropper.
             checker.note(format!(
                 "listening on {} without TLS: what clients and engine say can be read and changed on the way, unless a proxy in front speaks TLS; set listen.tls.certificate and listen.tls.key",
@@ -136,6 +144,7 @@ mod tests {
             ListenSettings {
                 address: address.parse().unwrap(),
                 backlog: 1,
+                proxy: ProxySettings::default(),
                 tls: None,
                 origins: Vec::new(),
                 missing_origin: MissingOrigin::Allow,

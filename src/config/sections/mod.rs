@@ -16,6 +16,7 @@ pub(super) mod listen;
 pub(super) mod log;
 pub(super) mod page;
 pub(super) mod permissions;
+pub(super) mod proxy;
 pub(super) mod rates;
 pub(super) mod shards;
 pub(super) mod shutdown;

@@ -5,15 +5,14 @@ use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
 use shardwire_protocol::handshake::server::Refusal;
-use shardwire_shards::placement::Rule;
 use shardwire_shards::vocabulary::{Input, Now, Opening, ShardId, Standing};
 
 use super::{ACCEPT_RETRY_MS, RunningShard};
 use crate::auth::Attempt;
-use crate::engine::inbox::{HandedOff, Item, Stage};
+use crate::engine::inbox::{HandedOff, Item};
 use crate::listen::{Arrival, UPGRADING_MAX, Upgrading};
 use crate::runtime::{Driver, SocketId};
-use crate::transport::{Flushed, HandingOff, Responding, SocketState, token_of, write_some};
+use crate::transport::{Flushed, HandingOff, Responding, SocketState, Stage, token_of, write_some};
 
 /// Seconds a refused client is asked to stay away (`Retry-After`).
 const RETRY_AFTER_S: u32 = 5;
@@ -37,16 +36,17 @@ impl<D: Driver> RunningShard<D> {
         };
         let address = peer.ip().to_canonical();
         let deadline_ms = now.ms + self.parts.connection_timeout_ms;
-        let home = match self.parts.placement.rule() {
-            Rule::IpHash => self.parts.placement.home_of_address(address),
-            Rule::Accept | Rule::UserHash => self.shard.id(),
-        };
+        if self.parts.proxies.protocol.is_some() {
+            return self.begin_introduction(now, id, address, deadline_ms);
+        }
+        let home = self.home_at_accept(address);
         if home == self.shard.id() {
             self.begin_upgrade(now, id, address, deadline_ms);
         } else if let Some(socket) = self.driver.release(id) {
             let stage = Stage::Accepted {
                 address,
                 deadline_ms,
+                behind: Vec::new(),
             };
             self.send_home(
                 home,
@@ -79,7 +79,13 @@ impl<D: Driver> RunningShard<D> {
         }
     }
 
-    fn begin_upgrade(&mut self, now: Now, socket: SocketId, address: IpAddr, deadline_ms: u64) {
+    pub(super) fn begin_upgrade(
+        &mut self,
+        now: Now,
+        socket: SocketId,
+        address: IpAddr,
+        deadline_ms: u64,
+    ) {
         if self.sockets.upgrading() >= UPGRADING_MAX {
             if self.secure.is_on() {
                 // An answer in plain text would be noise to the client, and a handshake is what there is no room for.
@@ -98,12 +104,18 @@ impl<D: Driver> RunningShard<D> {
         self.driver.start_receiving(socket);
     }
 
-    /// Plaintext from a socket, whatever it is at the moment.
+    /// Bytes from a socket without TLS, or plaintext from its session, whatever the socket is at the moment.
     pub(super) fn received_plain(&mut self, now: Now, socket: SocketId, bytes: &mut [u8]) {
         match self.sockets.get_mut(socket) {
+            Some(SocketState::Introducing(_)) => {
+                if let Some(accepted) = self.parts.proxies.protocol {
+                    self.received_introduction(now, socket, bytes, accepted);
+                }
+            }
             Some(SocketState::Upgrading(upgrading)) => {
-                let (limits, routes) = (&self.request_limits, &self.parts.routes);
-                match upgrading.received(bytes, limits, routes, &mut self.shard) {
+                let (limits, parts) = (&self.request_limits, &self.parts);
+                let (routes, proxies) = (&parts.routes, &parts.proxies);
+                match upgrading.received(bytes, limits, routes, proxies, &mut self.shard) {
                     Arrival::Incomplete => {}
                     Arrival::Answer(answer) => self.respond(now, socket, answer),
                     Arrival::Socket {
@@ -121,7 +133,7 @@ impl<D: Driver> RunningShard<D> {
                 }
             }
             Some(SocketState::HandingOff(handing_off)) => {
-                let early = &mut handing_off.opening.early;
+                let early = handing_off.stage.early();
                 early.extend_from_slice(bytes);
                 if early.len() > EARLY_BYTES_MAX {
                     self.lose(now, socket);
@@ -219,12 +231,24 @@ impl<D: Driver> RunningShard<D> {
         write_some(&mut self.driver, socket, &mut responding) == Flushed::Done
     }
 
-    /// Sends a socket on as soon as the driver has stopped receiving.
+    /// Sends an upgraded socket home.
     pub(super) fn hand_off(&mut self, socket: SocketId, home: ShardId, opening: Opening) {
-        let handing_off = HandingOff { home, opening };
+        let stage = Stage::Upgraded(Box::new(opening));
+        self.begin_hand_off(socket, HandingOff { home, stage });
+    }
+
+    /// The socket goes home as soon as the driver has stopped receiving from it.
+    pub(super) fn begin_hand_off(&mut self, socket: SocketId, handing_off: HandingOff) {
         self.sockets
             .set(socket, SocketState::HandingOff(Box::new(handing_off)));
         self.driver.stop_receiving(socket);
+    }
+
+    /// A socket is lost on its way home: what it holds is given back.
+    pub(super) fn lost_on_the_way(&mut self, stage: &Stage) {
+        if let Stage::Upgraded(opening) = stage {
+            self.turn_away(opening);
+        }
     }
 
     /// A socket that was let in does not become a connection: what it holds is given back.
@@ -258,10 +282,9 @@ impl<D: Driver> RunningShard<D> {
         let Some(SocketState::HandingOff(handing_off)) = self.sockets.take(socket) else {
             return;
         };
-        let HandingOff { home, opening } = *handing_off;
+        let HandingOff { home, stage } = *handing_off;
         match self.driver.release(socket) {
             Some(socket) => {
-                let stage = Stage::Upgraded(Box::new(opening));
                 self.send_home(
                     home,
                     HandedOff {
@@ -272,7 +295,7 @@ impl<D: Driver> RunningShard<D> {
                 );
             }
             None => {
-                self.turn_away(&opening);
+                self.lost_on_the_way(&stage);
                 self.driver.close(socket);
             }
         }
@@ -282,9 +305,7 @@ impl<D: Driver> RunningShard<D> {
     fn send_home(&mut self, home: ShardId, handed_off: HandedOff) {
         if let Err(Item::Socket(refused)) = self.parts.inboxes.send(home, Item::Socket(handed_off))
         {
-            if let Stage::Upgraded(opening) = &refused.stage {
-                self.turn_away(opening);
-            }
+            self.lost_on_the_way(&refused.stage);
             tracing::debug!(shard = home.0, "a hand-off found its home overloaded");
         }
     }
@@ -297,9 +318,7 @@ impl<D: Driver> RunningShard<D> {
             stage,
         } = handed_off;
         let Some(socket) = self.adopt(socket) else {
-            if let Stage::Upgraded(opening) = &stage {
-                self.turn_away(opening);
-            }
+            self.lost_on_the_way(&stage);
             return;
         };
         match stage {
@@ -307,7 +326,11 @@ impl<D: Driver> RunningShard<D> {
             Stage::Accepted {
                 address,
                 deadline_ms,
-            } => self.begin_upgrade(now, socket, address, deadline_ms),
+                mut behind,
+            } => {
+                self.begin_upgrade(now, socket, address, deadline_ms);
+                self.received_early(now, socket, &mut behind);
+            }
             Stage::Upgraded(opening) => {
                 self.sockets.set(socket, SocketState::Opening);
                 if let Some(session) = session {

@@ -115,7 +115,7 @@ impl<D: Driver> RunningShard<D> {
             Some(SocketState::Connection(connection)) => {
                 self.shard.handle(now, Input::Closed { connection })
             }
-            Some(SocketState::HandingOff(handing_off)) => self.turn_away(&handing_off.opening),
+            Some(SocketState::HandingOff(handing_off)) => self.lost_on_the_way(&handing_off.stage),
             Some(SocketState::Verifying(verifying)) => self.turn_away(&verifying.opening),
             Some(_) => {}
             None => return,

@@ -1,8 +1,8 @@
 //! The loop that joins one driver to one shard: what the driver reports becomes inputs, what the shard asks for is carried out.
 //!
-//! **Lives here:** the turn (this file), arriving sockets and their upgrade (`arrivals.rs`), carrying out effects
-//! (`effects.rs`), sockets that speak TLS (`secure.rs`), verdicts on their way (`verifying.rs`). **Does not:** decide about
-//! connections (the shard does) or know how the kernel is asked (the driver does).
+//! **Lives here:** the turn (this file), arriving sockets and their upgrade (`arrivals.rs`), what proxies say before it
+//! (`introductions.rs`), verdicts on their way (`verifying.rs`), sockets that speak TLS (`secure.rs`), carrying out effects
+//! (`effects.rs`). **Does not:** decide about connections (the shard does) or know how the kernel is asked (the driver does).
 //! **Invariants:** one turn is one wait, all its completions, one batch of mail and of the inbox, due deadlines, then effects until
 //! there are none: a socket touched many times in a turn is written once. Before it blocks, the loop says so, and looks
 //! into its queues once more.
@@ -11,6 +11,7 @@
 
 mod arrivals;
 mod effects;
+mod introductions;
 mod secure;
 mod verifying;
 
@@ -31,7 +32,7 @@ use verifying::Verifications;
 use super::ending::EndGuard;
 use super::inbox::{Inboxes, Item, Questions};
 use crate::handlers::{Finished, Tasks};
-use crate::listen::Routes;
+use crate::listen::{Proxies, Routes};
 use crate::runtime::{Clock, Completion, Driver, ShardLoop, SocketId};
 use crate::transport::{Deadlines, Flushed, SocketState, Sockets, write_some};
 use secure::Secure;
@@ -60,6 +61,7 @@ pub(super) struct LoopParts {
     pub(super) node_count: NodeCount,
     pub(super) placement: Placement,
     pub(super) routes: Routes,
+    pub(super) proxies: Proxies,
     pub(super) connection_timeout_ms: u64,
     /// What TLS sessions are made with; none: connections are plain.
     pub(super) tls: Option<Arc<ServerConfig>>,
@@ -75,6 +77,8 @@ pub(super) struct RunningShard<D> {
     tasks: Tasks,
     finished: Vec<Finished>,
     questions: Questions,
+    introduction_deadlines: Deadlines,
+    introductions_refused: u64,
     upgrade_deadlines: Deadlines,
     verify_deadlines: Deadlines,
     verifications: Verifications,
@@ -107,6 +111,8 @@ impl<D: Driver> RunningShard<D> {
             tasks,
             finished: Vec::new(),
             questions: Questions::default(),
+            introduction_deadlines: Deadlines::default(),
+            introductions_refused: 0,
             upgrade_deadlines: Deadlines::default(),
             verify_deadlines: Deadlines::default(),
             verifications: Verifications::default(),
@@ -139,6 +145,7 @@ impl<D: Driver> RunningShard<D> {
         }
         let deadlines = [
             self.shard.next_deadline(now),
+            self.introduction_deadlines.next(),
             self.upgrade_deadlines.next(),
             self.verify_deadlines.next(),
             self.verifications.next_deadline(),
@@ -272,6 +279,9 @@ impl<D: Driver> RunningShard<D> {
             .is_some_and(|deadline| deadline <= now.ms)
         {
             self.shard.handle(now, Input::Deadline);
+        }
+        while let Some(socket) = self.introduction_deadlines.pop_due(now.ms) {
+            self.introduction_overdue(now, socket);
         }
         while let Some(socket) = self.upgrade_deadlines.pop_due(now.ms) {
             self.upgrade_overdue(now, socket);

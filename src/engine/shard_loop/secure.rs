@@ -59,6 +59,16 @@ impl Secure {
     }
 }
 
+/// Where ciphertext is.
+enum Sealed<'a> {
+    /// In the driver's buffer.
+    Lent(BufferId, usize),
+    /// Read before, for another reason.
+    Own(&'a mut [u8]),
+    /// In the session, which had to wait for its turn.
+    Kept,
+}
+
 impl<D: Driver> RunningShard<D> {
     /// Gives a socket that will be read from now on its session, where connections speak TLS. False: it could not get one.
     pub(super) fn begin_session(&mut self, socket: SocketId) -> bool {
@@ -80,7 +90,7 @@ impl<D: Driver> RunningShard<D> {
     /// The driver received bytes from a socket.
     pub(super) fn received(&mut self, now: Now, socket: SocketId, buffer: BufferId, len: usize) {
         if self.sockets.session(socket).is_some() {
-            return self.received_sealed(now, socket, Some((buffer, len)));
+            return self.received_sealed(now, socket, Sealed::Lent(buffer, len));
         }
         match self.sockets.get_mut(socket) {
             Some(&mut SocketState::Connection(connection)) => {
@@ -98,8 +108,19 @@ impl<D: Driver> RunningShard<D> {
         }
     }
 
-    /// Ciphertext: in the driver's buffer, or kept by the session from an earlier turn.
-    fn received_sealed(&mut self, now: Now, socket: SocketId, lent: Option<(BufferId, usize)>) {
+    /// Bytes that came before it was known whose they are; may be none.
+    pub(super) fn received_early(&mut self, now: Now, socket: SocketId, bytes: &mut [u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        if self.sockets.session(socket).is_some() {
+            self.received_sealed(now, socket, Sealed::Own(bytes));
+        } else {
+            self.received_plain(now, socket, bytes);
+        }
+    }
+
+    fn received_sealed(&mut self, now: Now, socket: SocketId, sealed: Sealed<'_>) {
         if let Some(SocketState::Lingering) = self.sockets.get_mut(socket) {
             return;
         }
@@ -107,9 +128,13 @@ impl<D: Driver> RunningShard<D> {
         let Some(session) = self.sockets.session(socket) else {
             return;
         };
-        let bytes = lent.map_or(&mut [][..], |(buffer, len)| self.driver.buffer(buffer, len));
+        let (bytes, is_new) = match sealed {
+            Sealed::Lent(buffer, len) => (self.driver.buffer(buffer, len), true),
+            Sealed::Own(bytes) => (bytes, true),
+            Sealed::Kept => (&mut [][..], false),
+        };
         let greets = session.awaits_greeting();
-        let outcome = if lent.is_some() && session.is_waiting() {
+        let outcome = if is_new && session.is_waiting() {
             session.hold(bytes)
         } else if greets && self.secure.greetings_left == 0 {
             session.set_waiting(true);
@@ -150,7 +175,7 @@ impl<D: Driver> RunningShard<D> {
             };
             if let Some(session) = self.sockets.session(socket) {
                 session.set_waiting(false);
-                self.received_sealed(now, socket, None);
+                self.received_sealed(now, socket, Sealed::Kept);
             }
         }
     }
@@ -175,7 +200,7 @@ impl<D: Driver> RunningShard<D> {
             Some(SocketState::Connection(connection)) => {
                 self.shard.handle(now, Input::Closed { connection });
             }
-            Some(SocketState::HandingOff(handing_off)) => self.turn_away(&handing_off.opening),
+            Some(SocketState::HandingOff(handing_off)) => self.lost_on_the_way(&handing_off.stage),
             Some(SocketState::Verifying(verifying)) => self.turn_away(&verifying.opening),
             _ => {}
         }
