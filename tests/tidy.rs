@@ -213,6 +213,10 @@ const FORBIDDEN_DEPENDENCIES: &[(&str, &[&str])] = &[
         &["shardwire", "glommio", "io-uring", "tokio", "mio"],
     ),
     ("loadtest", &["shardwire", "shardwire-shards", "glommio"]),
+    (
+        "fuzz",
+        &["shardwire", "glommio", "io-uring", "tokio", "mio"],
+    ),
 ];
 
 fn has_any(named: &Named, words: &[&str]) -> bool {

@@ -1,0 +1,4 @@
+//! `shardwire_fuzz::handshake` under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| shardwire_fuzz::handshake(data));
