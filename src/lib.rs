@@ -12,6 +12,7 @@
 //! | [`handlers`] | the application's seam: message handlers, middleware, hooks |
 //! | `listen` | from an accepted socket to a connection, or to a plain HTTP answer |
 //! | `transport` | sockets: bytes in, outbox out |
+//! | [`storage`] | logs of channels that outlive the process: the store, and the thread it works on |
 //! | [`telemetry`] | logs |
 //!
 //! What a connection may do, who gets what and in which order is decided in the crate `shardwire-shards`; what bytes mean, in
@@ -23,6 +24,7 @@ pub mod engine;
 pub mod handlers;
 mod listen;
 pub mod runtime;
+pub mod storage;
 pub mod telemetry;
 mod transport;
 
