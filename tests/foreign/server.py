@@ -35,10 +35,10 @@ def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess:
 class Server:
     """One running server; `port` is where it listens."""
 
-    def __init__(self, **settings: str):
+    def __init__(self, program: Path = BINARY, **settings: str):
         self.log = tempfile.TemporaryFile(mode="w+")
         self.process = subprocess.Popen(
-            [BINARY],
+            [program],
             env=environment({"LISTEN__ADDRESS": "127.0.0.1:0"} | settings),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

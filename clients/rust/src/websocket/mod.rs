@@ -11,7 +11,8 @@
 //!   are merged into one (RFC 6455 section 5.5.3 allows that), so it cannot make the buffer grow.
 //! * Every end is reached within `close_timeout` of its begin.
 //!
-//! **Who calls in.** Users, and `connection`. **Tests**: `tests/websocket.rs`, `tests/conformance.rs`.
+//! **Who calls in.** Users, and `connection`. **Tests**: `tests/websocket.rs`, and Autobahn's cases, for which
+//! `examples/conformance.rs` is the echo client.
 
 mod buffers;
 mod compression;
