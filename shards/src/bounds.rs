@@ -50,6 +50,10 @@ pub const OUTBOX_POOL_MAX: usize = 1024;
 /// Largest capacity of an outbox buffer that goes back to the pool; larger ones are freed.
 pub const OUTBOX_POOLED_BYTES_MAX: usize = 16 << 10;
 
+/// Milliseconds by which a timer may be late before the shard counts as having stood still. Turns take a few; a scheduler that
+/// withholds the core, or a suspended machine, takes this and more.
+pub const STALL_MS: u64 = 200;
+
 /// Milliseconds between two counts of `$shards` while somebody listens.
 pub const SHARD_COUNT_INTERVAL_MS: u64 = 1000;
 

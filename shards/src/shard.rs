@@ -64,6 +64,8 @@ pub struct Shard {
     pub(crate) planted: crate::planted::Planted,
     mail: Vec<ShardMessage>,
     due: Vec<ConnectionId>,
+    /// Until when the shard last stood still.
+    pub(crate) stalled_until: Tick,
     /// When full lanes are tried again; none while nothing is held back.
     retry: Option<u64>,
 }
@@ -110,6 +112,7 @@ impl Shard {
             planted: Default::default(),
             mail: Vec::new(),
             due: Vec::new(),
+            stalled_until: 0,
             retry: None,
         }
     }
@@ -305,6 +308,7 @@ impl Shard {
 
     fn deadlines(&mut self, now: Now) {
         self.retry_full_lanes();
+        self.notice_a_stall(self.tick(now));
         let mut due = std::mem::take(&mut self.due);
         self.wheel
             .advance(self.tick(now), |connection| due.push(connection));

@@ -6,7 +6,7 @@ mod support;
 
 use shardwire_protocol::websocket::frame::Kind;
 use shardwire_shards::ShardSettings;
-use shardwire_shards::vocabulary::CloseCause;
+use shardwire_shards::vocabulary::{CloseCause, Input};
 use support::{Frame, World, close, masked, open_settings};
 
 /// A tick, and what rounding to ticks adds up to.
@@ -155,4 +155,79 @@ fn nothing_stays_armed_for_the_gone() {
     world.lose(peer);
     world.pass(5_000);
     assert_eq!(world.shards[0].next_deadline(world.now()), None);
+}
+
+/// A shard that stood still (a suspended machine, a starved core) has not listened, and says so to nobody's cost: whoever has
+/// answered meanwhile is read before anyone is judged, whoever has not gets the whole timeout once more, and nobody is pinged in
+/// one burst with all the others, then or later.
+#[test]
+fn attack_all_connections_time_out_together_after_a_stall() {
+    let (interval, timeout) = (30_000, 10_000);
+    for pinged_before in [true, false] {
+        let mut world = World::with(1, settings(interval, timeout));
+        let peers: Vec<_> = (0..500).map(|_| world.connect(0)).collect();
+        if pinged_before {
+            world.pass(interval + SLACK_MS);
+            for &peer in &peers {
+                assert_eq!(world.heard(peer), [ping()]);
+            }
+        }
+        world.ms += interval + 2 * timeout;
+        // The first of them is read before the deadlines are met, the others in later turns.
+        world.bytes(peers[0], &masked(Kind::Pong, b""));
+        world.hand_in(0, Input::Deadline);
+        assert_eq!(world.shards[0].counters().heartbeat_timeouts, 0);
+        let pings = world.shards[0].counters().pings_sent;
+        for &peer in &peers[..400] {
+            world.bytes(peer, &masked(Kind::Pong, b""));
+        }
+        // The mute are found out all the same, and the others are pinged over a quarter of the interval.
+        let mut most = 0;
+        for _ in 0..(interval + timeout + interval / 4) / 100 {
+            let before = world.shards[0].counters().pings_sent;
+            world.pass(100);
+            most = most.max(world.shards[0].counters().pings_sent - before);
+            for &peer in &peers[..400] {
+                if world.heard(peer).contains(&ping()) {
+                    world.bytes(peer, &masked(Kind::Pong, b""));
+                }
+            }
+        }
+        let even = 500 * 100 / (interval / 4);
+        assert!(
+            most <= 3 * even,
+            "{most} pinged within 100 ms, evenly it were {even}"
+        );
+        assert!(world.shards[0].counters().pings_sent > pings);
+        for (index, &peer) in peers.iter().enumerate() {
+            let ended = world.disconnected(peer);
+            if index < 400 {
+                assert_eq!(ended, [], "{index}");
+            } else {
+                assert_eq!(ended, [CloseCause::Us(4000)], "{index}");
+            }
+        }
+    }
+}
+
+/// Answers that come in one moment are not followed by pings in one moment.
+#[test]
+fn connections_that_spoke_together_are_not_pinged_together() {
+    let interval = 30_000;
+    let mut world = World::with(1, settings(interval, 10_000));
+    let peers: Vec<_> = (0..500).map(|_| world.connect(0)).collect();
+    for &peer in &peers {
+        world.bytes(peer, &masked(Kind::Text, br#"{"type":"ping"}"#));
+    }
+    let mut most = 0;
+    for _ in 0..(interval + SLACK_MS) / 100 + 1 {
+        let before = world.shards[0].counters().pings_sent;
+        world.pass(100);
+        most = most.max(world.shards[0].counters().pings_sent - before);
+    }
+    assert_eq!(world.shards[0].counters().pings_sent, 500);
+    assert!(
+        most <= 3 * 500 * 100 / (interval / 4),
+        "{most} pinged within 100 ms"
+    );
 }

@@ -254,7 +254,6 @@ impl Shard {
             return;
         };
         connection.flags.set(Flags::PAUSED, false);
-        connection.flags.set(Flags::FRESH, true);
         connection.heard = tick;
         let socket = connection.socket;
         let hello = connection.flags.has(Flags::HELLO);

@@ -94,16 +94,14 @@ impl Flags {
     pub(crate) const USER_COUNTED: Self = Self(1 << 3);
     /// Counted in at its address's home.
     pub(crate) const ADDRESS_COUNTED: Self = Self(1 << 4);
-    /// Nothing has been received since it opened.
-    pub(crate) const FRESH: Self = Self(1 << 5);
     /// Must say who it is when it has been counted in.
-    pub(crate) const AWAITED: Self = Self(1 << 6);
+    pub(crate) const AWAITED: Self = Self(1 << 5);
     /// Is greeted with `hello`.
-    pub(crate) const HELLO: Self = Self(1 << 7);
+    pub(crate) const HELLO: Self = Self(1 << 6);
     /// A new token is being verified.
-    pub(crate) const VERIFYING: Self = Self(1 << 8);
+    pub(crate) const VERIFYING: Self = Self(1 << 7);
     /// Bytes of it wait for a later turn.
-    pub(crate) const POSTPONED: Self = Self(1 << 9);
+    pub(crate) const POSTPONED: Self = Self(1 << 8);
 
     pub(crate) fn has(self, flag: Self) -> bool {
         self.0 & flag.0 != 0

@@ -2,29 +2,46 @@
 //! silent for the timeout after that is gone.
 //!
 //! One timer per connection, armed for the earliest moment at which anything could be due; traffic does not touch it.
+//!
+//! Many connections must not be pinged, or given up, in one moment: each has an interval of its own, up to a quarter shorter than
+//! the one that was configured, so that connections that came together, or answered together, drift apart. And a shard that
+//! stood still has not listened meanwhile: nobody is judged by that time.
 
 use shardwire_protocol::codes::close;
 use shardwire_protocol::websocket::frame;
 
-use super::{Flags, State};
+use super::State;
+use crate::bounds::STALL_MS;
 use crate::shard::Shard;
 use crate::timers::{Tick, tick_at};
 use crate::vocabulary::{ConnectionId, Now};
 
 impl Shard {
     pub(crate) fn arm_heartbeat(&mut self, now: Now, id: ConnectionId) {
-        let due = self.tick(now).saturating_add(self.patience(id, true));
+        let due = self.tick(now).saturating_add(self.patience(id));
         self.wheel.arm(due, id);
     }
 
-    /// How long a peer may be silent. Connections that came together are not pinged together: the first interval, until
-    /// anything was received, is shortened by up to a quarter. By slot, which spreads a burst evenly.
-    fn patience(&self, id: ConnectionId, fresh: bool) -> Tick {
+    /// How long a peer may be silent.
+    fn patience(&self, id: ConnectionId) -> Tick {
+        tick_at(self.settings.heartbeat_interval_ms) - self.spread(id)
+    }
+
+    /// A connection's place in a quarter of the interval. By slot, which spreads a burst evenly.
+    fn spread(&self, id: ConnectionId) -> Tick {
         let interval = tick_at(self.settings.heartbeat_interval_ms);
-        if fresh {
-            interval - id.slot() % (interval / 4).max(1)
-        } else {
-            interval
+        id.slot() % (interval / 4).max(1)
+    }
+
+    /// Notices that the earliest timer is late: the shard did not run. What peers said meanwhile may still be in their sockets,
+    /// and takes turns to be read.
+    pub(crate) fn notice_a_stall(&mut self, tick: Tick) {
+        let late = self
+            .wheel
+            .next_tick()
+            .is_some_and(|due| tick.saturating_sub(due) > tick_at(STALL_MS));
+        if late {
+            self.stalled_until = tick;
         }
     }
 
@@ -40,11 +57,8 @@ impl Shard {
     pub(crate) fn look_after(&mut self, now: Now, id: ConnectionId) {
         let tick = self.tick(now);
         let timeout = tick_at(self.settings.heartbeat_timeout_ms);
-        let fresh = self
-            .registry
-            .get(id)
-            .is_some_and(|connection| connection.flags.has(Flags::FRESH));
-        let patience = self.patience(id, fresh);
+        let (patience, spread) = (self.patience(id), self.spread(id));
+        let stalled_until = self.stalled_until;
         let Some(connection) = self.registry.get_mut(id) else {
             return;
         };
@@ -59,7 +73,8 @@ impl Shard {
                 if let Some(pinged) = connection.pinged
                     && connection.heard < pinged
                 {
-                    if tick >= pinged.saturating_add(timeout) {
+                    let since = pinged.max(stalled_until);
+                    if tick >= since.saturating_add(timeout) {
                         self.counters.heartbeat_timeouts += 1;
                         self.close_at(
                             tick,
@@ -69,12 +84,15 @@ impl Shard {
                             false,
                         );
                     } else {
-                        self.arm_while_pinged(id, tick, pinged, patience);
+                        self.arm_while_pinged(id, tick, since, patience);
                     }
                     return;
                 }
                 connection.pinged = None;
-                let due: Tick = connection.heard.saturating_add(patience);
+                let mut due: Tick = connection.heard.saturating_add(patience);
+                if connection.heard < stalled_until {
+                    due = due.max(stalled_until.saturating_add(spread));
+                }
                 if tick < due {
                     self.wheel.arm(due, id);
                     return;

@@ -27,7 +27,6 @@ impl Shard {
             return;
         };
         connection.heard = tick;
-        connection.flags.set(Flags::FRESH, false);
         self.counters.bytes_received += bytes.len() as u64;
         // What may not be handled yet (the homes or the verdict are awaited, or a handler runs) is kept.
         if !self.keep_for_later(id, bytes) {

@@ -21,8 +21,8 @@ pub struct Connections {
     #[schemars(extend("x-allowed" = bounds::CONNECTION_TIMEOUT.to_string()))]
     pub connection_timeout: TextDuration,
 
-    /// How long a connection may be silent before it is pinged (contract M3). A WebSocket ping, which the client's library answers; the
-    /// JSON `ping` message is another thing.
+    /// How long a connection may be silent before it is pinged (contract M3); each is up to a quarter sooner, so that not all are pinged
+    /// in one moment. A WebSocket ping, which the client's library answers; the JSON `ping` message is another thing.
     #[schemars(extend("x-allowed" = bounds::HEARTBEAT.to_string()))]
     pub heartbeat_interval: TextDuration,
 
