@@ -5,9 +5,9 @@ mod support;
 
 use shardwire_protocol::websocket::frame::Kind;
 use shardwire_shards::bounds::TURN_WORK_MAX;
-use shardwire_shards::vocabulary::Input;
+use shardwire_shards::vocabulary::{CloseCause, Command, Input};
 use shardwire_shards::{Residue, ShardSettings};
-use support::{Frame, Who, World, compressing, echo, masked, open_settings};
+use support::{Frame, Who, World, compressing, echo, masked, open_settings, user};
 
 /// As many bytes as a shard's receive buffers hold: what may come in one turn.
 const TURN_BYTES: usize = 2 << 20;
@@ -205,6 +205,78 @@ fn several_offenders_take_turns() {
     }
 }
 
+/// A client that says much, says goodbye and is gone, all in one moment, was heard like one that stays.
+#[test]
+fn what_was_sent_before_the_socket_ended_is_still_handled() {
+    for says_goodbye in [true, false] {
+        let mut world = World::new(1);
+        let (publisher, subscriber) = (world.connect_as(0, user("ann")), world.connect(0));
+        world.subscribe(subscriber, "c");
+        let publish = r#"{"type":"publish","channel":"c","message":1}"#;
+        let mut bytes = masked(Kind::Text, publish.as_bytes()).repeat(20_000);
+        // Nobody reads what would be said to it.
+        bytes.extend(masked(Kind::Text, br#"{"type":"subscribe","channel":"c"}"#));
+        bytes.extend(masked(Kind::Text, publish.as_bytes()));
+        if says_goodbye {
+            bytes.extend(support::close(1000, ""));
+        }
+        flood(&mut world, publisher, &bytes);
+        assert_eq!(world.residue().postponed, 1);
+        world.lose(publisher);
+        // It is gone for everybody else: it counts for no limit and nothing is written to it.
+        assert_eq!(world.residue().counted_users, 0);
+        let mut heard = 0;
+        for _ in 0..100_000 {
+            world.hand_in(0, Input::Deadline);
+            world.settle();
+            heard += world.texts(subscriber).len();
+            let now = world.now();
+            if world.shards[0].next_deadline(now) != Some(now.ms) {
+                break;
+            }
+        }
+        assert_eq!(heard, 20_001);
+        assert_eq!(world.waiting(publisher), 0);
+        assert!(
+            !world.peers[publisher].closed,
+            "its socket has ended already"
+        );
+        let cause = match says_goodbye {
+            true => CloseCause::Peer(1000),
+            false => CloseCause::Lost,
+        };
+        assert_eq!(world.disconnected(publisher), [cause]);
+        assert_eq!(world.residue().connections, 1);
+    }
+}
+
+/// It is over at once for one that we close, or that has broken the protocol, while its last words are being handled.
+#[test]
+fn whoever_has_ended_and_is_closed_is_gone() {
+    let flooded = |last: &[u8]| {
+        let mut world = World::new(1);
+        let peer = world.connect(0);
+        let mut bytes = masked(Kind::Text, br#"{"type":"ping"}"#).repeat(40_000);
+        bytes.extend_from_slice(last);
+        flood(&mut world, peer, &bytes);
+        world.lose(peer);
+        assert_eq!(world.residue().connections, 1);
+        (world, peer)
+    };
+    let (mut world, peer) = flooded(b"");
+    let (code, reason) = (4200, "draining".into());
+    world.command(0, Command::CloseAll { code, reason });
+    assert_eq!(world.residue(), Residue::default());
+    assert_eq!(world.disconnected(peer), [CloseCause::Us(4200)]);
+    assert_eq!(turns(&mut world), 1);
+
+    let (mut world, peer) = flooded(&raw(0x83, b""));
+    turns(&mut world);
+    assert_eq!(world.residue(), Residue::default());
+    assert_eq!(world.disconnected(peer), [CloseCause::Us(1002)]);
+    assert!(!world.peers[peer].closed);
+}
+
 #[test]
 fn what_waits_goes_with_its_connection() {
     let flooded = || {
@@ -216,13 +288,6 @@ fn what_waits_goes_with_its_connection() {
         assert_eq!(world.residue().postponed, 1);
         (world, peer)
     };
-    // The socket ends.
-    let (mut world, peer) = flooded();
-    world.hand_in(0, Input::Deadline);
-    world.lose(peer);
-    assert_eq!(world.residue(), Residue::default());
-    // Its place in the row is passed over.
-    assert_eq!(turns(&mut world), 1);
     // We close: its close frame is found behind all the rest.
     let (mut world, peer) = flooded();
     let close = shardwire_shards::vocabulary::Command::CloseAll {

@@ -39,8 +39,8 @@ impl Shard {
 
     fn join(&mut self, now: Now, id: ConnectionId, channel: &str, reply: Option<&RawValue>) {
         let max_channels = self.settings.max_channels;
-        // A handler may be late: what closes has left its channels, and must not come into one again.
-        let Some(connection) = self.registry.get_mut(id).filter(|it| it.is_open()) else {
+        // A handler may be late: what closes or has ended has left its channels, and must not come into one again.
+        let Some(connection) = self.registry.get_mut(id).filter(|it| it.is_reachable()) else {
             return;
         };
         let existing = self.channels.audiences.find(channel);

@@ -42,6 +42,15 @@ impl Shard {
         let Some(connection) = self.registry.get_mut(id) else {
             return;
         };
+        if connection.flags.has(Flags::ENDED) {
+            // Nobody is there to be told.
+            connection.state = State::Closing {
+                until,
+                await_peer: false,
+                cause: CloseCause::Us(code),
+            };
+            return self.remove(id);
+        }
         // Whoever was never read from must be read from now, or its close frame could not be seen.
         let socket = connection.socket;
         connection.state = State::Closing {
@@ -136,8 +145,24 @@ impl Shard {
         }
     }
 
-    /// The world says that the socket is gone.
+    /// The world says that the socket is gone. What it brought before and what waits for a later turn is still handled: a client
+    /// that says much, says goodbye and is gone has said it all.
     pub(crate) fn socket_ended(&mut self, id: ConnectionId) {
+        let Some(connection) = self.registry.get_mut(id) else {
+            return;
+        };
+        if connection.flags.has(Flags::POSTPONED) && matches!(connection.state, State::Open) {
+            connection.flags.set(Flags::ENDED, true);
+            connection.outbox.clear(&mut self.frames, &mut self.pool);
+            self.retire(id);
+            self.waiting.queue(id);
+        } else {
+            self.gone(id);
+        }
+    }
+
+    /// The connection is over, and its socket needs no closing.
+    pub(crate) fn gone(&mut self, id: ConnectionId) {
         if self
             .registry
             .get(id)

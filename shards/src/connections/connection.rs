@@ -102,6 +102,8 @@ impl Flags {
     pub(crate) const VERIFYING: Self = Self(1 << 7);
     /// Bytes of it wait for a later turn.
     pub(crate) const POSTPONED: Self = Self(1 << 8);
+    /// Its socket is gone; what came before is still being handled, and nothing is written any more.
+    pub(crate) const ENDED: Self = Self(1 << 9);
 
     pub(crate) fn has(self, flag: Self) -> bool {
         self.0 & flag.0 != 0
@@ -129,6 +131,11 @@ impl Connection {
 
     pub(crate) fn is_open(&self) -> bool {
         matches!(self.state, State::Open | State::Calling(_))
+    }
+
+    /// Whether there is anybody to write to.
+    pub(crate) fn is_reachable(&self) -> bool {
+        self.is_open() && !self.flags.has(Flags::ENDED)
     }
 
     /// Appends a frame that many get, in the form this one takes: compressed for all, plain, or compressed for it alone if it

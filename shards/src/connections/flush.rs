@@ -7,7 +7,9 @@ use crate::vocabulary::{ConnectionId, Effect, Now};
 impl Shard {
     /// Appends to an outbox and asks for a flush.
     pub(crate) fn write(&mut self, id: ConnectionId, fill: impl FnOnce(&mut Vec<u8>)) {
-        if let Some(connection) = self.registry.get_mut(id) {
+        if let Some(connection) = self.registry.get_mut(id)
+            && !connection.flags.has(Flags::ENDED)
+        {
             connection.outbox.write(&mut self.pool, fill);
             Self::ask_flush(&mut self.effects, &mut self.stuck, id, connection);
         }
@@ -15,7 +17,9 @@ impl Shard {
 
     /// As [`write`](Self::write), for one plain data frame: whoever negotiated it gets it compressed, if that is worth it.
     pub(crate) fn write_message(&mut self, id: ConnectionId, fill: impl FnOnce(&mut Vec<u8>)) {
-        if let Some(connection) = self.registry.get_mut(id) {
+        if let Some(connection) = self.registry.get_mut(id)
+            && !connection.flags.has(Flags::ENDED)
+        {
             let extension = connection.extension;
             if extension.is_on() {
                 connection.outbox.write(&mut self.pool, |out| {

@@ -10,7 +10,7 @@
 use shardwire_protocol::codes::close;
 use shardwire_protocol::websocket::frame;
 
-use super::State;
+use super::{Flags, State};
 use crate::bounds::STALL_MS;
 use crate::shard::Shard;
 use crate::timers::{Tick, tick_at};
@@ -69,6 +69,7 @@ impl Shard {
                 }
             }
             State::Admitting(_) | State::Authenticating(_) => {}
+            State::Open | State::Calling(_) if connection.flags.has(Flags::ENDED) => {}
             State::Open | State::Calling(_) => {
                 if let Some(pinged) = connection.pinged
                     && connection.heard < pinged

@@ -66,7 +66,8 @@ impl Waiting {
         self.bytes.len()
     }
 
-    fn queue(&mut self, id: ConnectionId) {
+    /// Gives it a place in the row, once.
+    pub(crate) fn queue(&mut self, id: ConnectionId) {
         if let Some(postponed) = self.bytes.get_mut(&id)
             && !postponed.queued
         {
@@ -109,6 +110,7 @@ impl Shard {
     pub(crate) fn is_behind(&self, id: ConnectionId) -> bool {
         self.registry.get(id).is_some_and(|connection| {
             !matches!(connection.state, State::Closing { .. })
+                && !connection.flags.has(Flags::ENDED)
                 && connection.outbox.len() > self.settings.outbox_soft_limit
         })
     }
@@ -166,7 +168,12 @@ impl Shard {
             return;
         };
         postponed.queued = false;
+        let ended = self
+            .registry
+            .get(id)
+            .is_some_and(|connection| connection.flags.has(Flags::ENDED));
         match self.read(now, id, &mut postponed.bytes[postponed.at..]) {
+            Stop::Taken | Stop::Over if ended => self.gone(id),
             Stop::Taken => {
                 if let Some(connection) = self.registry.get_mut(id) {
                     connection.flags.set(Flags::POSTPONED, false);

@@ -170,7 +170,7 @@ impl Shard {
                     .is_some_and(|user| users.contains(user)),
                 Audience::Except(excluded) => !excluded.contains(&id),
             };
-            if wanted && connection.is_open() && connection.mode == Mode::Json {
+            if wanted && connection.is_reachable() && connection.mode == Mode::Json {
                 self.counters.messages_sent += 1;
                 if !compressed && connection.extension.takes_shared() {
                     compressed = true;
