@@ -109,7 +109,8 @@ pub enum Input<'a> {
         /// As they came from the socket.
         bytes: &'a mut [u8],
     },
-    /// The socket ended or broke: nothing will be received or sent any more.
+    /// The socket ended or broke: nothing will be received or sent any more. What was received and waits for its share of a
+    /// later turn is still handled; then the connection is reported [`Disconnected`](super::Event::Disconnected).
     Closed {
         /// Whose socket it was; a stale id is ignored.
         connection: ConnectionId,
