@@ -48,7 +48,7 @@ pub use sections::page::{Page, PageSettings};
 pub use sections::permissions::{PermissionDefault, PermissionRule, Permissions};
 pub use sections::proxy::{ForwardedHeader, Proxy, ProxyProtocol, ProxySettings};
 pub use sections::rates::{RateSettings, Rates, RatesSettings};
-pub use sections::shards::{PlacementRule, ShardSettings, Shards};
+pub use sections::shards::{DriverChoice, PlacementRule, ShardSettings, Shards};
 pub use sections::shutdown::{Shutdown, ShutdownSettings};
 pub use sections::tls::{Tls, TlsSettings};
 pub use text::{Amount, ByteSize, Bytes, Count, Limit, Rate, Secret, TextDuration, Texts};

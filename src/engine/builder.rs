@@ -20,15 +20,18 @@ use super::inbox::Inboxes;
 use super::shard_loop::{LoopParts, RunningShard};
 use crate::auth::{Gate, Verifier};
 use crate::config::{
-    AuthenticationType, Config, Environment, MissingOrigin, PlacementRule, RateSettings,
-    RatesSettings, Settings,
+    AuthenticationType, Config, DriverChoice, Environment, MissingOrigin, PlacementRule,
+    RateSettings, RatesSettings, Settings,
 };
 use crate::handlers::{
     Context, FromMessage, HandlerError, Handlers, HandlersBuilder, Message, Next, Tasks,
 };
 use crate::listen::{Origins, Proxies, Routes};
 use crate::runtime::preflight::{self, Needs, listen_error};
-use crate::runtime::{Clock, DriverOptions, attach_ip_hash, cores, listen_group, spawn_shard};
+use crate::runtime::{
+    Clock, Driver, DriverKind, DriverOptions, ShardDriver, attach_ip_hash, cores, listen_group,
+    spawn_shard,
+};
 
 /// The engine: see [`Engine::builder`].
 #[derive(Debug)]
@@ -167,10 +170,8 @@ fn start(
         shards: count,
         max_connections: Some(settings.connections.max_connections),
     };
-    let faults = preflight::check(&needs);
-    if !faults.is_empty() {
-        return Err(StartError::Preflight(faults));
-    }
+    let driver =
+        preflight::check(&needs, driver(settings.shards.driver)).map_err(StartError::Preflight)?;
     let (certificates, tls) = match &settings.listen.tls {
         Some(tls) => {
             let (certificates, config) = Certificates::read(tls)?;
@@ -255,8 +256,8 @@ fn start(
             inboxes.clone(),
         );
         let (handlers, engine) = (handlers.clone(), handle.clone());
-        let make = move |driver: crate::runtime::Uring| {
-            inboxes.hang_bell(ShardId(index as u16), crate::runtime::Driver::bell(&driver));
+        let make = move |driver: ShardDriver| {
+            inboxes.hang_bell(ShardId(index as u16), driver.bell());
             let id = ShardId(index as u16);
             let tasks = Tasks::new(handlers, engine, id, inboxes, handler_timeout_ms);
             let shard = Shard::new(settings, placement, ends, node_count);
@@ -265,6 +266,7 @@ fn start(
         match spawn_shard(
             index,
             cores::core_of(index, &cores),
+            driver,
             DriverOptions::default(),
             make,
         ) {
@@ -279,7 +281,7 @@ fn start(
     if let Err(error) = handle.watch_certificates() {
         tracing::warn!(%error, "nobody looks whether the certificate has changed: reload it by SIGHUP");
     }
-    tracing::info!(%address, shards, placement = ?placement.rule(), "engine started");
+    tracing::info!(%address, shards, placement = ?placement.rule(), ?driver, "engine started");
     Ok(handle)
 }
 
@@ -296,6 +298,14 @@ fn proxies(settings: &Settings) -> Proxies {
         protocol: proxy.protocol,
         header: proxy.header,
         trusted: proxy.trusted.clone(),
+    }
+}
+
+fn driver(choice: DriverChoice) -> Option<DriverKind> {
+    match choice {
+        DriverChoice::Auto => None,
+        DriverChoice::IoUring => Some(DriverKind::Uring),
+        DriverChoice::Epoll => Some(DriverKind::Epoll),
     }
 }
 

@@ -4,8 +4,8 @@
 //! [`Completion::Received`]; the loop gives it back with [`Driver::recycle`]. Sending is a direct
 //! system call, so nothing that is sent has to outlive the call.
 //!
-//! A readiness driver (epoll) fits behind the same trait: it would read into a buffer of its own
-//! pool when a socket is readable, and answer [`Driver::stop_receiving`] at the next
+//! A readiness driver ([`Epoll`](super::Epoll)) fits behind the same trait: it reads into a buffer of
+//! its own pool when a socket is readable, and answers [`Driver::stop_receiving`] at the next
 //! [`Driver::wait`]. For that reason nothing here names a ring.
 
 use std::fmt;
@@ -15,6 +15,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use super::bell::Bell;
+use super::error::RuntimeError;
 
 /// Names one adopted socket of one driver: a place, and which life of that place.
 ///
@@ -37,6 +38,11 @@ impl SocketId {
     /// The whole name as one number, for tables that do not know this type.
     pub fn as_u64(self) -> u64 {
         self.0
+    }
+
+    /// What [`as_u64`](Self::as_u64) gave.
+    pub(super) fn from_u64(name: u64) -> Self {
+        Self(name)
     }
 
     pub(super) fn generation(self) -> u32 {
@@ -122,6 +128,50 @@ impl Default for DriverOptions {
             submission_entries: 512,
             completion_entries: 8192,
         }
+    }
+}
+
+impl DriverOptions {
+    /// Whether every size is in its range.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Option`] with the first that is not.
+    pub(super) fn check(&self) -> Result<(), RuntimeError> {
+        let within = |option, value: u64, good, range| {
+            if good {
+                return Ok(());
+            }
+            Err(RuntimeError::Option {
+                option,
+                value,
+                range,
+            })
+        };
+        within(
+            "buffer_size",
+            self.buffer_size.into(),
+            (64..=1024 * 1024).contains(&self.buffer_size),
+            "64 to 1048576 bytes",
+        )?;
+        within(
+            "buffer_count",
+            self.buffer_count.into(),
+            self.buffer_count.is_power_of_two() && self.buffer_count <= 32_768,
+            "a power of two from 1 to 32768",
+        )?;
+        within(
+            "submission_entries",
+            self.submission_entries.into(),
+            (1..=32_768).contains(&self.submission_entries),
+            "1 to 32768",
+        )?;
+        within(
+            "completion_entries",
+            self.completion_entries.into(),
+            (2..=65_536).contains(&self.completion_entries)
+                && self.completion_entries >= self.submission_entries,
+            "2 to 65536, and at least submission_entries",
+        )
     }
 }
 

@@ -28,13 +28,13 @@ pub enum RuntimeError {
         /// The kernel's answer.
         source: io::Error,
     },
-    /// glommio could not build the shard's executor (memlock limit, a core outside the process'
-    /// set).
+    /// The shard's thread could not be prepared: glommio could not build its executor (memlock
+    /// limit), or the core is outside the process' set.
     #[error("cannot start the executor of shard {shard}: {reason}")]
     Executor {
         /// Which shard.
         shard: usize,
-        /// glommio's words.
+        /// glommio's or the system's words.
         reason: String,
     },
     /// The operating system gave no thread.

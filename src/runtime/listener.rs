@@ -56,6 +56,27 @@ pub fn listen_group(
     Ok(sockets.into_iter().map(TcpListener::from).collect())
 }
 
+/// Errors that took a failed connection out of the queue (accept(2), "Error handling"), or nothing
+/// at all: the next accept may well work. Anything else would come again at once, so the loop has
+/// to back off.
+pub(super) fn is_about_one_connection(error: i32) -> bool {
+    matches!(
+        error,
+        libc::ECANCELED
+            | libc::EINTR
+            | libc::EAGAIN
+            | libc::ECONNABORTED
+            | libc::EPERM
+            | libc::EPROTO
+            | libc::ENETDOWN
+            | libc::ENOPROTOOPT
+            | libc::EHOSTDOWN
+            | libc::ENONET
+            | libc::EHOSTUNREACH
+            | libc::ENETUNREACH
+    )
+}
+
 /// A killed io_uring server is reaped at once, but its listener stays bound until the kernel has
 /// cleared up after it (up to 150 ms were measured with 76,000 connections). A supervisor that
 /// restarts at once should find a free port, so wait a little before calling it taken.

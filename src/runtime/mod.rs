@@ -1,9 +1,9 @@
 //! Where shardwire meets the operating system: cores, threads, clocks, listeners, and the driver
 //! that moves bytes.
 //!
-//! **What lives here.** The [`Driver`] seam and its production implementation [`Uring`] (one raw
-//! io_uring per shard); the shard's thread with its glommio executor ([`spawn_shard`]); the
-//! [`Clock`] and the [`Bell`]; the group of listeners that share a port and the kernel filter that
+//! **What lives here.** The [`Driver`] seam and its implementations: [`Uring`] (one raw io_uring per
+//! shard) and [`Epoll`], where io_uring is denied; the shard's thread, with a glommio executor
+//! under the ring ([`spawn_shard`]); the [`Clock`] and the [`Bell`]; the group of listeners that share a port and the kernel filter that
 //! places connections by address; the checks before the start, and which cores there are.
 //!
 //! **What does not.** No WebSocket, no TLS, no shard state, no configuration: sizes and addresses
@@ -22,10 +22,7 @@
 //! - A shard blocks in one place only, [`Driver::wait`], and any thread can end that by its
 //!   [`Bell`].
 //!
-//! **What is absent.** There is no epoll driver yet, so that where io_uring is denied the engine
-//! does not start (and says why). The trait is written so that one can be added: nothing in it
-//! names a ring, and `Stopped` may be answered at the next wait. There are no registered ("direct")
-//! descriptors: they cost as much and hide the sockets from the operator. There is no asynchronous
+//! **What is absent.** There are no registered ("direct") descriptors: they cost as much and hide the sockets from the operator. There is no asynchronous
 //! `accept`, `read` or `write` through glommio: its sockets take ten system calls to wake for one
 //! message.
 //!
@@ -33,17 +30,21 @@
 //! [`Driver`]). This room calls nobody of the house.
 //!
 //! **Tests.** Beside the code for tables and arithmetic; `tests/` in this room for everything that
-//! needs real sockets on loopback, one file per behaviour.
+//! needs real sockets on loopback, one file per behaviour. They run with the ring, and with epoll
+//! where `SHARDWIRE_SHARDS__DRIVER=epoll` is set.
 
 pub mod bell;
 pub mod clock;
 pub mod cores;
 pub mod driver;
+pub mod epoll;
 pub mod error;
 pub mod listener;
 pub mod preflight;
 pub mod reuseport;
+pub mod shard_driver;
 pub mod shard_thread;
+mod sockets;
 pub mod uring;
 
 #[cfg(test)]
@@ -52,9 +53,11 @@ mod tests;
 pub use bell::Bell;
 pub use clock::Clock;
 pub use driver::{BufferId, Completion, Driver, DriverOptions, SocketId};
+pub use epoll::Epoll;
 pub use error::RuntimeError;
 pub use listener::listen_group;
 pub use preflight::PreflightError;
 pub use reuseport::attach_ip_hash;
+pub use shard_driver::{DriverKind, ShardDriver};
 pub use shard_thread::{MAX_BLOCK, ShardLoop, ShardThread, spawn_shard};
 pub use uring::Uring;

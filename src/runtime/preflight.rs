@@ -8,6 +8,8 @@ use std::net::SocketAddr;
 
 use io_uring::IoUring;
 
+use super::shard_driver::DriverKind;
+
 /// What glommio demands as soft memlock limit before it builds an executor.
 const MEMLOCK_BYTES: u64 = 512 * 1024;
 
@@ -16,7 +18,7 @@ const MEMLOCK_BYTES: u64 = 512 * 1024;
 const FILES_OF_THE_PROCESS: u64 = 64;
 
 /// Descriptors of one shard apart from its connections: glommio's rings, timers and notifiers, the
-/// driver's ring, bell and listener. Counted 7 on Linux 6.18; the rest is room.
+/// driver's ring (or epoll instance), bell and listener. Counted 7 on Linux 6.18; the rest is room.
 const FILES_PER_SHARD: u64 = 16;
 
 /// Why the engine cannot start here.
@@ -134,15 +136,48 @@ pub struct Needs {
     pub max_connections: Option<usize>,
 }
 
-/// Runs every check and returns every fault found. Raises the soft limits of open files and locked
-/// memory where the hard limits allow it.
-#[must_use]
-pub fn check(needs: &Needs) -> Vec<PreflightError> {
+/// Runs every check and returns the driver that can run here. Raises the soft limits of open files
+/// and locked memory where the hard limits allow it.
+///
+/// With `wanted: None` it is io_uring where the machine allows it, else epoll, with a warning that
+/// says why.
+///
+/// # Errors
+/// Every fault found.
+pub fn check(needs: &Needs, wanted: Option<DriverKind>) -> Result<DriverKind, Vec<PreflightError>> {
     let mut faults = Vec::new();
-    faults.extend(check_io_uring().err());
-    faults.extend(check_memlock().err());
+    let kind = match wanted {
+        Some(DriverKind::Epoll) => DriverKind::Epoll,
+        Some(DriverKind::Uring) => {
+            faults.extend(ring_faults());
+            DriverKind::Uring
+        }
+        None => choose(ring_faults()),
+    };
     faults.extend(check_open_files(needs).err());
-    faults
+    if faults.is_empty() {
+        Ok(kind)
+    } else {
+        Err(faults)
+    }
+}
+
+/// What keeps shards on io_uring from starting.
+fn ring_faults() -> Vec<PreflightError> {
+    [check_io_uring(), check_memlock()]
+        .into_iter()
+        .filter_map(Result::err)
+        .collect()
+}
+
+fn choose(ring_faults: Vec<PreflightError>) -> DriverKind {
+    if ring_faults.is_empty() {
+        return DriverKind::Uring;
+    }
+    for fault in ring_faults {
+        tracing::warn!("shards run on epoll, because {fault}");
+    }
+    DriverKind::Epoll
 }
 
 /// Tries a small ring with the flags whose kernel (6.0) also knows multishot receive.
@@ -297,12 +332,22 @@ mod tests {
     }
 
     #[test]
-    fn this_machine_passes() {
-        let faults = check(&Needs {
+    fn this_machine_passes_with_every_driver() {
+        let needs = Needs {
             shards: 2,
             max_connections: Some(1000),
-        });
-        assert!(faults.is_empty(), "{faults:?}");
+        };
+        for wanted in [DriverKind::Uring, DriverKind::Epoll] {
+            assert_eq!(check(&needs, Some(wanted)).unwrap(), wanted);
+        }
+        assert_eq!(check(&needs, None).unwrap(), DriverKind::Uring);
+    }
+
+    #[test]
+    fn what_forbids_the_ring_leaves_epoll() {
+        assert_eq!(choose(Vec::new()), DriverKind::Uring);
+        let fault = PreflightError::IoUringDisabled { setting: 2 };
+        assert_eq!(choose(vec![fault]), DriverKind::Epoll);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! One thread per shard: a glommio executor, pinned or not, whose one long-lived task is the
-//! shard's loop.
+//! One thread per shard, pinned or not. With io_uring a glommio executor runs on it, whose one
+//! long-lived task is the shard's loop; with epoll the loop has the thread for itself.
 
 use std::any::Any;
 use std::ops::ControlFlow;
@@ -9,10 +9,11 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use glommio::{LocalExecutor, LocalExecutorBuilder, Placement};
+use rustix::thread::{CpuSet, sched_setaffinity};
 
 use super::driver::DriverOptions;
 use super::error::RuntimeError;
-use super::uring::Uring;
+use super::shard_driver::{DriverKind, ShardDriver};
 
 /// The longest a turn should block in [`Driver::wait`](super::Driver::wait) while glommio has other
 /// tasks on this shard.
@@ -102,8 +103,9 @@ impl ShardThread {
 pub fn spawn_shard<L: ShardLoop + 'static>(
     index: usize,
     cpu: Option<usize>,
+    kind: DriverKind,
     options: DriverOptions,
-    make: impl FnOnce(Uring) -> L + Send + 'static,
+    make: impl FnOnce(ShardDriver) -> L + Send + 'static,
 ) -> Result<ShardThread, RuntimeError> {
     let (ready_sender, ready) = mpsc::sync_channel(1);
     let (outcome_sender, outcome) = mpsc::sync_channel(1);
@@ -113,7 +115,16 @@ pub fn spawn_shard<L: ShardLoop + 'static>(
             // The state that unwinding leaves half-changed is dropped with the thread; nobody sees
             // it again.
             let result = catch_unwind(AssertUnwindSafe(|| {
-                run(index, cpu, &options, make, &ready_sender)
+                let start = Start {
+                    index,
+                    cpu,
+                    options: &options,
+                    ready: &ready_sender,
+                };
+                match kind {
+                    DriverKind::Uring => start.on_an_executor(make),
+                    DriverKind::Epoll => start.alone(make),
+                }
             }));
             let result = result.map_err(|panic| {
                 let message = message_of(&*panic);
@@ -156,30 +167,69 @@ pub fn spawn_shard<L: ShardLoop + 'static>(
     }
 }
 
-fn run<L: ShardLoop + 'static>(
+/// What a shard's thread begins with.
+struct Start<'a> {
     index: usize,
     cpu: Option<usize>,
-    options: &DriverOptions,
-    make: impl FnOnce(Uring) -> L,
-    ready: &mpsc::SyncSender<Result<(), RuntimeError>>,
-) {
-    // The executor first: it pins the thread, so that the driver's memory is touched on the right
-    // core.
-    let built = executor(index, cpu).and_then(|executor| Ok((executor, Uring::new(options)?)));
-    let (executor, driver) = match built {
-        Ok(built) => built,
-        Err(error) => {
-            let _ = ready.send(Err(error));
-            return;
+    options: &'a DriverOptions,
+    ready: &'a mpsc::SyncSender<Result<(), RuntimeError>>,
+}
+
+impl Start<'_> {
+    fn on_an_executor<L: ShardLoop + 'static>(self, make: impl FnOnce(ShardDriver) -> L) {
+        // The executor first: it pins the thread, so that the driver's memory is touched on the
+        // right core.
+        let built = executor(self.index, self.cpu)
+            .and_then(|executor| Ok((executor, self.driver(DriverKind::Uring)?)));
+        if let Some((executor, driver)) = self.tell(built) {
+            executor.run(async move {
+                let mut shard_loop = make(driver);
+                while shard_loop.turn().is_continue() {
+                    glommio::executor().yield_if_needed().await;
+                }
+            });
         }
+    }
+
+    fn alone<L: ShardLoop>(self, make: impl FnOnce(ShardDriver) -> L) {
+        let built = pin(self.index, self.cpu).and_then(|()| self.driver(DriverKind::Epoll));
+        if let Some(driver) = self.tell(built) {
+            let mut shard_loop = make(driver);
+            while shard_loop.turn().is_continue() {}
+        }
+    }
+
+    fn driver(&self, kind: DriverKind) -> Result<ShardDriver, RuntimeError> {
+        ShardDriver::new(kind, self.options)
+    }
+
+    /// Tells who started the thread how it went. Nobody listening means nobody to serve, too; the
+    /// shard's own bell will never ring then.
+    fn tell<T>(&self, built: Result<T, RuntimeError>) -> Option<T> {
+        let (built, outcome) = match built {
+            Ok(built) => (Some(built), Ok(())),
+            Err(error) => (None, Err(error)),
+        };
+        let _ = self.ready.send(outcome);
+        built
+    }
+}
+
+fn pin(index: usize, cpu: Option<usize>) -> Result<(), RuntimeError> {
+    let Some(cpu) = cpu else {
+        return Ok(());
     };
-    let _ = ready.send(Ok(()));
-    executor.run(async move {
-        let mut shard_loop = make(driver);
-        while shard_loop.turn().is_continue() {
-            glommio::executor().yield_if_needed().await;
-        }
-    });
+    let refused = |reason: String| RuntimeError::Executor {
+        shard: index,
+        reason,
+    };
+    if cpu >= CpuSet::MAX_CPU {
+        return Err(refused(format!("there is no core {cpu}")));
+    }
+    let mut cores = CpuSet::new();
+    cores.set(cpu);
+    sched_setaffinity(None, &cores)
+        .map_err(|error| refused(format!("it cannot be pinned to core {cpu}: {error}")))
 }
 
 fn executor(index: usize, cpu: Option<usize>) -> Result<LocalExecutor, RuntimeError> {

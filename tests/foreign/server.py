@@ -14,14 +14,15 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BINARY = Path(os.environ.get("SHARDWIRE_BIN", REPOSITORY / "target/debug/shardwire"))
+DRIVER = "SHARDWIRE_SHARDS__DRIVER"
 START_SECONDS = 20
 STOP_SECONDS = 20
 LISTENING = re.compile(r"^shardwire listening on 127\.0\.0\.1:(\d+)$")
 
 
 def environment(settings: dict[str, str]) -> dict[str, str]:
-    """The caller's environment without its own shardwire settings, and with these."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("SHARDWIRE_")}
+    """The caller's environment without its own shardwire settings (but the driver, which is chosen for the whole suite), and with these."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("SHARDWIRE_") or name == DRIVER}
     return kept | {f"SHARDWIRE_{name}": value for name, value in settings.items()}
 
 
@@ -35,7 +36,8 @@ def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess:
 class Server:
     """One running server; `port` is where it listens."""
 
-    def __init__(self, program: Path = BINARY, **settings: str):
+    def __init__(self, program: Path = BINARY, before=None, **settings: str):
+        """`before` is called in the server's process before the program starts."""
         self.log = tempfile.TemporaryFile(mode="w+")
         self.process = subprocess.Popen(
             [program],
@@ -44,6 +46,7 @@ class Server:
             stdout=subprocess.PIPE,
             stderr=self.log,
             text=True,
+            preexec_fn=before,
         )
         self.printed: list[str] = []
         self.port = 0

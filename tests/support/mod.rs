@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use shardwire::config::{Config, PlacementRule};
+use shardwire::config::{Config, DriverChoice, PlacementRule};
 use shardwire::{Engine, EngineHandle};
 use socket2::{Domain, Socket, Type};
 use tungstenite::protocol::Role;
@@ -22,7 +22,18 @@ pub fn config(shards: usize, placement: PlacementRule) -> Config {
     config.shards.count = Some(shards);
     config.shards.pin = Some(false);
     config.shards.placement = placement;
+    config.shards.driver = driver();
     config
+}
+
+/// Which driver the whole suite tries: as the server reads it.
+fn driver() -> DriverChoice {
+    match std::env::var("SHARDWIRE_SHARDS__DRIVER").as_deref() {
+        Ok("epoll") => DriverChoice::Epoll,
+        Ok("io-uring") => DriverChoice::IoUring,
+        Ok("auto") | Err(_) => DriverChoice::Auto,
+        Ok(other) => panic!("there is no driver {other:?}"),
+    }
 }
 
 /// A running engine that is stopped at the end of the test.

@@ -18,6 +18,10 @@ pub struct Shards {
     #[schemars(extend("x-allowed" = bounds::SHARD_COUNT.to_string(), "x-default" = "the cores this process may use"))]
     pub count: Option<usize>,
 
+    /// How shards meet their sockets. `"auto"`: by io_uring, or by epoll where io_uring is denied (some containers, old kernels), with
+    /// a warning at start. `"io-uring"`: only so, or the engine does not start. `"epoll"`: never by io_uring.
+    pub driver: DriverChoice,
+
     /// With `placement = "ip-hash"`: whether a filter on the listening sockets lets the kernel hand each new connection to the shard that
     /// is its home, so that none has to be moved. `false` lets the kernel choose and moves each socket to its home after it was
     /// accepted: the same homes, one hop more. Without effect under the other placements.
@@ -47,6 +51,29 @@ pub enum PlacementRule {
     UserHash,
 }
 
+/// How shards meet their sockets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
+pub enum DriverChoice {
+    /// io_uring where the machine allows it, else epoll.
+    Auto,
+    /// io_uring.
+    IoUring,
+    /// epoll.
+    Epoll,
+}
+
+impl fmt::Display for DriverChoice {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Auto => "auto",
+            Self::IoUring => "io-uring",
+            Self::Epoll => "epoll",
+        })
+    }
+}
+
 impl fmt::Display for PlacementRule {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
@@ -61,6 +88,7 @@ impl Default for Shards {
     fn default() -> Self {
         Self {
             count: None,
+            driver: DriverChoice::Auto,
             kernel_steering: true,
             pin: None,
             placement: PlacementRule::IpHash,
@@ -73,6 +101,8 @@ impl Default for Shards {
 pub struct ShardSettings {
     /// Shards to run; 1 to 256.
     pub count: usize,
+    /// How shards meet their sockets.
+    pub driver: DriverChoice,
     /// Whether shard i is pinned to the i-th core this process may use (modulo their number).
     pub pin: bool,
     /// Which shard is the home of a connection.
@@ -106,6 +136,7 @@ impl Shards {
         }
         ShardSettings {
             count,
+            driver: self.driver,
             pin,
             placement: self.placement,
             kernel_steering: self.kernel_steering,

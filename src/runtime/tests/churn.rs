@@ -2,7 +2,7 @@
 
 use super::children::in_a_child;
 use super::*;
-use crate::runtime::uring::TaskWork;
+use crate::runtime::uring::{TaskWork, Uring};
 use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::thread;
@@ -83,9 +83,19 @@ fn a_dropped_driver_leaves_no_descriptor() {
         return;
     }
     let before = open_files();
-    for kind in TaskWork::BEST_FIRST {
+    let rings = TaskWork::BEST_FIRST.map(|kind| {
+        move || {
+            ShardDriver::Uring(Uring::with_first_of(&[kind], &DriverOptions::default()).unwrap())
+        }
+    });
+    let epoll = || ShardDriver::new(DriverKind::Epoll, &DriverOptions::default()).unwrap();
+    let makers = rings.iter().map(|ring| ring as &dyn Fn() -> ShardDriver);
+    for (number, make) in makers
+        .chain([&epoll as &dyn Fn() -> ShardDriver])
+        .enumerate()
+    {
         let (listener, address) = listener();
-        let mut driver = Uring::with_first_of(&[kind], &DriverOptions::default()).unwrap();
+        let mut driver = make();
         driver.listen(listener).unwrap();
         driver.wait(Some(Duration::ZERO), &mut Vec::new()).unwrap();
         let first: Vec<_> = (0..100)
@@ -109,6 +119,6 @@ fn a_dropped_driver_leaves_no_descriptor() {
             .collect();
         drop(driver);
         drop((first, second));
-        assert_eq!(open_files(), before, "{kind:?}");
+        assert_eq!(open_files(), before, "driver {number}");
     }
 }

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::thread;
 
 /// Accepts, echoes and closes until `closed` sockets have ended.
-fn echo_until_closed(driver: &mut Uring, closed: usize) {
+fn echo_until_closed(driver: &mut impl Driver, closed: usize) {
     turn_until(
         driver,
         &mut 0,
@@ -39,7 +39,7 @@ fn every_client_gets_its_own_bytes_back() {
     echo_clients(driver(), 8);
 }
 
-pub(super) fn echo_clients(mut driver: Uring, count: u8) {
+pub(super) fn echo_clients(mut driver: impl Driver, count: u8) {
     let (listener, address) = listener();
     driver.listen(listener).unwrap();
     let clients: Vec<_> = (0..count)

@@ -4,9 +4,9 @@ use super::echo::echo_clients;
 use super::pause::pause_and_resume;
 use super::starvation::drain;
 use super::*;
-use crate::runtime::uring::TaskWork;
+use crate::runtime::uring::{TaskWork, Uring};
 
-fn driver_of(kind: TaskWork, options: DriverOptions) -> Uring {
+fn ring_of(kind: TaskWork, options: DriverOptions) -> Uring {
     Uring::with_first_of(&[kind], &options).unwrap()
 }
 
@@ -24,16 +24,16 @@ fn every_kind_of_ring_echoes_pauses_and_starves_alike() {
         completion_entries: 4,
     };
     for kind in TaskWork::BEST_FIRST {
-        echo_clients(driver_of(kind, small), 4);
-        pause_and_resume(driver_of(kind, small), 1 << 20);
-        drain(&mut driver_of(kind, tiny), 50, 2_000);
+        echo_clients(ring_of(kind, small), 4);
+        pause_and_resume(ring_of(kind, small), 1 << 20);
+        drain(&mut ring_of(kind, tiny), 50, 2_000);
     }
 }
 
 #[test]
 fn every_kind_of_ring_hears_its_bell_and_keeps_its_time() {
     for kind in TaskWork::BEST_FIRST {
-        let mut driver = driver_of(kind, DriverOptions::default());
+        let mut driver = ring_of(kind, DriverOptions::default());
         let mut completions = Vec::new();
         let start = Instant::now();
         driver

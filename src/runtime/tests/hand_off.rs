@@ -28,7 +28,7 @@ struct Side {
 }
 
 /// Reads a little from every stream it is given, then hands the stream over.
-fn run(mut driver: Uring, side: &Side) {
+fn run(mut driver: impl Driver, side: &Side) {
     let deadline = Instant::now() + PATIENCE;
     let mut streams: HashMap<SocketId, (usize, usize)> = HashMap::new();
     let mut completions = Vec::new();

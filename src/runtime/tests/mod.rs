@@ -22,22 +22,34 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use super::{Completion, Driver, DriverOptions, SocketId, Uring, listen_group};
+use super::{Completion, Driver, DriverKind, DriverOptions, ShardDriver, SocketId, listen_group};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A driver with a small pool: 16 buffers of 2 KiB.
-fn driver() -> Uring {
+fn driver() -> ShardDriver {
     driver_with(16, 2048)
 }
 
-fn driver_with(buffer_count: u16, buffer_size: u32) -> Uring {
-    Uring::new(&DriverOptions {
+fn driver_with(buffer_count: u16, buffer_size: u32) -> ShardDriver {
+    driver_of(DriverOptions {
         buffer_count,
         buffer_size,
         ..DriverOptions::default()
     })
-    .unwrap()
+}
+
+fn driver_of(options: DriverOptions) -> ShardDriver {
+    ShardDriver::new(kind(), &options).unwrap()
+}
+
+/// Which driver is tried: as the server reads it, so that one variable turns the whole suite.
+fn kind() -> DriverKind {
+    match std::env::var("SHARDWIRE_SHARDS__DRIVER").as_deref() {
+        Ok("epoll") => DriverKind::Epoll,
+        Ok("io-uring" | "auto") | Err(_) => DriverKind::Uring,
+        Ok(other) => panic!("there is no driver {other:?}"),
+    }
 }
 
 fn listener() -> (TcpListener, SocketAddr) {

@@ -43,7 +43,7 @@ fn a_receive_paused_again_and_again_loses_nothing() {
     pause_and_resume(driver(), 4 << 20);
 }
 
-pub(super) fn pause_and_resume(mut driver: Uring, total: usize) {
+pub(super) fn pause_and_resume(mut driver: impl Driver, total: usize) {
     let (client, server) = connection();
     let id = driver.adopt(server).unwrap();
     driver.start_receiving(id);

@@ -9,12 +9,12 @@ use std::sync::mpsc;
 
 /// Runs `turn` after each wait until it breaks.
 struct Loop<F> {
-    driver: Uring,
+    driver: ShardDriver,
     completions: Vec<Completion>,
     turn: F,
 }
 
-impl<F: FnMut(&mut Uring, Completion) -> ControlFlow<()>> ShardLoop for Loop<F> {
+impl<F: FnMut(&mut ShardDriver, Completion) -> ControlFlow<()>> ShardLoop for Loop<F> {
     fn turn(&mut self) -> ControlFlow<()> {
         self.driver
             .wait(Some(crate::runtime::MAX_BLOCK), &mut self.completions)
@@ -37,12 +37,12 @@ fn small() -> DriverOptions {
 /// A shard that does `on_bell` when it is rung.
 fn shard(index: usize, on_bell: fn() -> ControlFlow<()>) -> (ShardThread, Bell) {
     let (sender, bell) = mpsc::channel();
-    let thread = spawn_shard(index, None, small(), move |driver| {
+    let thread = spawn_shard(index, None, kind(), small(), move |driver| {
         sender.send(driver.bell()).unwrap();
         Loop {
             driver,
             completions: Vec::new(),
-            turn: move |_: &mut Uring, _| on_bell(),
+            turn: move |_: &mut ShardDriver, _| on_bell(),
         }
     })
     .unwrap();
@@ -89,8 +89,9 @@ fn a_panic_in_make_is_reported() {
     let thread = spawn_shard(
         2,
         None,
+        kind(),
         small(),
-        |_| -> Loop<fn(&mut Uring, Completion) -> ControlFlow<()>> {
+        |_| -> Loop<fn(&mut ShardDriver, Completion) -> ControlFlow<()>> {
             panic!("cannot build number {}", 2)
         },
     );
@@ -120,13 +121,13 @@ fn faulty_options_and_unknown_cores_are_refused() {
     let make = |driver| Loop {
         driver,
         completions: Vec::new(),
-        turn: |_: &mut Uring, _| ControlFlow::Break(()),
+        turn: |_: &mut ShardDriver, _| ControlFlow::Break(()),
     };
     let options = DriverOptions {
         buffer_count: 3,
         ..small()
     };
-    let refused = spawn_shard(0, None, options, make).unwrap_err();
+    let refused = spawn_shard(0, None, kind(), options, make).unwrap_err();
     assert!(
         matches!(
             refused,
@@ -138,7 +139,7 @@ fn faulty_options_and_unknown_cores_are_refused() {
         ),
         "{refused}"
     );
-    let refused = spawn_shard(5, Some(4095), small(), make).unwrap_err();
+    let refused = spawn_shard(5, Some(4095), kind(), small(), make).unwrap_err();
     assert!(
         matches!(refused, RuntimeError::Executor { shard: 5, .. }),
         "{refused}"
@@ -149,7 +150,7 @@ fn faulty_options_and_unknown_cores_are_refused() {
 fn a_pinned_shard_has_its_name_and_its_core() {
     let core = *cores::allowed_cores().unwrap().last().unwrap();
     let (sender, receiver) = mpsc::channel();
-    let thread = spawn_shard(7, Some(core), small(), move |driver| {
+    let thread = spawn_shard(7, Some(core), kind(), small(), move |driver| {
         let name = std::thread::current().name().map(str::to_owned);
         sender
             .send((name, cores::allowed_cores().unwrap()))
@@ -158,7 +159,7 @@ fn a_pinned_shard_has_its_name_and_its_core() {
         Loop {
             driver,
             completions: Vec::new(),
-            turn: |_: &mut Uring, _| ControlFlow::Break(()),
+            turn: |_: &mut ShardDriver, _| ControlFlow::Break(()),
         }
     })
     .unwrap();
@@ -170,7 +171,7 @@ fn a_pinned_shard_has_its_name_and_its_core() {
 
 /// Blocks in its own ring, and still glommio's other tasks of the same executor get their turn.
 struct Patient {
-    driver: Uring,
+    driver: ShardDriver,
     fired: Rc<Cell<bool>>,
     deadline: Instant,
 }
@@ -191,7 +192,7 @@ impl ShardLoop for Patient {
 
 #[test]
 fn glommio_tasks_of_the_shard_run_between_turns() {
-    let thread = spawn_shard(0, None, small(), |driver| {
+    let thread = spawn_shard(0, None, DriverKind::Uring, small(), |driver| {
         let fired = Rc::new(Cell::new(false));
         let later = fired.clone();
         glommio::spawn_local(async move {

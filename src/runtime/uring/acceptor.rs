@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use super::ring::{Answer, Ring};
 use super::tag::Tag;
 use crate::runtime::driver::Completion;
+use crate::runtime::listener::is_about_one_connection;
 
 /// At most one listener; its descriptor stays open until the accept's last completion has come.
 #[derive(Default)]
@@ -101,25 +102,4 @@ impl Acceptor {
             self.listener = None;
         }
     }
-}
-
-/// Errors that took a failed connection out of the queue (accept(2), "Error handling"), or nothing
-/// at all: the next accept may well work. Anything else would come again at once, so the loop has
-/// to back off.
-fn is_about_one_connection(error: i32) -> bool {
-    matches!(
-        error,
-        libc::ECANCELED
-            | libc::EINTR
-            | libc::EAGAIN
-            | libc::ECONNABORTED
-            | libc::EPERM
-            | libc::EPROTO
-            | libc::ENETDOWN
-            | libc::ENOPROTOOPT
-            | libc::EHOSTDOWN
-            | libc::ENONET
-            | libc::EHOSTUNREACH
-            | libc::ENETUNREACH
-    )
 }

@@ -17,8 +17,8 @@ use std::io;
 use std::os::fd::AsFd;
 
 use super::Uring;
+use super::receive::Receive;
 use super::ring::Answer;
-use super::sockets::Receive;
 use super::tag::Tag;
 use crate::runtime::driver::{Completion, SocketId};
 
@@ -29,7 +29,7 @@ impl Uring {
         };
         if let Some(socket) = &slot.socket {
             self.ring.receive(socket.as_fd(), Tag::Receive(id));
-            slot.receive = Receive::Armed;
+            slot.state.receive = Receive::Armed;
         }
     }
 
@@ -44,7 +44,7 @@ impl Uring {
             if self
                 .sockets
                 .open(id)
-                .is_some_and(|slot| slot.receive == Receive::Starved)
+                .is_some_and(|slot| slot.state.receive == Receive::Starved)
             {
                 self.arm_receive(id);
                 meals -= 1;
@@ -63,7 +63,7 @@ impl Uring {
             if self
                 .sockets
                 .open(id)
-                .is_some_and(|slot| slot.receive == Receive::StopDue)
+                .is_some_and(|slot| slot.state.receive == Receive::StopDue)
             {
                 self.stopped(id, completions);
                 reported = true;
@@ -79,9 +79,9 @@ impl Uring {
         let Some(slot) = self.sockets.open_mut(id) else {
             return;
         };
-        slot.receive = Receive::Idle;
+        slot.state.receive = Receive::Idle;
         completions.push(Completion::Stopped { socket: id });
-        if std::mem::take(&mut slot.again) {
+        if std::mem::take(&mut slot.state.again) {
             self.arm_receive(id);
         }
     }
@@ -106,8 +106,8 @@ impl Uring {
         let Some(slot) = self.sockets.known_mut(id) else {
             return;
         };
-        let stopping = slot.receive == Receive::Stopping;
-        slot.receive = Receive::Idle;
+        let stopping = slot.state.receive == Receive::Stopping;
+        slot.state.receive = Receive::Idle;
         if !open {
             self.sockets.free_if_done(id);
             return;
@@ -120,12 +120,12 @@ impl Uring {
             result => Some(Some(io::Error::from_raw_os_error(-result))),
         };
         if let Some(error) = ended {
-            slot.receive = Receive::Ended;
+            slot.state.receive = Receive::Ended;
             completions.push(Completion::Ended { socket: id, error });
         } else if stopping {
             self.stopped(id, completions);
         } else if answer.result == -libc::ENOBUFS {
-            slot.receive = Receive::Starved;
+            slot.state.receive = Receive::Starved;
             self.starved.push_back(id);
         } else {
             self.arm_receive(id);
@@ -136,7 +136,7 @@ impl Uring {
         let Some(slot) = self.sockets.known_mut(id) else {
             return;
         };
-        slot.polling = false;
+        slot.state.polling = false;
         if slot.is_open() {
             // Also when the poll failed: the next send tells the caller what is wrong.
             completions.push(Completion::Writable { socket: id });
@@ -152,7 +152,7 @@ impl Uring {
         if self
             .sockets
             .open(id)
-            .is_some_and(|slot| slot.receive == Receive::Stopping)
+            .is_some_and(|slot| slot.state.receive == Receive::Stopping)
         {
             self.ring.cancel(Tag::Receive(id), Tag::CancelReceive(id));
         }

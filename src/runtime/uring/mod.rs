@@ -20,8 +20,8 @@
 mod acceptor;
 mod buffers;
 mod completions;
+mod receive;
 mod ring;
-mod sockets;
 mod tag;
 
 use std::collections::VecDeque;
@@ -30,20 +30,16 @@ use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use socket2::SockRef;
-
 use self::acceptor::Acceptor;
 use self::buffers::BufferPool;
+use self::receive::{Receive, Requests};
 use self::ring::Ring;
 pub(super) use self::ring::TaskWork;
-use self::sockets::{Receive, Sockets};
 use self::tag::Tag;
 use super::bell::Bell;
 use super::driver::{BufferId, Completion, Driver, DriverOptions, SocketId};
 use super::error::RuntimeError;
-
-/// Slices one sendmsg(2) takes (`UIO_MAXIOV`).
-const MAX_SLICES: usize = 1024;
+use super::sockets::{Sockets, State};
 
 /// How long a dropped driver waits for its requests to end, so that all descriptors are closed when
 /// `drop` returns. Needs far less unless there are hundreds of thousands of sockets; what is left
@@ -54,7 +50,7 @@ const DROP_PATIENCE: Duration = Duration::from_secs(2);
 pub struct Uring {
     ring: Ring,
     buffers: BufferPool,
-    sockets: Sockets,
+    sockets: Sockets<Requests>,
     acceptor: Acceptor,
     bell: Bell,
     /// Sockets that ran out of buffers, in that order. May hold stale ids.
@@ -78,7 +74,7 @@ impl Uring {
         kinds: &[TaskWork],
         options: &DriverOptions,
     ) -> Result<Self, RuntimeError> {
-        check(options)?;
+        options.check()?;
         let failed = |step| move |source| RuntimeError::Driver { step, source };
         let mut ring = Ring::new(
             kinds,
@@ -123,9 +119,9 @@ impl Driver for Uring {
         let Some(slot) = self.sockets.open_mut(socket) else {
             return;
         };
-        match slot.receive {
+        match slot.state.receive {
             Receive::Idle => self.arm_receive(socket),
-            Receive::Stopping | Receive::StopDue => slot.again = true,
+            Receive::Stopping | Receive::StopDue => slot.state.again = true,
             Receive::Armed | Receive::Starved | Receive::Ended => {}
         }
     }
@@ -134,17 +130,17 @@ impl Driver for Uring {
         let Some(slot) = self.sockets.open_mut(socket) else {
             return;
         };
-        match slot.receive {
+        match slot.state.receive {
             Receive::Armed => {
-                slot.receive = Receive::Stopping;
+                slot.state.receive = Receive::Stopping;
                 self.ring
                     .cancel(Tag::Receive(socket), Tag::CancelReceive(socket));
             }
             Receive::Idle | Receive::Starved => {
-                slot.receive = Receive::StopDue;
+                slot.state.receive = Receive::StopDue;
                 self.stops_due.push(socket);
             }
-            Receive::Stopping | Receive::StopDue => slot.again = false,
+            Receive::Stopping | Receive::StopDue => slot.state.again = false,
             Receive::Ended => {}
         }
     }
@@ -158,67 +154,40 @@ impl Driver for Uring {
     }
 
     fn send(&mut self, socket: SocketId, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let slot = self
-            .sockets
-            .open(socket)
-            .ok_or(io::ErrorKind::NotConnected)?;
-        let descriptor = slot.socket.as_ref().ok_or(io::ErrorKind::NotConnected)?;
-        let socket = SockRef::from(descriptor);
-        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-        match slices {
-            [] => Ok(0),
-            // send(2) spares the kernel the copy of a message header.
-            [slice] => socket.send_with_flags(slice, flags),
-            slices => {
-                socket.send_vectored_with_flags(&slices[..slices.len().min(MAX_SLICES)], flags)
-            }
-        }
+        self.sockets.connected(socket)?.send(slices)
     }
 
     fn notify_writable(&mut self, socket: SocketId) {
         let Some(slot) = self.sockets.open_mut(socket) else {
             return;
         };
-        if slot.polling {
+        if slot.state.polling {
             return;
         }
         if let Some(descriptor) = &slot.socket {
             self.ring
                 .poll(descriptor.as_fd(), libc::POLLOUT, Tag::Poll(socket));
-            slot.polling = true;
+            slot.state.polling = true;
         }
     }
 
     fn peer_address(&self, socket: SocketId) -> io::Result<SocketAddr> {
-        let slot = self
-            .sockets
-            .open(socket)
-            .ok_or(io::ErrorKind::NotConnected)?;
-        let descriptor = slot.socket.as_ref().ok_or(io::ErrorKind::NotConnected)?;
-        let address = SockRef::from(descriptor).peer_addr()?;
-        address
-            .as_socket()
-            .ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))
+        self.sockets.connected(socket)?.peer_address()
     }
 
     fn shutdown_write(&mut self, socket: SocketId) {
-        if let Some(descriptor) = self
-            .sockets
-            .open(socket)
-            .and_then(|slot| slot.socket.as_ref())
-        {
-            // Fails only if the connection is gone already, which the receive reports.
-            let _ = SockRef::from(descriptor).shutdown(Shutdown::Write);
+        if let Some(slot) = self.sockets.open(socket) {
+            slot.shutdown(Shutdown::Write);
         }
     }
 
     fn release(&mut self, socket: SocketId) -> Option<OwnedFd> {
         let slot = self.sockets.open_mut(socket)?;
-        if !matches!(slot.receive, Receive::Idle | Receive::Ended) {
+        if !matches!(slot.state.receive, Receive::Idle | Receive::Ended) {
             return None;
         }
         let descriptor = slot.socket.take();
-        if slot.polling {
+        if slot.state.polling {
             self.ring.cancel(Tag::Poll(socket), Tag::Cancel);
         }
         self.sockets.leave(socket);
@@ -226,15 +195,13 @@ impl Driver for Uring {
     }
 
     fn close(&mut self, socket: SocketId) {
-        let Some(slot) = self.sockets.open_mut(socket) else {
+        let Some(slot) = self.sockets.open(socket) else {
             return;
         };
-        if slot.in_kernel()
-            && let Some(descriptor) = &slot.socket
-        {
+        if slot.state.in_kernel() {
             // See the module's page. A failure means that the connection is gone, which ends the
             // requests as well.
-            let _ = SockRef::from(descriptor).shutdown(Shutdown::Both);
+            slot.shutdown(Shutdown::Both);
         }
         self.sockets.leave(socket);
     }
@@ -287,45 +254,4 @@ impl Drop for Uring {
         }
         self.buffers.detach(&self.ring);
     }
-}
-
-fn check(options: &DriverOptions) -> Result<(), RuntimeError> {
-    let fault = |option, value: u64, range| {
-        Err(RuntimeError::Option {
-            option,
-            value,
-            range,
-        })
-    };
-    if !(64..=1024 * 1024).contains(&options.buffer_size) {
-        return fault(
-            "buffer_size",
-            options.buffer_size.into(),
-            "64 to 1048576 bytes",
-        );
-    }
-    if !options.buffer_count.is_power_of_two() || options.buffer_count > 32_768 {
-        return fault(
-            "buffer_count",
-            options.buffer_count.into(),
-            "a power of two from 1 to 32768",
-        );
-    }
-    if !(1..=32_768).contains(&options.submission_entries) {
-        return fault(
-            "submission_entries",
-            options.submission_entries.into(),
-            "1 to 32768",
-        );
-    }
-    if !(2..=65_536).contains(&options.completion_entries)
-        || options.completion_entries < options.submission_entries
-    {
-        return fault(
-            "completion_entries",
-            options.completion_entries.into(),
-            "2 to 65536, and at least submission_entries",
-        );
-    }
-    Ok(())
 }

@@ -1,9 +1,7 @@
 //! What a request carries in its `user_data`, so that its completions find their way back.
 
 use crate::runtime::driver::SocketId;
-
-/// Places a driver can have: 24 bits of a tag.
-pub(super) const MAX_SOCKETS: usize = 1 << 24;
+use crate::runtime::sockets::MAX_SOCKETS;
 
 /// Which request a completion answers. For a socket's requests it carries place and generation, so
 /// that a completion of an earlier life of the place can never be taken for one of the present

@@ -1,26 +1,23 @@
 //! The sockets of one driver: a dense table of small slots, reused with a new generation.
 
-use std::io;
+use std::io::{self, IoSlice};
+use std::net::{Shutdown, SocketAddr};
 use std::os::fd::OwnedFd;
 
-use super::tag::MAX_SOCKETS;
-use crate::runtime::driver::SocketId;
+use socket2::SockRef;
 
-/// Where a socket's receiving stands.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Receive {
-    /// Not asked for; nothing in the kernel.
-    Idle,
-    /// A request is in the kernel (or queued for it).
-    Armed,
-    /// Asked for, but the buffers had run out: nothing in the kernel until some are back.
-    Starved,
-    /// A request is in the kernel, its cancel is on the way, and the caller waits for `Stopped`.
-    Stopping,
-    /// Nothing in the kernel; the caller's `Stopped` is due at the next wait.
-    StopDue,
-    /// End or failure was reported; nothing in the kernel, for good.
-    Ended,
+use super::driver::SocketId;
+
+/// Places a driver can have: 24 bits, which leaves the rings 8 for the kind of request.
+pub(super) const MAX_SOCKETS: usize = 1 << 24;
+
+/// Slices one sendmsg(2) takes (`UIO_MAXIOV`).
+const MAX_SLICES: usize = 1024;
+
+/// What one kind of driver knows of each of its sockets.
+pub(super) trait State: Default {
+    /// A request that names the socket can still produce a completion.
+    fn in_kernel(&self) -> bool;
 }
 
 /// Whether the caller still knows the socket.
@@ -34,44 +31,79 @@ enum Life {
 }
 
 /// One place. Kept small: it is paid for every idle connection.
-pub(super) struct Slot {
+pub(super) struct Slot<S> {
     pub(super) socket: Option<OwnedFd>,
     generation: u32,
     life: Life,
-    pub(super) receive: Receive,
-    /// The caller wants to receive again after the `Stopped` it waits for.
-    pub(super) again: bool,
-    /// A poll for room to write is in the kernel.
-    pub(super) polling: bool,
+    pub(super) state: S,
 }
 
-const _: () = assert!(
-    size_of::<Slot>() <= 16,
-    "with spare room of the table and the free list: at most 24 bytes per socket"
-);
+impl<S: State> Slot<S> {
+    /// With spare room of the table and the free list: at most 24 bytes per socket.
+    const SMALL: () = assert!(size_of::<Self>() <= 16);
 
-impl Slot {
     /// The caller still knows this socket.
     pub(super) fn is_open(&self) -> bool {
         self.life == Life::Open
     }
 
-    /// A request that names this socket can still produce a completion.
-    pub(super) fn in_kernel(&self) -> bool {
-        self.polling || matches!(self.receive, Receive::Armed | Receive::Stopping)
+    /// See [`Driver::send`](super::Driver::send).
+    pub(super) fn send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let socket = SockRef::from(self.descriptor()?);
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        match slices {
+            [] => Ok(0),
+            // send(2) spares the kernel the copy of a message header.
+            [slice] => socket.send_with_flags(slice, flags),
+            slices => {
+                socket.send_vectored_with_flags(&slices[..slices.len().min(MAX_SLICES)], flags)
+            }
+        }
+    }
+
+    /// See [`Driver::peer_address`](super::Driver::peer_address).
+    pub(super) fn peer_address(&self) -> io::Result<SocketAddr> {
+        SockRef::from(self.descriptor()?)
+            .peer_addr()?
+            .as_socket()
+            .ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))
+    }
+
+    /// Ends one or both directions.
+    pub(super) fn shutdown(&self, how: Shutdown) {
+        if let Ok(descriptor) = self.descriptor() {
+            // Fails only if the connection is gone already, which the receive reports.
+            let _ = SockRef::from(descriptor).shutdown(how);
+        }
+    }
+
+    fn descriptor(&self) -> io::Result<&OwnedFd> {
+        self.socket
+            .as_ref()
+            .ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 }
 
 /// The table.
-#[derive(Default)]
-pub(super) struct Sockets {
-    slots: Vec<Slot>,
+pub(super) struct Sockets<S> {
+    slots: Vec<Slot<S>>,
     /// Places to use again, last freed first, so that the table stays warm.
     free: Vec<u32>,
 }
 
-impl Sockets {
+impl<S> Default for Sockets<S> {
+    fn default() -> Self {
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+        }
+    }
+}
+
+impl<S: State> Sockets<S> {
+    /// Gives the socket a place.
     pub(super) fn insert(&mut self, socket: OwnedFd) -> io::Result<SocketId> {
+        let () = Slot::<S>::SMALL;
         let index = match self.free.pop() {
             Some(index) => index,
             None => {
@@ -85,9 +117,7 @@ impl Sockets {
                     socket: None,
                     generation: 0,
                     life: Life::Free,
-                    receive: Receive::Idle,
-                    again: false,
-                    polling: false,
+                    state: S::default(),
                 });
                 self.slots.len() as u32 - 1
             }
@@ -95,9 +125,7 @@ impl Sockets {
         let slot = &mut self.slots[index as usize];
         slot.socket = Some(socket);
         slot.life = Life::Open;
-        slot.receive = Receive::Idle;
-        slot.again = false;
-        slot.polling = false;
+        slot.state = S::default();
         Ok(SocketId::new(index, slot.generation))
     }
 
@@ -110,18 +138,24 @@ impl Sockets {
     }
 
     /// The open socket with this id.
-    pub(super) fn open(&self, id: SocketId) -> Option<&Slot> {
+    pub(super) fn open(&self, id: SocketId) -> Option<&Slot<S>> {
         self.slots
             .get(id.index())
             .filter(|slot| slot.generation == id.generation() && slot.is_open())
     }
 
-    pub(super) fn open_mut(&mut self, id: SocketId) -> Option<&mut Slot> {
+    /// The same, or what a call with a stale id is told.
+    pub(super) fn connected(&self, id: SocketId) -> io::Result<&Slot<S>> {
+        self.open(id)
+            .ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    pub(super) fn open_mut(&mut self, id: SocketId) -> Option<&mut Slot<S>> {
         self.known_mut(id).filter(|slot| slot.is_open())
     }
 
     /// The socket with this id, open or leaving: for completions.
-    pub(super) fn known_mut(&mut self, id: SocketId) -> Option<&mut Slot> {
+    pub(super) fn known_mut(&mut self, id: SocketId) -> Option<&mut Slot<S>> {
         self.slots
             .get_mut(id.index())
             .filter(|slot| slot.generation == id.generation() && slot.life != Life::Free)
@@ -142,11 +176,11 @@ impl Sockets {
         let Some(slot) = self.known_mut(id) else {
             return;
         };
-        if slot.life != Life::Leaving || slot.in_kernel() {
+        if slot.life != Life::Leaving || slot.state.in_kernel() {
             return;
         }
         slot.socket = None;
-        slot.receive = Receive::Idle;
+        slot.state = S::default();
         slot.life = Life::Free;
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(id.index() as u32);
@@ -173,21 +207,30 @@ mod tests {
     use super::*;
     use std::fs::File;
 
+    #[derive(Default)]
+    struct Busy(bool);
+
+    impl State for Busy {
+        fn in_kernel(&self) -> bool {
+            self.0
+        }
+    }
+
     fn descriptor() -> OwnedFd {
         File::open("/dev/null").unwrap().into()
     }
 
     #[test]
     fn a_place_with_something_in_the_kernel_is_not_reused() {
-        let mut sockets = Sockets::default();
+        let mut sockets = Sockets::<Busy>::default();
         let first = sockets.insert(descriptor()).unwrap();
-        sockets.open_mut(first).unwrap().receive = Receive::Armed;
+        sockets.open_mut(first).unwrap().state.0 = true;
         sockets.leave(first);
         assert!(sockets.open(first).is_none());
         let second = sockets.insert(descriptor()).unwrap();
         assert_ne!(second.index(), first.index());
 
-        sockets.known_mut(first).unwrap().receive = Receive::Idle;
+        sockets.known_mut(first).unwrap().state.0 = false;
         sockets.free_if_done(first);
         let third = sockets.insert(descriptor()).unwrap();
         assert_eq!(third.index(), first.index());
