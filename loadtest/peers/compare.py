@@ -10,6 +10,7 @@ Before the first run, from the root of the repository (or give --build):
     cargo build --release -p shardwire -p loadtest
     cargo build --release --manifest-path loadtest/peers/tokio-websockets/Cargo.toml
     npm ci --prefix loadtest/peers/bun
+The cases over TLS make a certificate of their own with openssl.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 PEERS = pathlib.Path(__file__).resolve().parent
@@ -33,6 +35,8 @@ CASES = {
     "echo-64-100": ("echo, 64 B, 100 connections", "echo", ["--connections", "100", "--size", "64"]),
     "echo-64-1000": ("echo, 64 B, 1,000 connections", "echo", ["--connections", "1000", "--size", "64"]),
     "echo-16k-64": ("echo, 16 KiB, 64 connections", "echo", ["--connections", "64", "--size", "16KiB"]),
+    "echo-wss-64-100": ("echo over TLS, 64 B, 100 connections", "echo", ["--connections", "100", "--size", "64"]),
+    "echo-wss-16k-100": ("echo over TLS, 16 KiB, 100 connections", "echo", ["--connections", "100", "--size", "16KiB"]),
     "fanout-flat": ("fan-out, 64 B, 1,000 subscribers, 16 in flight", "fanout",
                     ["--subscribers", "1000", "--size", "64", "--in-flight", "16"]),
     "fanout-100": ("fan-out, 64 B, 1,000 subscribers, 100 messages per second", "fanout",
@@ -46,18 +50,29 @@ def target_directory(package):
     return pathlib.Path(configured) if configured else package / "target"
 
 
-def servers(port):
-    """How each server is started on a port: command and additional environment."""
+def servers(port, certificate=()):
+    """How each server is started on a port: command and additional environment. `certificate`: the paths of it and its key, for TLS."""
     address = f"127.0.0.1:{port}"
     release = target_directory(ROOT) / "release"
     peer = target_directory(PEERS / "tokio-websockets") / "release" / "peer-tokio-websockets"
     bun = PEERS / "bun" / "node_modules" / ".bin" / "bun"
+    secure = dict(zip(("SHARDWIRE_LISTEN__TLS__CERTIFICATE", "SHARDWIRE_LISTEN__TLS__KEY"), certificate))
     return {
         "shardwire": ([str(release / "shardwire")],
-                      {"SHARDWIRE_SHARDS__COUNT": "1", "SHARDWIRE_LISTEN__ADDRESS": address}),
-        "bun": ([str(bun), str(PEERS / "bun" / "server.js"), address], {}),
-        "tokio-websockets": ([str(peer), address], {}),
+                      {"SHARDWIRE_SHARDS__COUNT": "1", "SHARDWIRE_LISTEN__ADDRESS": address, **secure}),
+        "bun": ([str(bun), str(PEERS / "bun" / "server.js"), address, *certificate], {}),
+        "tokio-websockets": ([str(peer), address, *certificate], {}),
     }
+
+
+def make_certificate(folder):
+    """A certificate for 127.0.0.1, signed by itself: the paths of it and its key."""
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+                    "-keyout", str(key), "-out", str(certificate), "-subj", "/CN=loadtest",
+                    "-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE"],
+                   check=True, capture_output=True)
+    return str(certificate), str(key)
 
 
 def free_port():
@@ -88,16 +103,17 @@ def start(core, command, options, **how):
     return process
 
 
-def run(name, scenario, arguments, options):
+def run(name, scenario, arguments, certificate, options):
     """One run of the load test against a fresh server; its report."""
     port = free_port()
-    command, environment = servers(port)[name]
+    command, environment = servers(port, certificate)[name]
     server = start(options.server_core, command, options, env={**os.environ, **environment},
                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_until_listening(port, server)
         path = "/echo" if scenario == "echo" else "/ws"
-        load = [str(target_directory(ROOT) / "release" / "loadtest"), scenario, "--url", f"ws://127.0.0.1:{port}{path}",
+        scheme, trust = ("wss", ["--ca", certificate[0]]) if certificate else ("ws", [])
+        load = [str(target_directory(ROOT) / "release" / "loadtest"), scenario, "--url", f"{scheme}://127.0.0.1:{port}{path}", *trust,
                 "--pid", str(server.pid), "--json", "--quiet",
                 "--duration", options.duration, "--warmup", options.warmup, *arguments]
         client = start(options.client_core, load, options, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -187,6 +203,12 @@ def main():
     needed = [target_directory(ROOT) / "release" / "loadtest", *(servers(0)[name][0][0] for name in names)]
     if missing := [str(program) for program in needed if not pathlib.Path(program).exists()]:
         parser.error(f"not built yet (see --help, or give --build): {', '.join(missing)}")
+    with tempfile.TemporaryDirectory() as folder:
+        secure = make_certificate(pathlib.Path(folder)) if any("-wss-" in case for case in cases) else ()
+        measure(names, cases, secure, options)
+
+
+def measure(names, cases, secure, options):
     saved = {}
     print(f"Server on core {options.server_core}, client on core {options.client_core}, {options.rounds} rounds of "
           f"{options.duration} after {options.warmup} of warm-up; median [lowest..highest].\n")
@@ -196,7 +218,7 @@ def main():
         for number in range(options.rounds):
             for name in names:
                 print(f"{case}: round {number + 1} of {options.rounds}, {name}", file=sys.stderr)
-                results[name].append(run(name, scenario, arguments, options))
+                results[name].append(run(name, scenario, arguments, secure if "-wss-" in case else (), options))
         saved[case] = results
         print(table(title, scenario, results), flush=True)
         if options.save:

@@ -225,11 +225,7 @@ fn refused_subscriptions_show_what_the_server_said() {
 fn bad_arguments_are_explained() {
     let tls = run("echo --url wss://127.0.0.1/");
     assert_eq!(tls.code, 1);
-    assert!(
-        tls.stderr.contains("wss:// (TLS) is not supported yet"),
-        "{}",
-        tls.stderr
-    );
+    assert!(tls.stderr.contains("wss:// needs --ca"), "{}", tls.stderr);
     let small = run("echo --url ws://127.0.0.1/ --size 8");
     assert_eq!(small.code, 2);
     assert!(

@@ -1,10 +1,15 @@
 // A peer to measure against: Bun's own WebSocket server (uWebSockets inside), with its own publish/subscribe.
 // `/echo` echoes; any other path speaks {"type":"subscribe","channel":…} and {"type":"publish","channel":…,"message":…}.
+// With two more arguments, a certificate and its key (PEM files), it speaks wss.
 const [hostname, port] = (process.argv[2] ?? "127.0.0.1:8082").split(":");
+
+const [certificate, key] = process.argv.slice(3, 5);
+const tls = certificate && { cert: Bun.file(certificate), key: Bun.file(key) };
 
 const server = Bun.serve({
   hostname,
   port: Number(port),
+  tls,
   fetch(request, server) {
     const echo = new URL(request.url).pathname === "/echo";
     if (server.upgrade(request, { data: { echo } })) return;

@@ -1,5 +1,6 @@
 //! The command line: what a user may ask for, checked before anything is opened.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
@@ -13,6 +14,7 @@ Examples:
   loadtest echo   --url ws://127.0.0.1:8080/echo --connections 100 --rate 50k
   loadtest fanout --url ws://127.0.0.1:8080/ws --subscribers 1000 --rate 100 --duration 60s
   loadtest idle   --url ws://127.0.0.1:8080/ws --connections 15000 --pid 4711
+  loadtest echo   --url wss://127.0.0.1:8443/echo --ca certificate.pem --compress --size 16KiB
   loadtest churn  --url ws://127.0.0.1:8080/echo --in-flight 32
 
 One process uses one core. Keep the client and the server on different cores (taskset -c 1 loadtest …), and
@@ -44,9 +46,17 @@ pub enum ScenarioArguments {
 /// What every scenario knows.
 #[derive(Debug, Clone, Args)]
 pub struct CommonArguments {
-    /// Where to connect: ws://host:port/path
+    /// Where to connect: ws://host:port/path, or wss:// with --ca
     #[arg(long)]
     pub url: String,
+
+    /// For wss://: the certificates to trust, a PEM file
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+
+    /// Negotiate permessage-deflate on every connection, and compress what that makes shorter
+    #[arg(long)]
+    pub compress: bool,
 
     /// How long load is measured [default: 10s; 10m with --count]
     #[arg(long, value_parser = duration)]

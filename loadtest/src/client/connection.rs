@@ -6,8 +6,10 @@ use mio::Token;
 use mio::net::TcpStream;
 use shardwire_protocol::handshake::client::ClientHandshake;
 use shardwire_protocol::websocket::Decoder;
+use shardwire_protocol::websocket::deflate::Offer;
 
 use super::failure::{End, Failure};
+use super::secure::Session;
 
 /// Kept capacity above which an emptied buffer is given back.
 const KEPT_CAPACITY: usize = 64 * 1024;
@@ -35,6 +37,8 @@ impl ConnectionId {
 /// The upgrade under way.
 pub struct Upgrading {
     pub handshake: ClientHandshake,
+    /// permessage-deflate was offered, and must be taken.
+    pub compress: bool,
     /// What was received of the response head.
     pub response: Vec<u8>,
 }
@@ -44,8 +48,13 @@ impl Upgrading {
     pub fn read(&mut self, input: &[u8]) -> Result<Option<usize>, End> {
         let before = self.response.len();
         self.response.extend_from_slice(input);
-        match self.handshake.read_response(&self.response) {
-            Ok(Some(head_len)) => Ok(Some(head_len.saturating_sub(before))),
+        // Without context takeover: one inflater serves all connections.
+        let offer = self.compress.then_some(Offer { takeover: false });
+        match self.handshake.read_answer(&self.response, offer) {
+            Ok(Some(accepted)) if self.compress && accepted.deflate.is_none() => {
+                Err(End::NotOpened(Failure::NotCompressed))
+            }
+            Ok(Some(accepted)) => Ok(Some(accepted.head_len.saturating_sub(before))),
             Ok(None) => Ok(None),
             Err(error) => Err(End::NotOpened(Failure::HandshakeRefused(
                 status_line(&self.response).unwrap_or_else(|| error.to_string()),
@@ -78,6 +87,8 @@ pub enum State {
 /// One connection.
 pub struct Connection {
     pub socket: TcpStream,
+    /// For `wss://`, from the upgrade request on.
+    pub tls: Option<Session>,
     pub state: State,
     pub generation: u32,
     /// The scenario's number for it.
@@ -91,6 +102,7 @@ impl Connection {
     pub fn new(socket: TcpStream, generation: u32, tag: u32) -> Self {
         Self {
             socket,
+            tls: None,
             state: State::Connecting,
             generation,
             tag,
@@ -122,8 +134,14 @@ impl Connection {
         }
     }
 
-    /// Writes `bytes`, after what waits already; keeps what the kernel does not take. Clears `bytes`.
-    pub fn send(&mut self, bytes: &mut Vec<u8>) -> io::Result<()> {
+    /// Seals `bytes`, if the connection does, and writes them after what waits already; keeps what the kernel does not take.
+    /// Clears `bytes`.
+    pub fn send(&mut self, bytes: &mut Vec<u8>) -> Result<(), Failure> {
+        if let Some(tls) = &mut self.tls
+            && (!bytes.is_empty() || tls.has_more())
+        {
+            tls.seal(bytes)?;
+        }
         if bytes.is_empty() {
             return Ok(());
         }
@@ -131,7 +149,8 @@ impl Connection {
             self.unsent.append(bytes);
             return Ok(());
         }
-        let taken = write_all_possible(&mut self.socket, bytes)?;
+        let taken = write_all_possible(&mut self.socket, bytes)
+            .map_err(|error| Failure::Broken(error.kind()))?;
         self.unsent.extend_from_slice(&bytes[taken..]);
         bytes.clear();
         Ok(())

@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use mio::{Events, Interest, Poll, Token};
 use shardwire_protocol::handshake::client::ClientHandshake;
-use shardwire_protocol::websocket::{Event, Role, Rules};
+use shardwire_protocol::websocket::deflate::{Deflater, Inflater, Offer};
+use shardwire_protocol::websocket::{Event, Lent, Role, Rules};
 use slab::Slab;
 
 use super::connection::{Connection, ConnectionId, State, Upgrading};
 use super::failure::{End, Failure};
 use super::handler::{ClientOptions, Handler, Message};
 use super::outgoing::{MAX_UNSENT, Masks, Outgoing};
+use super::secure::Trust;
 use super::sources::Sources;
 use super::timer::Timer;
 use crate::measure::clock;
@@ -25,6 +27,9 @@ const READS_PER_TURN: usize = 8;
 const EVENTS: usize = 1024;
 /// Codes of the close frames we send (RFC 6455, section 7.4.1).
 const NORMAL: u16 = 1000;
+
+/// How hard messages are compressed: like most clients.
+const DEFLATE_LEVEL: u8 = 6;
 
 const TIMER: Token = Token(usize::MAX);
 
@@ -41,6 +46,10 @@ pub struct Client {
     masks: Masks,
     read_buffer: Box<[u8]>,
     output: Vec<u8>,
+    /// What a TLS connection received, opened.
+    plain: Vec<u8>,
+    deflater: Deflater,
+    inflater: Inflater,
     /// Connections that had more to read than one turn allows.
     again: Vec<ConnectionId>,
     /// Ends that were found outside of `poll`, to be told in the next one.
@@ -74,6 +83,9 @@ impl Client {
             masks: Masks::new(),
             read_buffer: vec![0; READ_BUFFER].into_boxed_slice(),
             output: Vec::new(),
+            plain: Vec::new(),
+            deflater: Deflater::new(DEFLATE_LEVEL),
+            inflater: Inflater::default(),
             again: Vec::new(),
             untold: Vec::new(),
             opening_deadlines: VecDeque::new(),
@@ -136,10 +148,11 @@ impl Client {
         write(&mut Outgoing {
             buffer: &mut self.output,
             masks: &mut self.masks,
+            deflater: self.options.compress.then_some(&mut self.deflater),
             finish: false,
         });
-        if let Err(error) = connection.send(&mut self.output) {
-            self.forget(id, |_| End::Broken(Failure::Broken(error.kind())));
+        if let Err(failure) = connection.send(&mut self.output) {
+            self.forget(id, |_| End::Broken(failure));
         }
         true
     }
@@ -244,20 +257,34 @@ impl Client {
             return;
         };
         let handshake = ClientHandshake::new(rand::random());
+        let mut offer = Vec::new();
+        Offer { takeover: false }.write(&mut offer);
+        let offer = String::from_utf8_lossy(&offer);
+        let offer = (self.options.compress).then_some(("Sec-WebSocket-Extensions", &*offer));
         let headers: Vec<(&str, &str)> = self
             .options
             .headers
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))
+            .chain(offer)
             .collect();
         let target = &self.options.target;
         handshake.write_request(&mut self.output, &target.host, &target.path, &headers);
         connection.state = State::Upgrading(Box::new(Upgrading {
             handshake,
+            compress: self.options.compress,
             response: Vec::new(),
         }));
-        if let Err(error) = connection.send(&mut self.output) {
-            self.forget(id, |_| End::NotOpened(Failure::Broken(error.kind())));
+        let secured = match self.options.trust.as_ref().map(Trust::session).transpose() {
+            Ok(session) => {
+                connection.tls = session;
+                // TLS keeps the request until its own handshake is done.
+                connection.send(&mut self.output)
+            }
+            Err(failure) => Err(failure),
+        };
+        if let Err(failure) = secured {
+            self.forget(id, |_| End::NotOpened(failure));
         }
     }
 
@@ -302,10 +329,31 @@ impl Client {
         };
         let at = clock::now();
         let tag = connection.tag;
-        let input = &mut self.read_buffer[..count];
+        let mut opened = Ok(());
+        let input = match &mut connection.tls {
+            None => &mut self.read_buffer[..count],
+            Some(tls) => {
+                self.plain.clear();
+                opened = tls.open(&self.read_buffer[..count], &mut self.plain);
+                &mut self.plain[..]
+            }
+        };
+        if let Err(failure) = opened {
+            // What the peer is told of it; whether it hears that does not matter.
+            let _ = connection.send(&mut self.output);
+            return Err(connection.end_by(failure));
+        }
+        let count = input.len();
+        if count == 0 {
+            // A part of a record, or of the handshake, to which there may be something to say.
+            let sent = connection.send(&mut self.output);
+            return sent.map_err(|failure| connection.end_by(failure));
+        }
+        let compress = self.options.compress;
         let mut out = Outgoing {
             buffer: &mut self.output,
             masks: &mut self.masks,
+            deflater: compress.then_some(&mut self.deflater),
             finish: false,
         };
         let mut from = 0;
@@ -320,7 +368,12 @@ impl Client {
         }
         let mut end = None;
         while from < count && end.is_none() {
-            let decoded = match connection.decoder.decode(&self.rules, &mut input[from..]) {
+            let lent = compress.then_some(Lent {
+                inflater: &mut self.inflater,
+                context: None,
+            });
+            let input = &mut input[from..];
+            let decoded = match connection.decoder.decode_with(&self.rules, lent, input) {
                 Ok(decoded) => decoded,
                 Err(error) => {
                     out.close(Some(error.close_code()));
@@ -365,7 +418,7 @@ impl Client {
         self.output.clear();
         match (end, sent) {
             (Some(end), _) => Err(end),
-            (None, Err(error)) => Err(End::Broken(Failure::Broken(error.kind()))),
+            (None, Err(failure)) => Err(End::Broken(failure)),
             (None, Ok(())) => Ok(()),
         }
     }

@@ -16,6 +16,12 @@ pub enum Failure {
     /// The kernel could not connect: out of ports, out of files, unreachable.
     #[error("cannot connect: {0}")]
     Connect(String),
+    /// TLS failed: a certificate that is not trusted, no common version, a broken record.
+    #[error("TLS: {0}")]
+    Tls(String),
+    /// The server opened the WebSocket without the compression that was asked for: what is measured would not be what was meant.
+    #[error("the server did not take the offer of permessage-deflate")]
+    NotCompressed,
     /// No (whole) answer to the upgrade request within the connect timeout.
     #[error("no answer to the upgrade request in time")]
     HandshakeTimeout,

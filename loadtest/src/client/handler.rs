@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use super::connection::ConnectionId;
 use super::failure::End;
 use super::outgoing::Outgoing;
+use super::secure::Trust;
 use super::target::Target;
 
 /// What a message is.
@@ -40,6 +41,10 @@ pub trait Handler {
 #[derive(Debug, Clone)]
 pub struct ClientOptions {
     pub target: Target,
+    /// Whom to trust; none: no TLS.
+    pub trust: Option<Trust>,
+    /// Offer permessage-deflate, and insist on it.
+    pub compress: bool,
     /// Source addresses, used in turn; none: the kernel chooses.
     pub source_addresses: Vec<IpAddr>,
     /// Further headers of the upgrade request.

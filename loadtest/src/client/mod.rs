@@ -1,6 +1,6 @@
 //! Very many WebSocket connections on one thread, as cheaply as one can hold them.
 //!
-//! *Lives here*: connecting (with a bound source address if wanted), the upgrade, frames in and out, answers to pings and to
+//! *Lives here*: connecting (with a bound source address if wanted), TLS, the upgrade, compression, frames in and out, answers to pings and to
 //! closes, timeouts of both, and one epoll loop for all. *Does not live here*: what is sent and what arrives means
 //! (`scenarios/`), frame and handshake grammar (`shardwire-protocol`).
 //!
@@ -18,6 +18,7 @@ mod failure;
 mod handler;
 mod outgoing;
 mod ramp;
+mod secure;
 mod sources;
 mod target;
 mod timer;
@@ -28,5 +29,6 @@ pub use failure::{End, Failure};
 pub use handler::{ClientOptions, Handler, Message};
 pub use outgoing::Outgoing;
 pub use ramp::Ramp;
+pub use secure::Trust;
 pub use sources::parse_source_addresses;
 pub use target::Target;

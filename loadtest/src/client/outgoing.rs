@@ -1,6 +1,7 @@
 //! Frames on their way out.
 
 use rand::RngExt;
+use shardwire_protocol::websocket::deflate::{Deflater, WINDOW_BITS_MAX};
 use shardwire_protocol::websocket::frame::{self, Kind};
 
 /// Most bytes that may wait for one connection because its server does not read; beyond it nothing is sent on it.
@@ -29,18 +30,20 @@ impl Masks {
 pub struct Outgoing<'a> {
     pub(super) buffer: &'a mut Vec<u8>,
     pub(super) masks: &'a mut Masks,
+    /// On a connection that negotiated it.
+    pub(super) deflater: Option<&'a mut Deflater>,
     pub(super) finish: bool,
 }
 
 impl Outgoing<'_> {
     /// A text frame. `payload` must be UTF-8; it is taken as bytes because senders patch stamps into it.
     pub fn text(&mut self, payload: &[u8]) {
-        frame::write_client(self.buffer, Kind::Text, payload, self.masks.next());
+        self.message(Kind::Text, payload);
     }
 
     /// A binary frame.
     pub fn binary(&mut self, payload: &[u8]) {
-        frame::write_client(self.buffer, Kind::Binary, payload, self.masks.next());
+        self.message(Kind::Binary, payload);
     }
 
     /// A ping; `payload` is at most 125 bytes.
@@ -51,6 +54,16 @@ impl Outgoing<'_> {
     /// Begins the close handshake once the frames before it are out. [`Client::send`](super::Client::send) ignores it.
     pub fn finish(&mut self) {
         self.finish = true;
+    }
+
+    /// Compressed, if that was negotiated and makes it shorter.
+    fn message(&mut self, kind: Kind, payload: &[u8]) {
+        let key = self.masks.next();
+        let deflater = self.deflater.as_mut();
+        match deflater.and_then(|deflater| deflater.deflate(payload, WINDOW_BITS_MAX)) {
+            Some(deflated) => frame::write_client_deflated(self.buffer, kind, deflated, key),
+            None => frame::write_client(self.buffer, kind, payload, key),
+        }
     }
 
     pub(super) fn pong(&mut self, payload: &[u8]) {

@@ -1,4 +1,4 @@
-//! Where to connect: a `ws://` URL, resolved once.
+//! Where to connect: a `ws://` or `wss://` URL, resolved once.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 
@@ -7,6 +7,10 @@ use anyhow::{Context, Result, bail};
 /// A WebSocket server and a path on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
+    /// Whether by TLS.
+    pub tls: bool,
+    /// The name or address in the URL, which a certificate must bear.
+    pub name: String,
     /// The resolved address.
     pub address: SocketAddr,
     /// The `Host` header.
@@ -16,19 +20,24 @@ pub struct Target {
 }
 
 impl Target {
-    /// Reads `ws://host[:port][/path][?query]` and resolves the host.
+    /// Reads `ws[s]://host[:port][/path][?query]` and resolves the host.
     ///
     /// # Errors
     /// With a text for the user: another scheme, no host, a bad port, a host that does not resolve.
     pub fn parse(url: &str) -> Result<Self> {
-        let (host, path) = split(url)?;
-        let (name, port) = name_and_port(&host).with_context(|| format!("in the URL {url:?}"))?;
+        let (tls, host, path) = split(url)?;
+        let default_port = if tls { 443 } else { 80 };
+        let (name, port) =
+            name_and_port(&host, default_port).with_context(|| format!("in the URL {url:?}"))?;
         let address = (name, port)
             .to_socket_addrs()
             .with_context(|| format!("cannot resolve the host of {url:?}"))?
             .next()
             .with_context(|| format!("the host of {url:?} has no address"))?;
+        let name = name.to_owned();
         Ok(Self {
+            tls,
+            name,
             address,
             host,
             path,
@@ -36,15 +45,16 @@ impl Target {
     }
 }
 
-fn split(url: &str) -> Result<(String, String)> {
+/// Whether by TLS, host with port, path with query.
+fn split(url: &str) -> Result<(bool, String, String)> {
     let Some((scheme, rest)) = url.split_once("://") else {
         bail!("{url:?} is not a WebSocket URL; write ws://host:port/path");
     };
-    match scheme.to_ascii_lowercase().as_str() {
-        "ws" => {}
-        "wss" => bail!("wss:// (TLS) is not supported yet; use ws:// on a port without TLS"),
+    let tls = match scheme.to_ascii_lowercase().as_str() {
+        "ws" => false,
+        "wss" => true,
         other => bail!("{other}:// is not a WebSocket URL; write ws://host:port/path"),
-    }
+    };
     let rest = rest.split('#').next().unwrap_or(rest);
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (host, path) = rest.split_at(end);
@@ -65,10 +75,10 @@ fn split(url: &str) -> Result<(String, String)> {
     } else {
         format!("/{path}")
     };
-    Ok((host.to_owned(), path))
+    Ok((tls, host.to_owned(), path))
 }
 
-fn name_and_port(host: &str) -> Result<(&str, u16)> {
+fn name_and_port(host: &str, default_port: u16) -> Result<(&str, u16)> {
     let (name, port) = if let Some(rest) = host.strip_prefix('[') {
         let (name, after) = rest
             .split_once(']')
@@ -81,7 +91,7 @@ fn name_and_port(host: &str) -> Result<(&str, u16)> {
         }
     };
     let port = match port {
-        None => 80,
+        None => default_port,
         Some(text) => text
             .parse()
             .ok()
@@ -104,6 +114,10 @@ mod tests {
         assert_eq!(target.path, "/ws?token=a%20b");
         let bare = Target::parse("WS://127.0.0.1").unwrap();
         assert_eq!((bare.address.port(), bare.path.as_str()), (80, "/"));
+        assert!(!bare.tls);
+        let secure = Target::parse("wss://127.0.0.1/x").unwrap();
+        assert!(secure.tls && secure.address.port() == 443);
+        assert_eq!(secure.name, "127.0.0.1");
         let query = Target::parse("ws://127.0.0.1:9?x=1").unwrap();
         assert_eq!(query.path, "/?x=1");
         let six = Target::parse("ws://[::1]:8080/").unwrap();
@@ -114,7 +128,6 @@ mod tests {
     #[test]
     fn what_is_no_such_url_is_explained() {
         let message = |url: &str| format!("{:#}", Target::parse(url).unwrap_err());
-        assert!(message("wss://127.0.0.1/").contains("not supported yet"));
         assert!(message("http://127.0.0.1/").contains("http:// is not a WebSocket URL"));
         assert!(message("127.0.0.1:8080").contains("ws://host:port/path"));
         assert!(message("ws:///x").contains("no host"));

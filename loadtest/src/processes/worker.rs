@@ -7,7 +7,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::link::Link;
 use crate::args::{CommonArguments, ScenarioArguments};
-use crate::client::{Client, ClientOptions, Ramp, Target};
+use crate::client::{Client, ClientOptions, Ramp, Target, Trust};
 use crate::measure::clock::SECOND;
 use crate::scenarios::churn::{Churn, ChurnPlan};
 use crate::scenarios::echo::{Echo, EchoPlan};
@@ -60,6 +60,7 @@ pub fn load(arguments: &ScenarioArguments) -> Option<Load> {
 pub fn check(arguments: &ScenarioArguments) -> Result<()> {
     let common = arguments.common();
     let target = Target::parse(&common.url)?;
+    trust(common, &target)?;
     if let Some(other) = common
         .source_addresses
         .0
@@ -252,13 +253,28 @@ fn run<S: Scenario, L: Link>(
     Run::new(scenario, client, link, phases, interrupted).run()
 }
 
+/// Whom to trust, if the URL wants TLS.
+fn trust(common: &CommonArguments, target: &Target) -> Result<Option<Trust>> {
+    match (target.tls, &common.ca) {
+        (false, None) => Ok(None),
+        (true, Some(authorities)) => Trust::new(authorities, &target.name)
+            .context("--ca")
+            .map(Some),
+        (true, None) => bail!("wss:// needs --ca: the certificates to trust, a PEM file"),
+        (false, Some(_)) => bail!("--ca is for wss://, and the URL says ws://"),
+    }
+}
+
 fn client(common: &CommonArguments, body: usize) -> Result<Client> {
     let mut headers = common.headers.clone();
     if let Some(subprotocol) = &common.subprotocol {
         headers.push(("Sec-WebSocket-Protocol".to_owned(), subprotocol.clone()));
     }
+    let target = Target::parse(&common.url)?;
     let options = ClientOptions {
-        target: Target::parse(&common.url)?,
+        trust: trust(common, &target)?,
+        target,
+        compress: common.compress,
         source_addresses: common.source_addresses.0.clone(),
         headers,
         connect_timeout: common.connect_timeout.as_nanos() as u64,
@@ -309,7 +325,8 @@ mod tests {
     #[test]
     fn bad_combinations_are_refused_before_anything_starts() {
         let message = |line: &str| format!("{:#}", check(&arguments(line)).unwrap_err());
-        assert!(message("loadtest echo --url wss://127.0.0.1/").contains("not supported yet"));
+        assert!(message("loadtest echo --url wss://127.0.0.1/").contains("needs --ca"));
+        assert!(message("loadtest echo --url ws://127.0.0.1/ --ca x.pem").contains("is for wss"));
         assert!(
             message("loadtest fanout --url ws://127.0.0.1:1 --publish-template x")
                 .contains("--publish-template")

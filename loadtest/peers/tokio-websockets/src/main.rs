@@ -1,18 +1,26 @@
 //! A peer to measure against: tokio-websockets on one tokio thread.
 //!
+//! With two more arguments, a certificate and its key (PEM files), it speaks wss by tokio-rustls.
+//!
 //! `/echo` echoes; any other path speaks `{"type":"subscribe","channel":…}` and `{"type":"publish","channel":…,"message":…}`.
 //! One task per connection, one queue per subscriber; what waits for a subscriber leaves in one flush.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures_util::{SinkExt, StreamExt};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_websockets::{Limits, Message, ServerBuilder, WebSocketStream};
 
 #[derive(Deserialize)]
@@ -23,7 +31,6 @@ struct Inbound<'a> {
     message: Option<&'a RawValue>,
 }
 
-type Socket = WebSocketStream<TcpStream>;
 type Rooms = Rc<RefCell<HashMap<String, HashMap<u64, UnboundedSender<Message>>>>>;
 
 #[tokio::main(flavor = "current_thread")]
@@ -31,6 +38,7 @@ async fn main() -> std::io::Result<()> {
     let address = std::env::args()
         .nth(1)
         .unwrap_or_else(|| "127.0.0.1:8081".to_owned());
+    let acceptor = acceptor();
     let listener = TcpListener::bind(&address).await?;
     println!("listening on {address}");
     let rooms = Rooms::default();
@@ -42,14 +50,38 @@ async fn main() -> std::io::Result<()> {
                     continue;
                 };
                 number += 1;
-                tokio::task::spawn_local(serve(socket, number, rooms.clone()));
+                let _ = socket.set_nodelay(true);
+                let (acceptor, rooms) = (acceptor.clone(), rooms.clone());
+                tokio::task::spawn_local(async move {
+                    match acceptor {
+                        None => serve(socket, number, rooms).await,
+                        Some(acceptor) => {
+                            if let Ok(socket) = acceptor.accept(socket).await {
+                                serve(socket, number, rooms).await;
+                            }
+                        }
+                    }
+                });
             }
         })
         .await
 }
 
-async fn serve(socket: TcpStream, number: u64, rooms: Rooms) {
-    let _ = socket.set_nodelay(true);
+/// None without the two arguments.
+fn acceptor() -> Option<TlsAcceptor> {
+    let (certificate, key) = (std::env::args().nth(2)?, std::env::args().nth(3)?);
+    let chain = CertificateDer::pem_file_iter(certificate)
+        .and_then(Iterator::collect)
+        .expect("a PEM file with a certificate");
+    let key = PrivateKeyDer::from_pem_file(key).expect("a PEM file with a key");
+    let config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .expect("a certificate and its key");
+    Some(TlsAcceptor::from(Arc::new(config)))
+}
+
+async fn serve(socket: impl AsyncRead + AsyncWrite + Unpin, number: u64, rooms: Rooms) {
     let limits = Limits::default().max_payload_len(Some(16 * 1024 * 1024));
     let Ok((request, websocket)) = ServerBuilder::new().limits(limits).accept(socket).await else {
         return;
@@ -67,7 +99,7 @@ async fn serve(socket: TcpStream, number: u64, rooms: Rooms) {
     }
 }
 
-async fn echo(mut websocket: Socket) {
+async fn echo(mut websocket: WebSocketStream<impl AsyncRead + AsyncWrite + Unpin>) {
     while let Some(Ok(message)) = websocket.next().await {
         let is_data = message.is_text() || message.is_binary();
         if is_data && websocket.send(message).await.is_err() {
@@ -76,7 +108,12 @@ async fn echo(mut websocket: Socket) {
     }
 }
 
-async fn speak(mut websocket: Socket, number: u64, rooms: &Rooms, channels: &mut Vec<String>) {
+async fn speak(
+    mut websocket: WebSocketStream<impl AsyncRead + AsyncWrite + Unpin>,
+    number: u64,
+    rooms: &Rooms,
+    channels: &mut Vec<String>,
+) {
     let (sender, mut queue): (_, UnboundedReceiver<Message>) = unbounded_channel();
     let mut waiting = Vec::new();
     loop {
