@@ -39,6 +39,7 @@ fn fan_out(criterion: &mut Criterion) {
                     channel: "c".into(),
                     message: message.clone(),
                     exclude: Vec::new(),
+                    answer: None,
                 };
                 bench.shard.handle(NOW, Input::Command(command));
                 black_box(bench.write_everything());

@@ -13,11 +13,13 @@
 //! | `listen` | from an accepted socket to a connection, or to a plain HTTP answer |
 //! | `transport` | sockets: bytes in, outbox out |
 //! | [`storage`] | logs of channels that outlive the process: the store, and the thread it works on |
-//! | [`telemetry`] | logs |
+//! | `admin` | the port for operators: health, readiness, metrics, HTTP API |
+//! | [`telemetry`] | logs, metrics, the watchdog |
 //!
 //! What a connection may do, who gets what and in which order is decided in the crate `shardwire-shards`; what bytes mean, in
 //! `shardwire-protocol`. `docs/architecture.md` walks a message through all of it.
 
+mod admin;
 pub mod auth;
 pub mod config;
 pub mod engine;
@@ -29,8 +31,9 @@ pub mod telemetry;
 mod transport;
 
 pub use engine::{
-    Engine, EngineBuilder, EngineError, EngineHandle, Pending, PublishError, ReloadError,
-    StartError,
+    CloseError, Engine, EngineBuilder, EngineError, EngineHandle, Pending, PerShard, Phase,
+    PublishError, ReloadError, Reloaded, StartError,
 };
 pub use handlers::{Context, FromMessage, HandlerError, Json, Message, Next};
+pub use shardwire_shards::search;
 pub use shardwire_shards::vocabulary::{Audience, CloseCause, ConnectionId};

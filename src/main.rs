@@ -9,9 +9,10 @@ use std::thread;
 use clap::{Args, Parser, Subcommand};
 use shardwire::config::{Environment, Layers, Loaded};
 use shardwire::runtime::preflight;
-use shardwire::{Engine, EngineError, StartError, telemetry};
+use shardwire::{Engine, EngineError, EngineHandle, StartError, telemetry};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use telemetry::log::InstalledLog;
 
 /// A sharded, thread-per-core WebSocket engine.
 #[derive(Debug, Parser)]
@@ -29,14 +30,25 @@ struct Arguments {
 
 #[derive(Debug, Clone, Copy, Subcommand)]
 enum Command {
-    /// Run the server until SIGTERM or SIGINT (the default)
+    /// Run the server until SIGTERM or SIGINT (the default); SIGHUP reads the configuration again
     Serve,
     /// Read the configuration, tell everything that is wrong with it, and start nothing
     CheckConfig,
+    /// Show the configuration
+    Config {
+        #[command(subcommand)]
+        what: ConfigCommand,
+    },
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+enum ConfigCommand {
+    /// Print every key with the value that holds and where it comes from, secrets hidden
+    Print,
 }
 
 /// Where the configuration comes from, beside the environment.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 struct LayerArguments {
     /// Configuration file (TOML); without it no file is read
     #[arg(long, global = true, value_name = "FILE")]
@@ -90,6 +102,9 @@ fn main() -> ExitCode {
     let outcome = match arguments.command.unwrap_or(Command::Serve) {
         Command::Serve => serve(&arguments.layers),
         Command::CheckConfig => check_config(&arguments.layers),
+        Command::Config {
+            what: ConfigCommand::Print,
+        } => print_config(&arguments.layers),
     };
     match outcome {
         Ok(()) => ExitCode::from(exit::OK),
@@ -105,18 +120,13 @@ fn main() -> ExitCode {
 /// `shardwire serve`: until a signal, or until the engine ends by itself.
 fn serve(arguments: &LayerArguments) -> Result<(), Failure> {
     let loaded = load(arguments)?;
-    telemetry::log::install(&loaded.settings.log).map_err(|error| Failure {
+    let log = telemetry::log::install(&loaded.settings.log).map_err(|error| Failure {
         code: exit::CONFIG,
         messages: error.to_string(),
     })?;
     // Before the engine starts: a signal during the start is then kept, instead of killing half an engine.
     let secure = loaded.settings.listen.tls.is_some();
-    // Without a certificate there is nothing to reload, and SIGHUP keeps its usual meaning: the terminal is gone.
-    let caught: &[i32] = match secure {
-        true => &[SIGINT, SIGTERM, SIGHUP],
-        false => &[SIGINT, SIGTERM],
-    };
-    let signals = Signals::new(caught).map_err(|error| Failure {
+    let signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(|error| Failure {
         code: exit::SYSTEM,
         messages: format!("cannot wait for signals: {error}"),
     })?;
@@ -125,8 +135,11 @@ fn serve(arguments: &LayerArguments) -> Result<(), Failure> {
         .start()
         .map_err(cannot_start)?;
     let address = engine.local_address();
-    // The one line on standard output, so that a script can wait for it and read the port.
+    // On standard output, so that a script can wait for it and read the port; nothing else goes there.
     say(io::stdout(), &format!("shardwire listening on {address}"));
+    if let Some(admin) = engine.admin_address() {
+        say(io::stdout(), &format!("shardwire admin on {admin}"));
+    }
     let (ws, http) = match secure {
         true => ("wss", "https"),
         false => ("ws", "http"),
@@ -135,10 +148,9 @@ fn serve(arguments: &LayerArguments) -> Result<(), Failure> {
     if page {
         tracing::info!("see it work: open {http}://{address}/ in two tabs");
     }
-    let (draining, reloading) = (engine.clone(), engine.clone());
-    // Whatever comes of a reload, the engine has logged it.
-    let reload = move || drop(reloading.reload_certificate());
-    on_signals(signals, move || draining.drain(), reload).map_err(|error| Failure {
+    let (draining, reloading, arguments) = (engine.clone(), engine.clone(), arguments.clone());
+    let reload = move || reload(&reloading, &log, &arguments);
+    on_signals(signals, reload, move || draining.drain()).map_err(|error| Failure {
         code: exit::SYSTEM,
         messages: format!("cannot start a thread for signals: {error}"),
     })?;
@@ -167,12 +179,47 @@ fn cannot_start(error: StartError) -> Failure {
     }
 }
 
-/// Calls `reload` at every SIGHUP, and `drain` at the first other signal; a second one ends the process at once, for the operator who will not wait. Two threads, because
-/// draining blocks while the second signal must be heard; both now, because under pressure there may be none to be had.
+/// SIGHUP: reads the configuration again and takes over what can change. One with faults changes nothing. The certificate is read
+/// again in any case.
+fn reload(engine: &EngineHandle, log: &InstalledLog, arguments: &LayerArguments) {
+    // Whatever comes of it, the engine has logged it.
+    drop(engine.reload_certificate());
+    let outcome = load(arguments).and_then(|loaded| {
+        let reloaded = engine.reload(&loaded.config).map_err(cannot_start)?;
+        log.set_level(&reloaded.settings.log)
+            .map_err(|error| Failure {
+                code: exit::CONFIG,
+                messages: error.to_string(),
+            })?;
+        Ok(reloaded)
+    });
+    match outcome {
+        Ok(reloaded) => {
+            for key in &reloaded.needs_restart {
+                tracing::warn!(
+                    key,
+                    "the new value needs a restart; the old one stays in force"
+                );
+            }
+            let applied = reloaded.applied.join(", ");
+            tracing::info!(applied, "configuration read again");
+        }
+        Err(failure) => {
+            for fault in failure.messages.lines() {
+                tracing::error!(fault, "the new configuration has a fault");
+            }
+            tracing::error!("the old configuration stays in force");
+        }
+    }
+}
+
+/// Calls `reload` at every SIGHUP and `drain` at the first signal to end; a second one ends the process at once, for the operator who
+/// will not wait. Two threads, because draining blocks while the second signal must be heard; both now, because under pressure there
+/// may be none to be had.
 fn on_signals(
     mut signals: Signals,
-    drain: impl FnOnce() + Send + 'static,
     reload: impl Fn() + Send + 'static,
+    drain: impl FnOnce() + Send + 'static,
 ) -> io::Result<()> {
     let (order, ordered) = mpsc::channel();
     thread::Builder::new()
@@ -183,19 +230,20 @@ fn on_signals(
             }
         })?;
     let listen = move || {
-        let mut heard = signals.forever().filter(|signal| {
-            if *signal == SIGHUP {
-                reload();
+        let mut told_to_end = false;
+        for signal in signals.forever() {
+            if signal == SIGHUP {
+                if !told_to_end {
+                    reload();
+                }
+            } else if told_to_end {
+                tracing::warn!("ended by a second signal before everything was drained");
+                std::process::exit(exit::CUT_SHORT.into());
+            } else {
+                told_to_end = true;
+                tracing::info!("a second signal ends at once");
+                let _ = order.send(());
             }
-            *signal != SIGHUP
-        });
-        if heard.next().is_some() {
-            tracing::info!("draining; a second signal ends at once");
-            let _ = order.send(());
-        }
-        if heard.next().is_some() {
-            tracing::warn!("ended by a second signal before everything was drained");
-            std::process::exit(exit::CUT_SHORT.into());
         }
     };
     thread::Builder::new()
@@ -211,6 +259,13 @@ fn check_config(arguments: &LayerArguments) -> Result<(), Failure> {
     for note in &loaded.settings.notes {
         say(io::stdout(), &format!("note: {note}"));
     }
+    Ok(())
+}
+
+/// `shardwire config print`
+fn print_config(arguments: &LayerArguments) -> Result<(), Failure> {
+    let loaded = load(arguments)?;
+    say(io::stdout(), loaded.effective().trim_end());
     Ok(())
 }
 

@@ -153,6 +153,7 @@ fn fan_out() {
                 channel: "c".into(),
                 message: message.clone(),
                 exclude: Vec::new(),
+                answer: None,
             };
             bench.shard.handle(NOW, Input::Command(command));
             assert!(black_box(bench.write_everything()) > 1_000 * 64);

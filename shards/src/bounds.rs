@@ -57,6 +57,12 @@ pub const STALL_MS: u64 = 200;
 /// Milliseconds between two counts of `$shards` while somebody listens.
 pub const SHARD_COUNT_INTERVAL_MS: u64 = 1000;
 
+/// Connections told, and connections closed, per turn while a shard is emptied: the others' messages go between.
+pub const DRAIN_BATCH: usize = 256;
+
+/// Slots a search looks at per turn: a few hundred microseconds.
+pub const SEARCH_SLICE: usize = 4096;
+
 const _: () = assert!(MAIL_BATCH <= LANE_MESSAGES_MAX);
 const _: () = assert!(LANE_MESSAGES_MAX <= OVERFLOW_MESSAGES_MAX);
 const _: () = assert!(COPIED_FRAME_MAX <= OUTBOX_POOLED_BYTES_MAX);

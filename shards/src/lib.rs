@@ -23,6 +23,7 @@ pub mod placement;
 pub mod planted;
 pub mod rate_limits;
 mod routing;
+pub mod search;
 mod settings;
 mod shard;
 pub mod timers;

@@ -8,9 +8,9 @@ use shardwire_protocol::websocket::{Role, Rules};
 
 use crate::bounds::OVERFLOW_RETRY_MS;
 use crate::channels::Channels;
-use crate::connections::{Codec, Frames, NodeCount, Pool, Registry, Waiting};
+use crate::connections::{Codec, Drain, Frames, NodeCount, Pool, Registry, Waiting};
 use crate::mesh::MailboxEnds;
-use crate::metrics::{CountRound, Counters};
+use crate::metrics::{CountRound, Counters, EndCounts};
 use crate::placement::Placement;
 use crate::rate_limits::SharedBuckets;
 use crate::routing::kept_reply;
@@ -53,7 +53,10 @@ pub struct Shard {
     pub(crate) session_wheel: Wheel<ConnectionId>,
     pub(crate) count_round: CountRound,
     pub(crate) counters: Counters,
+    pub(crate) end_counts: EndCounts,
     pub(crate) effects: VecDeque<Effect>,
+    /// While the shard is being emptied.
+    pub(crate) drain: Option<Drain>,
     /// Connections that got something while their socket takes nothing; judged before the next message is looked at.
     pub(crate) stuck: Vec<ConnectionId>,
     /// Where envelopes are written before they become shared frames.
@@ -104,7 +107,9 @@ impl Shard {
             session_wheel: Wheel::default(),
             count_round: CountRound::default(),
             counters: Counters::default(),
+            end_counts: EndCounts::default(),
             effects: VecDeque::new(),
+            drain: None,
             stuck: Vec::new(),
             scratch: Vec::new(),
             chunk: BytesMut::new(),
@@ -177,6 +182,7 @@ impl Shard {
             refill,
             self.retry,
             self.count_round.deadline(),
+            self.drain.as_ref().and_then(Drain::deadline),
             postponed,
         ]
         .into_iter()
@@ -206,12 +212,6 @@ impl Shard {
     #[must_use]
     pub fn connections(&self) -> usize {
         self.registry.len()
-    }
-
-    /// What has been counted so far.
-    #[must_use]
-    pub fn counters(&self) -> &Counters {
-        &self.counters
     }
 
     /// What is still held on behalf of anybody; all zero when everyone is gone everywhere.
@@ -290,6 +290,16 @@ impl Shard {
                 code,
                 reply,
             } => self.answer_error(connection, code, kept_reply(reply).as_deref()),
+            ShardMessage::Send { connections, frame } => {
+                self.send_to(&connections, frame);
+            }
+            ShardMessage::Close {
+                connections,
+                code,
+                reason,
+            } => {
+                self.close_these(now, &connections, code, &reason);
+            }
             ShardMessage::Spent {
                 key,
                 shard,
@@ -324,6 +334,13 @@ impl Shard {
         self.shared_buckets.sweep(now, self.tick(now));
         self.read_postponed(now);
         self.count_shards(now);
+        self.go_on_draining(now);
+    }
+
+    /// What the operator chose anew. Connections live on; what is decided from now on is decided by this.
+    pub(crate) fn change_settings(&mut self, settings: Arc<ShardSettings>) {
+        self.rules.max_message_size = settings.max_message_size;
+        self.settings = settings;
     }
 
     pub(crate) fn tick(&self, now: Now) -> Tick {

@@ -43,7 +43,14 @@ fn every_message() -> World {
 fn send(world: &mut World, peer: PeerId, text: &str) {
     let connection = world.id(peer);
     let text = text.into();
-    world.command(0, Command::SendText { connection, text });
+    world.command(
+        0,
+        Command::SendText {
+            connection,
+            text,
+            answer: None,
+        },
+    );
 }
 
 fn pass_on(world: &mut World, peer: PeerId) {
@@ -163,6 +170,7 @@ fn what_a_handler_asks_for_a_closing_connection_is_not_done() {
             connection: world.id(peer),
             code: 4500,
             reason: "no".into(),
+            answer: None,
         },
     );
     assert_eq!(world.heard(peer), [Frame::Close(4500, "no".into())]);
@@ -188,6 +196,7 @@ fn what_a_handler_asks_for_a_closing_connection_is_not_done() {
                 channel,
                 message,
                 exclude: Vec::new(),
+                answer: None,
             },
         );
     }

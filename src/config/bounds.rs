@@ -135,6 +135,13 @@ pub(super) const HANDLER_TIMEOUT: Range<TextDuration> = duration(ms(10), minutes
 /// A shard that is still alive ends a turn within milliseconds; one that needs ten minutes is stuck.
 pub(super) const JOIN_TIMEOUT: Range<TextDuration> = duration(ms(100), minutes(10));
 
+/// Bytes of the key to the admin port: the least is what nobody guesses if it is random, the most what fits in a line of a request.
+pub(super) const ADMIN_KEY_BYTES: Range<usize> = Range {
+    what: "a text of visible ASCII characters, of a length",
+    least: 16,
+    most: 256,
+};
+
 /// Longest name of a subprotocol, in bytes: every one is compared at every handshake.
 pub(super) const PROTOCOL_NAME_BYTES: usize = 64;
 

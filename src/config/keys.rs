@@ -58,8 +58,6 @@ pub(super) struct Key {
     boolean: bool,
     /// Whether a list may be written.
     list: bool,
-    /// Whether its value must not be shown.
-    secret: bool,
     /// What holds when nothing is written, where that is not one value.
     #[cfg_attr(
         not(test),
@@ -69,6 +67,10 @@ pub(super) struct Key {
         )
     )]
     pub(super) default: Option<String>,
+    /// Whether a running engine takes a new value over.
+    pub(super) live: bool,
+    /// Whether the value is nobody's business: it is never shown.
+    pub(super) secret: bool,
     /// The field's doc comment.
     #[cfg_attr(
         not(test),
@@ -201,6 +203,7 @@ impl Keys {
                 whole: forms.contains("integer"),
                 boolean,
                 list: forms.contains("array"),
+                live: property["x-live"] == true,
                 secret: property["x-secret"] == true,
                 default: property["x-default"].as_str().map(str::to_owned),
                 about: about(property),

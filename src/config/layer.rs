@@ -83,6 +83,12 @@ impl Layer {
         self.places.extend(other.places);
     }
 
+    /// Where everything was written.
+    pub(super) fn origins(&self) -> BTreeMap<String, Origin> {
+        let origin = |(path, place): (&String, &Place)| (path.clone(), place.origin.clone());
+        self.places.iter().map(origin).collect()
+    }
+
     pub(super) fn place(&self, path: &str) -> Option<&Place> {
         self.places.get(path)
     }

@@ -1,6 +1,7 @@
 //! Reads a configuration from its layers: file, then environment variables, then options of the command line; each goes before the one
 //! before it.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
 
@@ -37,6 +38,8 @@ pub struct Loaded {
     pub config: Config,
     /// For whoever must know before the engine starts: the log, and the start-up notes.
     pub settings: Settings,
+    /// Where each key that was written was written.
+    pub(super) origins: BTreeMap<String, Origin>,
 }
 
 /// The prefix of every environment variable that is ours.
@@ -97,6 +100,7 @@ impl Layers {
                 return Ok(Loaded {
                     config: read.config,
                     settings,
+                    origins: read.merged.origins(),
                 });
             }
             Ok(_) => {}

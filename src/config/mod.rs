@@ -10,7 +10,8 @@
 //! - **Tests**: beside each file, the layers in `load/tests.rs`, the page `docs/reference/config.md` in `reference.rs`; through the
 //!   binary in `tests/config.rs`.
 //!
-//! Who adds a key writes, in this order: the field with its doc comment and its default in `sections/`, its range in `bounds`, what it
+//! Who adds a key writes, in this order: the field with its doc comment and its default in `sections/` (`x-live` if a running engine
+//! takes a new value over, `x-secret` if nobody may see it), its range in `bounds`, what it
 //! becomes in `check` of the section, and runs the tests with `UPDATE_REFERENCE=1`.
 
 mod bounds;
@@ -20,7 +21,9 @@ mod fault;
 mod files;
 mod keys;
 mod layer;
+mod live;
 mod load;
+mod print;
 #[cfg(test)]
 mod reference;
 mod sections;
@@ -34,6 +37,7 @@ pub use environment::Environment;
 pub use fault::{Fault, Faults, Origin};
 pub(crate) use files::read_pair;
 pub use load::{Layers, Loaded};
+pub use sections::admin::{Admin, AdminSettings};
 pub use sections::authentication::{
     ApiKey, ApiKeySettings, Authentication, AuthenticationMethod, AuthenticationSettings,
     AuthenticationType, JwtAlgorithm, JwtKey, JwtKeySettings, JwtSettings, KeyMaterial,
@@ -72,6 +76,8 @@ use check::Checker;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// The port for operators.
+    pub admin: Admin,
     /// Where clients connect.
     pub listen: Listen,
     /// How many shards there are, and which of them a connection lives on.
@@ -101,6 +107,8 @@ pub struct Config {
 /// A configuration without fault, in the types the rooms read. Immutable, shared by all shards.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
+    /// The port for operators.
+    pub admin: AdminSettings,
     /// Where clients connect.
     pub listen: ListenSettings,
     /// How many shards, and the homes of connections.
@@ -154,6 +162,7 @@ impl Config {
     pub fn check(&self, environment: &Environment) -> Result<Settings, Faults> {
         let mut checker = Checker::default();
         let listen = self.listen.check(&mut checker);
+        let admin = self.admin.check(self.listen.address, &mut checker);
         let on_loopback = listen.on_loopback();
         let shards = self.shards.check(environment, &mut checker);
         let compression = self.compression.check(&mut checker);
@@ -184,6 +193,7 @@ impl Config {
             .max_connections
             .saturating_add(bounds::open_files_kept_back(shards.count));
         Ok(Settings {
+            admin,
             listen,
             shards,
             compression,

@@ -46,8 +46,12 @@ fn entry(key: &Key, defaults: &toml::Table) -> String {
         (None, None) => panic!("{path} has no default value: say in x-default what holds instead"),
     };
     let variable = key.variable();
+    let reload = match key.live {
+        true => "on SIGHUP",
+        false => "needs a restart",
+    };
     format!(
-        "\n### {path}\n\n{about}\n\n- Default: {default}\n- Allowed: {allowed}\n- Variable: `{variable}`\n"
+        "\n### {path}\n\n{about}\n\n- Default: {default}\n- Allowed: {allowed}\n- Variable: `{variable}`\n- Change: {reload}\n"
     )
 }
 

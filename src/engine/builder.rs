@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::net::TcpListener;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
+use std::thread;
 
 use shardwire_shards::mesh::MailboxEnds;
 use shardwire_shards::placement::{Placement, Rule};
@@ -17,7 +19,11 @@ use super::ending::Endings;
 use super::error::StartError;
 use super::handle::{EngineHandle, Inner};
 use super::inbox::Inboxes;
+use super::lifecycle::Threads;
+use super::live::Live;
+use super::phase::{Phase, PhaseFlag};
 use super::shard_loop::{LoopParts, RunningShard};
+use crate::admin;
 use crate::auth::{Gate, Verifier};
 use crate::config::{
     AuthenticationType, Config, DriverChoice, Environment, MissingOrigin, PlacementRule,
@@ -32,6 +38,7 @@ use crate::runtime::{
     Clock, Driver, DriverKind, DriverOptions, ShardDriver, attach_ip_hash, cores, listen_group,
     spawn_shard,
 };
+use crate::telemetry::{Watch, Watchdog};
 
 /// The engine: see [`Engine::builder`].
 #[derive(Debug)]
@@ -150,17 +157,18 @@ impl EngineBuilder {
             tracing::info!("{note}");
         }
         let gate = Gate::open(&settings.authentication, self.verifier)?;
-        start(&settings, gate, self.handlers.build())
+        start(self.config, &settings, gate, self.handlers.build())
     }
 }
 
 /// What the machine gives this process; raises the soft limit of open files to the hard one on the way.
-fn environment() -> Result<Environment, StartError> {
+pub(super) fn environment() -> Result<Environment, StartError> {
     let limit = preflight::open_file_limit().map_err(|fault| StartError::Preflight(vec![fault]))?;
     Ok(Environment::detect(limit))
 }
 
 fn start(
+    config: Config,
     settings: &Settings,
     gate: Option<Gate>,
     handlers: Handlers,
@@ -194,6 +202,15 @@ fn start(
         steer(&listeners);
     }
 
+    let admin = match settings.admin.address {
+        None => None,
+        Some(address) => Some(
+            admin::bind(address)
+                .map_err(|source| StartError::Preflight(vec![listen_error(address, source)]))?,
+        ),
+    };
+    let admin_address = admin.as_ref().map(|(_, address)| *address);
+
     let clock = Clock::start();
     let node_count = NodeCount::default();
     let ends = MailboxEnds::connect(shards);
@@ -218,16 +235,24 @@ fn start(
     };
     let handler_timeout_ms = settings.handlers.timeout_ms;
     let endings = Endings::default();
+    let watch = Watch::new(shards);
     let inner = Inner {
         address,
+        admin_address,
         placement,
         inboxes: inboxes.clone(),
         node_count: node_count.clone(),
         clock,
-        max_message_size: settings.connections.max_outgoing_message_size,
-        drain_timeout: settings.shutdown.drain_timeout,
-        join_timeout: settings.shutdown.join_timeout,
-        threads: Mutex::new(Vec::with_capacity(count)),
+        phase: PhaseFlag::default(),
+        watch: watch.clone(),
+        max_outgoing: AtomicUsize::new(settings.connections.max_outgoing_message_size),
+        live: Mutex::new(Live::new(
+            config,
+            settings.clone(),
+            handlers.application_routes(),
+            verifies,
+        )),
+        threads: Mutex::new(Threads::default()),
         endings: endings.clone(),
         certificates,
     };
@@ -235,6 +260,12 @@ fn start(
         inner: Arc::new(inner),
     };
 
+    // First, so that whoever asks whether we are ready gets an answer from the start.
+    if let Some((listener, address)) = admin {
+        let started = admin::start(listener, handle.clone()).map_err(StartError::Admin)?;
+        handle.with_threads(|threads| threads.admin = Some(started));
+        tracing::info!(%address, "admin port open");
+    }
     for (index, ((ends, receiver), listener)) in
         ends.into_iter().zip(receivers).zip(listeners).enumerate()
     {
@@ -270,7 +301,7 @@ fn start(
             DriverOptions::default(),
             make,
         ) {
-            Ok(thread) => handle.add_thread(thread),
+            Ok(thread) => handle.with_threads(|threads| threads.shards.push(thread)),
             Err(error) => {
                 // Those that run already are told to stop; their error would only hide this one.
                 let _ = handle.drain_and_stop();
@@ -281,8 +312,28 @@ fn start(
     if let Err(error) = handle.watch_certificates() {
         tracing::warn!(%error, "nobody looks whether the certificate has changed: reload it by SIGHUP");
     }
+    start_watchdog(&handle, watch)?;
+    handle.inner.phase.advance(Phase::Running);
     tracing::info!(%address, shards, placement = ?placement.rule(), ?driver, "engine started");
     Ok(handle)
+}
+
+fn start_watchdog(handle: &EngineHandle, watch: Watch) -> Result<(), StartError> {
+    let watchdog = Watchdog::new(handle.inner.inboxes.clone(), watch);
+    let endings = handle.inner.endings.clone();
+    let thread = thread::Builder::new()
+        .name("watchdog".to_owned())
+        .spawn(move || watchdog.run(|pause| endings.wait_for_one_at_most(pause)));
+    match thread {
+        Ok(thread) => {
+            handle.with_threads(|threads| threads.watchdog = Some(thread));
+            Ok(())
+        }
+        Err(error) => {
+            let _ = handle.drain_and_stop();
+            Err(StartError::Watchdog(error))
+        }
+    }
 }
 
 /// Lets the kernel place connections by address. Where it refuses, shards hand them off instead, which costs a little more.
@@ -317,7 +368,11 @@ fn rule(rule: PlacementRule) -> Rule {
     }
 }
 
-fn shard_settings(settings: &Settings, routes: ApplicationRoutes, verifies: bool) -> ShardSettings {
+pub(super) fn shard_settings(
+    settings: &Settings,
+    routes: ApplicationRoutes,
+    verifies: bool,
+) -> ShardSettings {
     let connections = &settings.connections;
     ShardSettings {
         max_connections: connections.max_connections,

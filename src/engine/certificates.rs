@@ -110,7 +110,7 @@ impl EngineHandle {
         match config_of(watch.certificate(), watch.key()) {
             Ok(config) => {
                 for shard in self.inner.placement.all() {
-                    self.send_for_certain(shard, Item::Certificate(Arc::clone(&config)));
+                    self.insist(shard, || Item::Certificate(Arc::clone(&config)));
                 }
                 tracing::info!(
                     certificate = %watch.certificate().display(),

@@ -23,6 +23,12 @@ pub enum StartError {
     /// A shard could not be started.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
+    /// The thread of the admin port could not be started.
+    #[error("cannot start the thread of the admin port: {0}")]
+    Admin(std::io::Error),
+    /// The thread that watches the shards could not be started.
+    #[error("cannot start the thread that watches the shards: {0}")]
+    Watchdog(std::io::Error),
 }
 
 /// How an engine ended other than as it should.
@@ -76,4 +82,15 @@ pub enum PublishError {
     /// The shard has more to do than it can hold. Nothing was published; try again a little later.
     #[error("the shard is overloaded or the engine has stopped; nothing was published")]
     Overloaded,
+}
+
+/// Why nobody was closed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CloseError {
+    /// Not a code a server may send: 1000 to 1003, 1007 to 1013, 3000 to 4999. The caller's mistake.
+    #[error(
+        "{0} is not a close code one may send: 1000 to 1003, 1007 to 1013 and 3000 to 4999 are"
+    )]
+    Code(u16),
 }

@@ -1,15 +1,23 @@
 //! What reaches a shard from outside the mesh: commands of the embedding service, sockets handed off by other shards.
 
+use std::collections::HashMap;
+use std::fmt;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use rustls::ServerConfig;
+use shardwire_shards::Shard;
 use shardwire_shards::mesh::Sleepers;
-use shardwire_shards::vocabulary::{AnswerId, Command, ConnectionId, ShardId, UserId, Verdict};
+use shardwire_shards::search::Search;
+use shardwire_shards::vocabulary::{
+    Answer, AnswerId, Command, ConnectionId, Now, ShardId, Verdict,
+};
 
 use crate::runtime::{Bell, SocketId};
+use crate::telemetry::ShardReport;
 use crate::transport::Stage;
 use crate::transport::tls::Session;
 
@@ -25,19 +33,71 @@ const DELIVER_TRIES: usize = 1000;
 pub(crate) enum Item {
     /// Do this.
     Command(Command),
-    /// Answer this.
-    ConnectionsOfUser {
-        user: UserId,
-        answer: oneshot::Sender<Vec<ConnectionId>>,
+    /// Do this, and tell what came of it.
+    Ask {
+        id: AnswerId,
+        command: Command,
+        waiting: Waiting,
     },
+    /// Tell your numbers.
+    Report(oneshot::Sender<ShardReport>),
+    /// Look through what you hold, slice by slice.
+    Search(Box<dyn Errand>),
+    /// Are you there?
+    Ping(oneshot::Sender<()>),
     /// A socket that is at home here.
     Socket(HandedOff),
     /// What a verifier says. (Boxed: it is rare, and larger than the others.)
     Verdict(VerdictFor, Box<Verdict>),
     /// Use this for new TLS handshakes.
     Certificate(Arc<ServerConfig>),
-    /// Empty this shard until `deadline_ms`, then stop.
-    Drain { deadline_ms: u64 },
+    /// Empty this shard, its connections one after the other within `window_ms`; stop at `deadline_ms` at the latest.
+    Drain { window_ms: u64, deadline_ms: u64 },
+}
+
+/// Who waits for the answer to a command.
+#[derive(Debug)]
+pub(crate) enum Waiting {
+    Connections(oneshot::Sender<Vec<ConnectionId>>),
+    Count(oneshot::Sender<usize>),
+    Taken(oneshot::Sender<bool>),
+}
+
+/// A search of any kind, with whoever waits for what it finds.
+pub(crate) trait Errand: Send {
+    /// Looks at the next slice. False: it is over, and who asked has been told.
+    fn step(&mut self, now: Now, shard: &Shard) -> bool;
+}
+
+impl fmt::Debug for dyn Errand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Errand")
+    }
+}
+
+/// See [`Errand`]. Both are there until it is over.
+pub(crate) struct SearchErrand<S: Search>(Option<(S, oneshot::Sender<S::Found>)>);
+
+impl<S: Search> SearchErrand<S> {
+    pub(crate) fn new(search: S, answer: oneshot::Sender<S::Found>) -> Self {
+        Self(Some((search, answer)))
+    }
+}
+
+impl<S: Search> Errand for SearchErrand<S> {
+    fn step(&mut self, now: Now, shard: &Shard) -> bool {
+        let Some((search, answer)) = &mut self.0 else {
+            return false;
+        };
+        // Nobody waits any more: no need to look further.
+        if !answer.is_closed() && search.step(now, shard) {
+            return true;
+        }
+        if let Some((search, answer)) = self.0.take() {
+            let _ = answer.send(search.found());
+        }
+        false
+    }
 }
 
 /// A socket handed off by the shard that accepted it.
@@ -68,6 +128,8 @@ struct Inner {
     /// Hung up by each shard when its driver exists. A shard cannot sleep before that, so nobody misses a bell.
     bells: Vec<OnceLock<Bell>>,
     sleepers: Sleepers,
+    /// Numbers of the questions asked so far.
+    asked: AtomicU64,
 }
 
 impl Inboxes {
@@ -80,6 +142,7 @@ impl Inboxes {
                 senders,
                 bells,
                 sleepers,
+                asked: AtomicU64::new(0),
             })),
             receivers,
         )
@@ -101,6 +164,26 @@ impl Inboxes {
             }
             Err(TrySendError::Full(item) | TrySendError::Disconnected(item)) => Err(item),
         }
+    }
+
+    /// Has a command carried out whose outcome somebody waits for. One that is refused drops its sender, and the receiver
+    /// then says so.
+    pub(crate) fn ask(
+        &self,
+        to: ShardId,
+        waiting: Waiting,
+        command: impl FnOnce(AnswerId) -> Command,
+    ) -> Result<(), Item> {
+        let id = AnswerId(self.0.asked.fetch_add(1, Ordering::Relaxed));
+        let command = command(id);
+        self.send(
+            to,
+            Item::Ask {
+                id,
+                command,
+                waiting,
+            },
+        )
     }
 
     /// Wakes a shard if it sleeps; for whoever has put something where only that shard's loop looks.
@@ -133,23 +216,31 @@ impl Inboxes {
 
 /// Ties questions to whoever waits for their answers.
 #[derive(Debug, Default)]
-pub(crate) struct Questions {
-    next: u64,
-    open: Vec<(AnswerId, oneshot::Sender<Vec<ConnectionId>>)>,
-}
+pub(crate) struct Questions(HashMap<AnswerId, Waiting>);
 
 impl Questions {
-    pub(crate) fn ask(&mut self, answer: oneshot::Sender<Vec<ConnectionId>>) -> AnswerId {
-        self.next += 1;
-        let id = AnswerId(self.next);
-        self.open.push((id, answer));
-        id
+    pub(crate) fn note(&mut self, id: AnswerId, waiting: Waiting) {
+        self.0.insert(id, waiting);
     }
 
-    pub(crate) fn answer(&mut self, id: AnswerId, connections: Vec<ConnectionId>) {
-        if let Some(at) = self.open.iter().position(|(open, _)| *open == id) {
-            // Whoever asked may have given up waiting.
-            let _ = self.open.swap_remove(at).1.send(connections);
+    pub(crate) fn answer(&mut self, id: AnswerId, answer: Answer) {
+        // Whoever asked may have given up waiting.
+        match (self.0.remove(&id), answer) {
+            (Some(Waiting::Connections(sender)), Answer::Connections(connections)) => {
+                let _ = sender.send(connections);
+            }
+            (Some(Waiting::Count(sender)), Answer::Count(count)) => {
+                let _ = sender.send(count);
+            }
+            (Some(Waiting::Taken(sender)), Answer::Taken(taken)) => {
+                let _ = sender.send(taken);
+            }
+            (waiting, answer) => {
+                debug_assert!(
+                    waiting.is_none(),
+                    "{answer:?} answers another question than {waiting:?}"
+                );
+            }
         }
     }
 }

@@ -1,11 +1,12 @@
 //! The engine: shards on their cores, started, reached, drained and joined.
 //!
-//! **Lives here:** [`Engine`] and its builder (`builder.rs`), [`EngineHandle`] for everybody outside (`handle.rs`), each shard's
-//! inbox from outside (`inbox.rs`), a new certificate while it runs (`certificates.rs`), and the loop that joins one driver to one shard (`shard_loop/`).
+//! **Lives here:** [`Engine`] and its builder (`builder.rs`), [`EngineHandle`] for everybody outside (`handle.rs`, and a file for
+//! each kind of thing it does), each shard's inbox from outside (`inbox.rs`), a new certificate while it runs (`certificates.rs`), and
+//! the loop that joins one driver to one shard (`shard_loop/`).
 //! **Does not:** decide anything about connections or channels (`shards/`), name the runtime's libraries (`runtime/`).
 //! **Invariants:** one loop owns one shard and one driver; nobody else touches them; whoever puts work into a queue of a shard
 //! rings its bell if it sleeps; phases only go forward: starting, running, draining, stopped.
-//! **Called by:** `main.rs`, embedding services. **Calls:** `config/`, `runtime/`, `listen/`, `transport/`, `shards/`.
+//! **Called by:** `main.rs`, `admin/`, embedding services. **Calls:** `config/`, `admin/` (starting it), `telemetry/`, `runtime/`, `listen/`, `transport/`, `shards/`.
 //! **Tests:** `tests/` at the root, over real sockets.
 
 mod builder;
@@ -14,9 +15,20 @@ mod ending;
 mod error;
 mod handle;
 mod inbox;
+mod inspect;
+mod lifecycle;
+mod live;
+mod pending;
+mod phase;
+mod reach;
+mod reload;
 mod shard_loop;
 
 pub use builder::{Engine, EngineBuilder};
-pub use error::{EngineError, PublishError, ReloadError, StartError};
-pub use handle::{EngineHandle, Pending};
-pub(crate) use inbox::Inboxes;
+pub use error::{CloseError, EngineError, PublishError, ReloadError, StartError};
+pub use handle::EngineHandle;
+pub(crate) use inbox::{Inboxes, Item};
+pub use pending::{Pending, PerShard};
+pub use phase::Phase;
+pub(crate) use reach::check_code;
+pub use reload::Reloaded;

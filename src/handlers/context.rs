@@ -72,7 +72,7 @@ impl Context {
     /// The message has no JSON form, or one longer than `connections.max_outgoing_message_size`.
     pub fn send(&self, message: &(impl Serialize + ?Sized)) -> Result<(), serde_json::Error> {
         let text = serde_json::to_string(message)?.into_boxed_str();
-        let (len, max) = (text.len(), self.engine.max_message_size());
+        let (len, max) = (text.len(), self.engine.max_outgoing_message_size());
         if len > max {
             return Err(serde::ser::Error::custom(format_args!(
                 "the message has {len} bytes; connections.max_outgoing_message_size allows {max}"
@@ -81,6 +81,7 @@ impl Context {
         self.ask(Command::SendText {
             connection: self.connection,
             text,
+            answer: None,
         });
         Ok(())
     }
@@ -142,6 +143,7 @@ impl Context {
             connection: self.connection,
             code,
             reason: reason.to_owned(),
+            answer: None,
         });
     }
 

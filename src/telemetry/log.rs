@@ -3,8 +3,8 @@
 use std::io::{self, IsTerminal};
 
 use tracing::Subscriber;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::{EnvFilter, reload};
 
 use crate::config::{LogFormat, LogSettings};
 
@@ -30,15 +30,42 @@ pub enum LogError {
     Installed,
 }
 
+/// The log of this process, to change what it tells.
+pub struct InstalledLog {
+    set: Box<dyn Fn(EnvFilter) -> bool + Send + Sync>,
+}
+
+impl std::fmt::Debug for InstalledLog {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("InstalledLog")
+    }
+}
+
+impl InstalledLog {
+    /// From now on `settings.level` holds, unless `RUST_LOG` goes before it. The format stays.
+    ///
+    /// # Errors
+    /// [`LogError::Filter`]; the old level stays then.
+    pub fn set_level(&self, settings: &LogSettings) -> Result<(), LogError> {
+        let filter = filter(settings, std::env::var(VARIABLE).ok().as_deref())?;
+        if (self.set)(filter) {
+            Ok(())
+        } else {
+            Err(LogError::Installed)
+        }
+    }
+}
+
 /// Makes the events of the whole process go to standard error, as `settings` say; `RUST_LOG` goes before `log.level`, and unlike it can
 /// choose by module. For a program's start, once.
-pub fn install(settings: &LogSettings) -> Result<(), LogError> {
+pub fn install(settings: &LogSettings) -> Result<InstalledLog, LogError> {
     let filter = filter(settings, std::env::var(VARIABLE).ok().as_deref())?;
     // See https://no-color.org: any text switches colours off.
     let plain = std::env::var_os("NO_COLOR").is_some_and(|text| !text.is_empty());
     let colours = io::stderr().is_terminal() && !plain;
-    let subscriber = subscriber(settings.format, filter, colours, io::stderr);
-    tracing::subscriber::set_global_default(subscriber).map_err(|_| LogError::Installed)
+    let (subscriber, log) = subscriber(settings.format, filter, colours, io::stderr);
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| LogError::Installed)?;
+    Ok(log)
 }
 
 fn filter(settings: &LogSettings, variable: Option<&str>) -> Result<EnvFilter, LogError> {
@@ -55,7 +82,7 @@ fn subscriber<W>(
     filter: EnvFilter,
     colours: bool,
     writer: W,
-) -> Box<dyn Subscriber + Send + Sync>
+) -> (Box<dyn Subscriber + Send + Sync>, InstalledLog)
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
@@ -66,8 +93,22 @@ where
         // A log that cannot be written would be complained about on standard error, which panics when that is closed.
         .log_internal_errors(false);
     match format {
-        LogFormat::Text => Box::new(lines.finish()),
-        LogFormat::Json => Box::new(lines.json().flatten_event(true).finish()),
+        LogFormat::Text => {
+            let lines = lines.with_filter_reloading();
+            let log = installed(lines.reload_handle());
+            (Box::new(lines.finish()), log)
+        }
+        LogFormat::Json => {
+            let lines = lines.json().flatten_event(true).with_filter_reloading();
+            let log = installed(lines.reload_handle());
+            (Box::new(lines.finish()), log)
+        }
+    }
+}
+
+fn installed<S: 'static>(handle: reload::Handle<EnvFilter, S>) -> InstalledLog {
+    InstalledLog {
+        set: Box::new(move |filter| handle.reload(filter).is_ok()),
     }
 }
 
@@ -99,7 +140,7 @@ mod tests {
         let page = Page::default();
         let writer = page.clone();
         let filter = filter(settings, variable).unwrap();
-        let subscriber = subscriber(settings.format, filter, false, move || writer.clone());
+        let (subscriber, _) = subscriber(settings.format, filter, false, move || writer.clone());
         tracing::subscriber::with_default(subscriber, || {
             tracing::error!(shard = 1, "first");
             tracing::info!(shard = 2, "second");
@@ -134,6 +175,29 @@ mod tests {
         );
         assert_eq!(told(&settings(LogLevel::Info), Some(" ")).len(), 2);
         assert!(told(&settings(LogLevel::Info), None)[1].contains("second shard=2"));
+    }
+
+    #[test]
+    fn the_level_changes_while_it_runs() {
+        let page = Page::default();
+        let writer = page.clone();
+        let settings = |level| LogSettings {
+            level,
+            format: LogFormat::Json,
+        };
+        let quiet = filter(&settings(LogLevel::Error), None).unwrap();
+        let (subscriber, log) = subscriber(LogFormat::Json, quiet, false, move || writer.clone());
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!("not told");
+            assert!((log.set)(filter(&settings(LogLevel::Info), None).unwrap()));
+            tracing::info!("told");
+        });
+        let bytes = page.0.lock().unwrap().clone();
+        let text = String::from_utf8(bytes).unwrap();
+        assert!(
+            !text.contains("not told") && text.contains("told"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -58,6 +58,13 @@ class Server:
             raise AssertionError(f"the first line does not say where it listens: {self.printed}\n{self.said()}")
         self.port = int(match[1])
 
+    def wait_for_line(self, number: int):
+        """Until it has printed so many lines."""
+        until = time.monotonic() + START_SECONDS
+        while len(self.printed) < number:
+            assert time.monotonic() < until, f"{self.printed}\n{self.said()}"
+            time.sleep(0.01)
+
     def _read(self):
         for line in self.process.stdout:
             self.printed.append(line.rstrip("\n"))

@@ -1,5 +1,6 @@
 """How the program starts, refuses to start, and ends."""
 
+import json
 import re
 import socket
 
@@ -19,6 +20,9 @@ def test_sigterm_drains_tells_the_clients_and_ends_with_zero():
     with open_connection(server.port, "/echo") as echo:
         server.terminate()
         for connection in [client.socket for client in clients] + [echo]:
+            if connection is not echo:
+                told = json.loads(connection.recv(timeout=10))
+                assert told["type"] == "reconnect" and 0 <= told["delay"] <= 5000, told
             with pytest.raises(ConnectionClosed) as closed:
                 connection.recv(timeout=10)
             assert closed.value.rcvd is not None, "cut off without a close frame"

@@ -289,6 +289,7 @@ impl World {
                         channel,
                         message: value.into(),
                         exclude,
+                        answer: None,
                     },
                 )
             }
@@ -323,6 +324,7 @@ impl World {
                     3 => Command::SendText {
                         connection,
                         text: r#"{"type":"word"}"#.into(),
+                        answer: None,
                     },
                     4 => Command::Subscribe {
                         connection,
@@ -340,6 +342,7 @@ impl World {
                         connection,
                         code: 4000,
                         reason: "go".to_owned(),
+                        answer: None,
                     },
                     _ => Command::CloseAll {
                         code: 4200,

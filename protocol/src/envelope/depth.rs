@@ -5,7 +5,8 @@
 pub const MAX_DEPTH: usize = 128;
 
 /// Whether `json` (valid JSON) has more than `limit` arrays and objects inside each other.
-pub(super) fn is_deeper_than(json: &str, limit: usize) -> bool {
+#[must_use]
+pub fn is_deeper_than(json: &str, limit: usize) -> bool {
     // Nearly every value has fewer brackets than the limit, in strings or not; counting bytes is much faster than looking at
     // each.
     let brackets = json.bytes().filter(|byte| byte | 0x20 == b'{').count();

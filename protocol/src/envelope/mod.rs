@@ -18,7 +18,7 @@ mod inbound;
 pub mod outbound;
 mod text;
 
-pub use depth::MAX_DEPTH;
+pub use depth::{MAX_DEPTH, is_deeper_than};
 pub use inbound::{Inbound, MAX_ID_BYTES, parse};
 pub use serde_json::value::RawValue;
 pub use text::Text;

@@ -46,6 +46,13 @@ pub fn broadcast(out: &mut Vec<u8>, channel: &str, message_raw: &str, timestamp:
     end(out, None);
 }
 
+/// `{"type":"reconnect","delay":…}`: this node is being emptied; come back `delay` milliseconds from now, not before.
+pub fn reconnect(out: &mut Vec<u8>, delay_ms: u64) {
+    out.extend_from_slice(br#"{"type":"reconnect","delay":"#);
+    write_number(out, delay_ms);
+    end(out, None);
+}
+
 /// `{"type":"error","error":…,"code":…,"temporary":…}` (contract W5 to W9).
 pub fn error(out: &mut Vec<u8>, code: ErrorCode, id: Option<&RawValue>) {
     out.extend_from_slice(br#"{"type":"error","error":"#);
@@ -206,6 +213,10 @@ mod tests {
         assert_eq!(
             written(|out| broadcast(out, "c", "null", 0)),
             r#"{"type":"broadcast","channel":"c","message":null,"timestamp":0}"#
+        );
+        assert_eq!(
+            written(|out| reconnect(out, 1500)),
+            r#"{"type":"reconnect","delay":1500}"#
         );
         assert_eq!(
             written(|out| error(out, ErrorCode::UnknownType, id)),

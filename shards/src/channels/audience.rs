@@ -100,4 +100,14 @@ impl Audiences {
     pub(crate) fn len(&self) -> usize {
         self.by_name.len()
     }
+
+    /// The audiences in at most `count` places from `from` on; none when there are no more places.
+    pub(crate) fn slice(
+        &self,
+        from: usize,
+        count: usize,
+    ) -> Option<impl Iterator<Item = &Audience>> {
+        let places = self.entries.get(from..).filter(|rest| !rest.is_empty())?;
+        Some(places.iter().take(count).flatten())
+    }
 }

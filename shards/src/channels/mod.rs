@@ -26,4 +26,6 @@ pub(crate) use names::{SHARD_COUNTS, is_reserved};
 pub(crate) struct Channels {
     pub(crate) audiences: Audiences,
     pub(crate) homes: Homes,
+    /// Members of all local audiences together.
+    pub(crate) memberships: usize,
 }

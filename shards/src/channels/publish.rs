@@ -53,19 +53,18 @@ impl Shard {
         }
     }
 
-    /// Somebody outside publishes; names were checked at that door.
+    /// Somebody outside publishes; names were checked at that door. False: it was refused, nobody gets it.
     pub(crate) fn publish_command(
         &mut self,
         now: Now,
         channel: &ChannelName,
         message: Bytes,
         exclude: SmallVec<[ConnectionId; 1]>,
-    ) {
+    ) -> bool {
         self.counters.publications += 1;
         let home = self.placement.home_of_channel(channel);
         if home == self.id {
-            self.publish_at_home(now, channel, &message, &exclude);
-            return;
+            return self.publish_at_home(now, channel, &message, &exclude);
         }
         let message = ShardMessage::Publish {
             channel: channel.clone(),
@@ -74,7 +73,7 @@ impl Shard {
             publisher: None,
             reply: None,
         };
-        self.send_home(home, message);
+        self.send_home(home, message)
     }
 
     /// False: the way is full, the publication is refused.

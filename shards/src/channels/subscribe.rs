@@ -77,6 +77,7 @@ impl Shard {
                 audience: key,
                 position,
             });
+            self.channels.memberships += 1;
             if connection.extension.takes_shared() {
                 audience.deflating += 1;
                 if audience.deflating == 1 {
@@ -255,6 +256,7 @@ impl Shard {
 
     /// Takes one member out; the last one's place is filled by the last member, who is told its new position.
     fn leave(&mut self, id: ConnectionId, membership: Membership) {
+        self.channels.memberships -= 1;
         let Some(audience) = self.channels.audiences.get_mut(membership.audience) else {
             return;
         };

@@ -265,13 +265,14 @@ impl Shard {
             self.say_hello(now, id, admitting.reply);
         }
         self.watch_expiry(now, id);
+        self.drain_late(now, id);
         let mut early = admitting.early;
         if !self
             .registry
             .get(id)
             .is_some_and(|connection| connection.is_open())
         {
-            // A token that had expired already, without any grace.
+            // A token that had expired already, without any grace; or a shard that is being emptied.
             return;
         }
         if self.settings.routes.on_connect {
@@ -280,6 +281,7 @@ impl Shard {
         } else if !early.is_empty() {
             self.take_in(now, id, &mut early);
         }
+        self.drain_late(now, id);
     }
 
     pub(crate) fn home_of(&self, key: &LimitedKey) -> crate::vocabulary::ShardId {

@@ -215,6 +215,7 @@ impl Shard {
                 CloseCause::Lost
             }
         };
+        self.end_counts.count(cause);
         self.effects.push_back(Effect::Event(Event::Disconnected {
             connection: id,
             cause,

@@ -9,20 +9,30 @@ use crate::bounds::{COPIED_FRAME_MAX, OUTBOX_POOL_MAX, OUTBOX_POOLED_BYTES_MAX};
 /// (Boxes, because they move between here and outboxes, which keep one word each for them.)
 #[derive(Debug, Default)]
 #[allow(clippy::vec_box)]
-pub(crate) struct Pool(Vec<Box<Mixed>>);
+pub(crate) struct Pool {
+    spare: Vec<Box<Mixed>>,
+    /// Bytes that wait in all outboxes together: every change of an outbox has the pool at hand.
+    waiting: usize,
+}
 
 impl Pool {
     fn take(&mut self) -> Box<Mixed> {
-        self.0.pop().unwrap_or_default()
+        self.spare.pop().unwrap_or_default()
     }
 
     fn give_back(&mut self, mut mixed: Box<Mixed>) {
         debug_assert!(mixed.segments.is_empty());
-        if self.0.len() < OUTBOX_POOL_MAX && mixed.private.capacity() <= OUTBOX_POOLED_BYTES_MAX {
+        if self.spare.len() < OUTBOX_POOL_MAX && mixed.private.capacity() <= OUTBOX_POOLED_BYTES_MAX
+        {
             mixed.private.clear();
             mixed.private_at = 0;
-            self.0.push(mixed);
+            self.spare.push(mixed);
         }
+    }
+
+    /// Bytes that wait in all outboxes of the shard.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting
     }
 }
 
@@ -77,7 +87,7 @@ impl Outbox {
             Queue::Empty => {
                 frames.retain(key);
                 self.queue = Queue::Frame(key);
-                self.len += frame_len;
+                self.grow(frame_len, pool);
             }
             _ if frame_len <= COPIED_FRAME_MAX => {
                 self.write(pool, |private| private.extend_from_slice(frames.get(key)));
@@ -85,7 +95,7 @@ impl Outbox {
             _ => {
                 frames.retain(key);
                 self.mixed(pool).segments.push_back(Segment::Frame(key));
-                self.len += frame_len;
+                self.grow(frame_len, pool);
             }
         }
     }
@@ -100,7 +110,17 @@ impl Outbox {
             Some(Segment::Private(len)) => *len += added as u32,
             _ => mixed.segments.push_back(Segment::Private(added as u32)),
         }
-        self.len += added;
+        self.grow(added, pool);
+    }
+
+    fn grow(&mut self, by: usize, pool: &mut Pool) {
+        self.len += by;
+        pool.waiting += by;
+    }
+
+    fn shrink(&mut self, by: usize, pool: &mut Pool) {
+        self.len -= by;
+        pool.waiting -= by;
     }
 
     fn mixed(&mut self, pool: &mut Pool) -> &mut Mixed {
@@ -144,7 +164,7 @@ impl Outbox {
     /// Takes `written` bytes off the front.
     pub(crate) fn advance(&mut self, written: usize, frames: &mut Frames, pool: &mut Pool) {
         debug_assert!(written <= self.len, "more written than was waiting");
-        self.len -= written;
+        self.shrink(written, pool);
         if self.len == 0 {
             self.clear(frames, pool);
             return;
@@ -206,7 +226,7 @@ impl Outbox {
         if sent == 0 || kept == sent {
             self.clear(frames, pool);
         } else {
-            self.len = kept - sent;
+            self.shrink(self.len - (kept - sent), pool);
         }
     }
 
@@ -224,7 +244,7 @@ impl Outbox {
                 pool.give_back(mixed);
             }
         }
-        self.len = 0;
+        self.shrink(self.len, pool);
         self.front_sent = 0;
     }
 }
@@ -301,6 +321,7 @@ mod tests {
                 let waiting: Vec<u8> = outbox.slices(&frames).flatten().copied().collect();
                 prop_assert_eq!(&waiting, &model.iter().copied().collect::<Vec<u8>>());
                 prop_assert_eq!(outbox.len(), model.len());
+                prop_assert_eq!(pool.waiting(), model.len());
             }
             let rest = outbox.len();
             outbox.advance(rest, &mut frames, &mut pool);
@@ -398,6 +419,7 @@ mod tests {
             let waiting: Vec<u8> = outbox.slices(&frames).flatten().copied().collect();
             assert_eq!(waiting, all[sent..end], "{sent}");
             assert_eq!(outbox.len(), end - sent);
+            assert_eq!(pool.waiting(), end - sent);
             outbox.write(&mut pool, |private| private.extend_from_slice(b"close"));
             let waiting: Vec<u8> = outbox.slices(&frames).flatten().copied().collect();
             assert_eq!(waiting, [&all[sent..end], b"close"].concat());

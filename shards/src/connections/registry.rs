@@ -72,6 +72,20 @@ impl Registry {
         self.slots.len() - self.free.len()
     }
 
+    /// The connections in at most `count` slots from `from` on; none when there are no more slots.
+    pub(crate) fn slice(
+        &self,
+        from: usize,
+        count: usize,
+    ) -> Option<impl Iterator<Item = (ConnectionId, &Connection)>> {
+        let slots = self.slots.get(from..).filter(|rest| !rest.is_empty())?;
+        let used = slots.iter().take(count).enumerate();
+        Some(used.filter_map(move |(at, slot)| {
+            let id = ConnectionId::new(self.shard, (from + at) as u32, slot.generation);
+            Some((id, slot.connection.as_ref()?))
+        }))
+    }
+
     /// Every id in use, in slot order.
     pub(crate) fn ids(&self) -> impl Iterator<Item = ConnectionId> + '_ {
         self.slots

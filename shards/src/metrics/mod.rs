@@ -1,23 +1,53 @@
-//! Plain counters of one shard, their sum, and the count of connections per shard that `$shards` tells.
+//! Plain counters and gauges of one shard, their sum, and the count of connections per shard that `$shards` tells.
 //!
-//! **Lives here:** numbers, owned by one shard, folded by `+`. **Does not:** text formats, clocks, atomics.
-//! **Invariants:** counters only grow; nobody counts shards while nobody listens.
+//! **Lives here:** numbers, owned by one shard, folded by `+`; for each its name and what it counts. **Does not:** text formats,
+//! clocks, atomics.
+//! **Invariants:** counters only grow; nobody counts shards while nobody listens; reading the numbers does not depend on how
+//! many connections there are.
 //! **Called by:** every room (counting), the world (reading). **Calls:** `channels/` (publishing the counts).
-//! **Tests:** below and `tests/channels.rs`.
+//! **Tests:** below, `tests/channels.rs` and `tests/gauges.rs`; the list in `docs/reference/metrics.md` is made from the
+//! tables here.
+//!
+//! Who adds a number adds one line to a table below, with its meaning and its name, and runs the tests of the engine with
+//! `UPDATE_REFERENCE=1`.
 
+mod ends;
 mod shard_counts;
 
+pub use ends::{END_KINDS, EndCounts, EndKind};
 pub(crate) use shard_counts::CountRound;
 
 use std::ops::AddAssign;
 
-macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
-        /// What one shard has counted since it started.
-        #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-        pub struct Counters { $($(#[$doc])* pub $name: u64),* }
+use crate::shard::Shard;
 
-        impl AddAssign for Counters {
+/// One number of a table: what it is called, what it means, and where it stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Number<T> {
+    /// `<room>_<noun>_<unit>`, without the product's name before it.
+    pub name: &'static str,
+    /// What it tells, one sentence.
+    pub help: &'static str,
+    /// Takes it out.
+    pub value: fn(&T) -> u64,
+}
+
+macro_rules! numbers {
+    ($(#[$about:meta])* $table:ident { $($(#[doc = $doc:literal])+ $name:ident: $metric:literal),* $(,)? }) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+        pub struct $table { $($(#[doc = $doc])+ pub $name: u64),* }
+
+        impl $table {
+            /// Every number of this table, in the order it is declared in.
+            pub const ALL: &[Number<Self>] = &[$(Number {
+                name: $metric,
+                help: concat!($($doc),+),
+                value: |table| table.$name,
+            }),*];
+        }
+
+        impl AddAssign for $table {
             fn add_assign(&mut self, other: Self) {
                 $(self.$name += other.$name;)*
             }
@@ -25,45 +55,112 @@ macro_rules! counters {
     };
 }
 
-counters! {
-    /// Sockets that became connections.
-    connections_opened,
-    /// Connections that are gone.
-    connections_closed,
-    /// Connections that went to another shard when their user was known; they were opened here and are opened there again.
-    connections_handed_off,
-    /// Sockets refused for a limit.
-    connections_refused,
-    /// Connections closed because the peer broke the protocol.
-    connections_failed,
-    /// Pings sent to silent peers.
-    pings_sent,
-    /// Connections closed because a pinged peer stayed silent.
-    heartbeat_timeouts,
-    /// Connections closed because the peer did not read.
-    slow_consumers,
-    /// Messages from clients.
-    messages_received,
-    /// Messages refused for their rate.
-    messages_refused,
-    /// Messages to clients.
-    messages_sent,
-    /// Bytes from sockets.
-    bytes_received,
-    /// Bytes taken by sockets.
-    bytes_sent,
-    /// Answers of type `error`.
-    errors_answered,
-    /// Application handlers called.
-    calls,
-    /// Application handlers that gave an error, panicked or took too long.
-    calls_failed,
-    /// Publications that entered here.
-    publications,
-    /// Publications refused because a way was full.
-    publications_refused,
-    /// Messages put into outboxes by fan-out.
-    deliveries,
+numbers! {
+    /// What one shard has counted since it started.
+    Counters {
+        /// Sockets that became connections.
+        connections_opened: "connections_opened_total",
+        /// Connections that are gone.
+        connections_closed: "connections_closed_total",
+        /// Connections that went to another shard when their user was known; they were opened here and are opened there again.
+        connections_handed_off: "connections_handed_off_total",
+        /// Sockets refused for a limit.
+        connections_refused: "connections_refused_total",
+        /// Connections closed because the peer broke the protocol.
+        connections_failed: "connections_failed_total",
+        /// Pings sent to silent peers.
+        pings_sent: "connections_pings_sent_total",
+        /// Connections closed because a pinged peer stayed silent.
+        heartbeat_timeouts: "connections_heartbeat_timeouts_total",
+        /// Connections closed because the peer did not read.
+        slow_consumers: "connections_slow_consumers_total",
+        /// Messages from clients.
+        messages_received: "connections_messages_received_total",
+        /// Messages refused for their rate.
+        messages_refused: "rate_limits_messages_refused_total",
+        /// Messages to clients.
+        messages_sent: "connections_messages_sent_total",
+        /// Bytes from sockets.
+        bytes_received: "connections_received_bytes_total",
+        /// Bytes taken by sockets.
+        bytes_sent: "connections_sent_bytes_total",
+        /// Answers of type `error`.
+        errors_answered: "routing_errors_answered_total",
+        /// Application handlers called.
+        calls: "handlers_calls_total",
+        /// Application handlers that gave an error, panicked or took too long.
+        calls_failed: "handlers_calls_failed_total",
+        /// Publications that entered here.
+        publications: "channels_publications_total",
+        /// Publications refused because a way was full.
+        publications_refused: "channels_publications_refused_total",
+        /// Messages put into outboxes by fan-out.
+        deliveries: "channels_deliveries_total",
+    }
+}
+
+numbers! {
+    /// What one shard holds at the moment.
+    Gauges {
+        /// Connections, those being opened or closed included.
+        connections: "connections_held",
+        /// Bytes that wait in outboxes for their sockets.
+        waiting_bytes: "connections_waiting_bytes",
+        /// Frames that several outboxes wait to send, each counted once.
+        shared_frames: "connections_shared_frames",
+        /// Channels with an audience on the shard.
+        local_channels: "channels_local",
+        /// Channels whose home the shard is and that have an audience on some shard.
+        homed_channels: "channels_homed",
+        /// Subscriptions of the shard's connections.
+        subscriptions: "channels_subscriptions",
+        /// Users with connections whose home the shard is.
+        users: "users_homed",
+        /// Addresses whose connections the shard counts.
+        addresses: "users_addresses",
+        /// Buckets of rates of users and addresses.
+        buckets: "rate_limits_buckets",
+        /// Bytes of memory promised to connections that compress with a context.
+        promised_bytes: "connections_promised_bytes",
+        /// Messages for other shards that wait because a lane is full.
+        held_mail: "mesh_held_messages",
+        /// Timers that have not fired.
+        timers: "timers_armed",
+    }
+}
+
+impl Shard {
+    /// What has been counted so far.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// How connections ended so far.
+    #[must_use]
+    pub fn ends(&self) -> &EndCounts {
+        &self.end_counts
+    }
+
+    /// What is held now. Cheap however many connections there are.
+    #[must_use]
+    pub fn gauges(&self) -> Gauges {
+        let residue = self.residue();
+        Gauges {
+            connections: residue.connections as u64,
+            waiting_bytes: self.pool.waiting() as u64,
+            shared_frames: residue.frames as u64,
+            local_channels: residue.local_channels as u64,
+            homed_channels: residue.homed_channels as u64,
+            subscriptions: self.channels.memberships as u64,
+            users: residue.counted_users as u64,
+            addresses: residue.counted_addresses as u64,
+            buckets: residue.buckets as u64,
+            promised_bytes: residue.promised_bytes as u64,
+            held_mail: residue.held_mail as u64,
+            timers: self.wheel.armed() as u64,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -89,5 +186,34 @@ mod tests {
                 ..Counters::default()
             }
         );
+    }
+
+    #[test]
+    fn a_table_names_every_number_once_and_says_what_it_means() {
+        let counters = Counters {
+            deliveries: 7,
+            ..Counters::default()
+        };
+        let told: Vec<u64> = Counters::ALL
+            .iter()
+            .filter(|number| number.name == "channels_deliveries_total")
+            .map(|number| (number.value)(&counters))
+            .collect();
+        assert_eq!(told, [7]);
+        let names = Counters::ALL
+            .iter()
+            .map(|number| (number.name, number.help));
+        let gauges = Gauges::ALL.iter().map(|number| (number.name, number.help));
+        let all: Vec<_> = names.chain(gauges).collect();
+        for (at, (name, help)) in all.iter().enumerate() {
+            assert!(help.trim().ends_with('.'), "{name}: {help}");
+            assert!(
+                all[at + 1..].iter().all(|(other, _)| other != name),
+                "{name} is there twice"
+            );
+        }
+        for number in Counters::ALL {
+            assert!(number.name.ends_with("_total"), "{}", number.name);
+        }
     }
 }

@@ -15,7 +15,7 @@ use shardwire_protocol::envelope::{self, Inbound, outbound};
 use shardwire_protocol::websocket::frame;
 
 use crate::shard::Shard;
-use crate::vocabulary::{Answer, Audience, Command, ConnectionId, Effect, Mode, Now};
+use crate::vocabulary::{Answer, AnswerId, Audience, Command, ConnectionId, Effect, Mode, Now};
 
 /// The `id` of a request whose answer had to wait, as it was kept.
 pub(crate) fn kept_reply(kept: Option<Box<str>>) -> Option<Box<RawValue>> {
@@ -112,19 +112,42 @@ impl Shard {
                 channel,
                 message,
                 exclude,
+                answer,
             } => {
-                self.publish_command(now, &channel, message, exclude.into());
+                let taken = self.publish_command(now, &channel, message, exclude.into());
+                self.tell(answer, Answer::Taken(taken));
             }
             Command::Broadcast { frame, audience } => self.broadcast(frame, &audience),
-            Command::ConnectionsOfUser { user, answer } => {
-                let answer_value = Answer::Connections(self.directory.connections_of(&user));
-                self.effects.push_back(Effect::Answer {
-                    id: answer,
-                    answer: answer_value,
-                });
+            Command::SendToUser {
+                user,
+                frame,
+                except,
+                answer,
+            } => {
+                let reached = self.send_to_user(&user, &frame, &except);
+                self.tell(answer, Answer::Count(reached));
             }
-            Command::SendText { connection, text } => {
-                self.answer(connection, |out| out.extend_from_slice(text.as_bytes()));
+            Command::CloseUser {
+                user,
+                code,
+                reason,
+                except,
+                answer,
+            } => {
+                let reached = self.close_user(now, &user, code, &reason, &except);
+                self.tell(answer, Answer::Count(reached));
+            }
+            Command::ConnectionsOfUser { user, answer } => {
+                let connections = self.directory.connections_of(&user);
+                self.tell(Some(answer), Answer::Connections(connections));
+            }
+            Command::SendText {
+                connection,
+                text,
+                answer,
+            } => {
+                let reached = self.send_text(connection, &text);
+                self.tell(answer, Answer::Count(reached));
             }
             Command::Subscribe {
                 connection,
@@ -148,8 +171,21 @@ impl Shard {
                 connection,
                 code,
                 reason,
-            } => self.close(now, connection, code, &reason),
+                answer,
+            } => {
+                let reached = self.close_these(now, &[connection], code, &reason);
+                self.tell(answer, Answer::Count(reached));
+            }
             Command::CloseAll { code, reason } => self.close_all(now, code, &reason),
+            Command::Drain { window_ms } => self.begin_drain(now, window_ms),
+            Command::Settings(settings) => self.change_settings(settings),
+        }
+    }
+
+    /// Answers a command, if somebody wants to know.
+    fn tell(&mut self, id: Option<AnswerId>, answer: Answer) {
+        if let Some(id) = id {
+            self.effects.push_back(Effect::Answer { id, answer });
         }
     }
 

@@ -1,8 +1,11 @@
 //! All that can be asked of a shard from outside.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::{ChannelName, ConnectionId, UserId};
+use crate::settings::ShardSettings;
 
 /// Ties an [`Answer`] to the question; chosen by whoever asks.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -31,6 +34,9 @@ pub enum Command {
         message: Bytes,
         /// Connections that shall not get it.
         exclude: Vec<ConnectionId>,
+        /// Who wants to know whether it was taken: [`Answer::Taken`]. What a shard that is not the home takes, the home may
+        /// still refuse.
+        answer: Option<AnswerId>,
     },
     /// Send one text message to connections of this shard only.
     Broadcast {
@@ -39,6 +45,31 @@ pub enum Command {
         /// Which connections.
         audience: Audience,
     },
+    /// Send one text message to all connections of a user, wherever they are; given to the user's home shard. Answered by
+    /// [`Answer::Count`]: how many it was passed on to.
+    SendToUser {
+        /// Whom to.
+        user: UserId,
+        /// A complete server text frame, shared by all receivers.
+        frame: Bytes,
+        /// Connections that shall not get it.
+        except: Vec<ConnectionId>,
+        /// Who wants to know.
+        answer: Option<AnswerId>,
+    },
+    /// Close all connections of a user, wherever they are; given to the user's home shard. Answered by [`Answer::Count`].
+    CloseUser {
+        /// Whose.
+        user: UserId,
+        /// Close code as in `docs/reference/codes.md`.
+        code: u16,
+        /// At most 123 bytes; longer is cut.
+        reason: String,
+        /// Connections that stay.
+        except: Vec<ConnectionId>,
+        /// Who wants to know.
+        answer: Option<AnswerId>,
+    },
     /// List a user's connections on the whole node; given to the user's home shard. Answered by [`Answer::Connections`].
     ConnectionsOfUser {
         /// Whose.
@@ -46,12 +77,14 @@ pub enum Command {
         /// Comes back with the answer.
         answer: AnswerId,
     },
-    /// Send one text message to a connection of this shard.
+    /// Send one text message to a connection of this shard. Answered by [`Answer::Count`]: 1, or 0 if there is none such.
     SendText {
         /// To whom; a stale id is ignored.
         connection: ConnectionId,
         /// The message as it is.
         text: Box<str>,
+        /// Who wants to know.
+        answer: Option<AnswerId>,
     },
     /// Subscribe a connection of this shard to a channel; it is told `subscribed`, as if it had asked itself.
     Subscribe {
@@ -74,7 +107,8 @@ pub enum Command {
         /// The whole message.
         message: Box<str>,
     },
-    /// Close one connection of this shard, with the closing handshake.
+    /// Close one connection of this shard, with the closing handshake. Answered by [`Answer::Count`]: 1, or 0 if there is
+    /// none such.
     CloseConnection {
         /// Which; a stale id is ignored.
         connection: ConnectionId,
@@ -82,6 +116,8 @@ pub enum Command {
         code: u16,
         /// At most 123 bytes; longer is cut.
         reason: String,
+        /// Who wants to know.
+        answer: Option<AnswerId>,
     },
     /// Close every connection of this shard, with the closing handshake.
     CloseAll {
@@ -90,6 +126,13 @@ pub enum Command {
         /// At most 123 bytes; longer is cut.
         reason: String,
     },
+    /// Empty this shard: tell every client to come back, and close them one after the other.
+    Drain {
+        /// Milliseconds over which the closes are spread, evenly; 0: all at once.
+        window_ms: u64,
+    },
+    /// From now on these settings hold. What was decided under the old ones stays decided.
+    Settings(Arc<ShardSettings>),
 }
 
 /// What came of a question.
@@ -97,4 +140,8 @@ pub enum Command {
 pub enum Answer {
     /// A user's connections, in no particular order.
     Connections(Vec<ConnectionId>),
+    /// How many connections were reached.
+    Count(usize),
+    /// Whether a publication was taken.
+    Taken(bool),
 }

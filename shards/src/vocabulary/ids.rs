@@ -93,6 +93,39 @@ impl ConnectionId {
     }
 }
 
+/// Not the text form of a connection's id, `SHARD:SLOT.GENERATION`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("a connection's id is such as 3:7.9")]
+pub struct NoConnectionId;
+
+impl std::str::FromStr for ConnectionId {
+    type Err = NoConnectionId;
+
+    fn from_str(text: &str) -> Result<Self, NoConnectionId> {
+        let parts = text.split_once(':').and_then(|(shard, rest)| {
+            let (slot, generation) = rest.split_once('.')?;
+            let plain = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+            ([shard, slot, generation].into_iter().all(plain))
+                .then_some(())
+                .and_then(|()| {
+                    Some((
+                        shard.parse::<u16>().ok()?,
+                        slot.parse::<u32>().ok()?,
+                        generation.parse::<u32>().ok()?,
+                    ))
+                })
+        });
+        match parts {
+            Some((shard, slot, generation))
+                if u64::from(slot) <= SLOT_MASK && u64::from(generation) <= GENERATION_MASK =>
+            {
+                Ok(Self::new(ShardId(shard), slot, generation))
+            }
+            _ => Err(NoConnectionId),
+        }
+    }
+}
+
 impl fmt::Debug for ConnectionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}.{}", self.shard(), self.slot(), self.generation())
@@ -117,5 +150,26 @@ mod tests {
         assert_eq!(id.generation(), (1 << 24) - 1);
         assert_eq!(ConnectionId::next_generation(id.generation()), 0);
         assert_eq!(ConnectionId::new(ShardId(3), 7, 9).to_string(), "3:7.9");
+        assert_eq!(id.to_string().parse(), Ok(id));
+    }
+
+    #[test]
+    fn what_is_no_id_is_refused() {
+        for text in [
+            "",
+            "3",
+            "3:7",
+            "3.7:9",
+            "3:7.9.1",
+            "-1:0.0",
+            "+1:0.0",
+            "3: 7.9",
+            "65536:0.0",
+            "0:16777216.0",
+            "0:0.16777216",
+            ":.",
+        ] {
+            assert!(text.parse::<ConnectionId>().is_err(), "{text:?}");
+        }
     }
 }

@@ -134,6 +134,22 @@ pub enum ShardMessage {
         /// The `id` of what it asked for, as JSON.
         reply: Option<Box<str>>,
     },
+    /// A message to some of this shard's connections; in the lane of deliveries, so that it keeps its place among them.
+    Send {
+        /// Whom to; all on this shard.
+        connections: SmallVec<[ConnectionId; 2]>,
+        /// A complete server text frame.
+        frame: Bytes,
+    },
+    /// Close some of this shard's connections.
+    Close {
+        /// Which; all on this shard.
+        connections: SmallVec<[ConnectionId; 2]>,
+        /// With which code.
+        code: u16,
+        /// In which words.
+        reason: Box<str>,
+    },
     /// Tokens of this key were taken from a copy of its bucket; to the key's home. Answered by `Owed` only if the copy is wrong.
     Spent {
         /// Whose bucket.
@@ -182,6 +198,7 @@ impl ShardMessage {
         match self {
             Self::Publish { message, .. } => message.len(),
             Self::Deliver { frame, .. } => frame.len(),
+            Self::Send { frame, .. } => frame.len(),
             _ => 0,
         }
     }

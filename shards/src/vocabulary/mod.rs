@@ -19,7 +19,9 @@ mod store;
 pub use command::{Answer, AnswerId, Audience, Command};
 pub use effect::{CloseCause, Effect, Event};
 pub use identity::{Denied, Identity, Token, Verdict, is_valid_user};
-pub use ids::{CallTarget, ChannelName, ConnectionId, ShardId, SocketToken, UserId};
+pub use ids::{
+    CallTarget, ChannelName, ConnectionId, NoConnectionId, ShardId, SocketToken, UserId,
+};
 pub use input::{Compression, Input, Mode, Opening, Returned, Standing};
 pub use message::{LimitedKey, ShardMessage, SharedFrame};
 pub use now::Now;

@@ -65,6 +65,7 @@ impl World<'_> {
             CallTarget::Route(_) => Some(Command::SendText {
                 connection,
                 text: worked(&call.message).into(),
+                answer: None,
             }),
             // Middleware that lets everything pass.
             CallTarget::Other => Some(Command::RouteBuiltIn {

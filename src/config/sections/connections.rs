@@ -13,7 +13,7 @@ use crate::config::text::{ByteSize, Limit, TextDuration};
 #[serde(default, deny_unknown_fields)]
 pub struct Connections {
     /// How long the engine waits for the client's answer after it sent a close frame, before it closes the socket.
-    #[schemars(extend("x-allowed" = bounds::CLOSE_TIMEOUT.to_string()))]
+    #[schemars(extend("x-live" = true, "x-allowed" = bounds::CLOSE_TIMEOUT.to_string()))]
     pub close_timeout: TextDuration,
 
     /// How long a client may take from being accepted until its upgrade request is complete (contract M2). An absolute deadline: a
@@ -23,53 +23,53 @@ pub struct Connections {
 
     /// How long a connection may be silent before it is pinged (contract M3); each is up to a quarter sooner, so that not all are pinged
     /// in one moment. A WebSocket ping, which the client's library answers; the JSON `ping` message is another thing.
-    #[schemars(extend("x-allowed" = bounds::HEARTBEAT.to_string()))]
+    #[schemars(extend("x-live" = true, "x-allowed" = bounds::HEARTBEAT.to_string()))]
     pub heartbeat_interval: TextDuration,
 
     /// How long a pinged client may take to send anything at all before its connection is given up (contract M4). At most `heartbeat_interval`, so that
     /// only one ping is ever open.
-    #[schemars(extend("x-allowed" = bounds::HEARTBEAT.to_string()))]
+    #[schemars(extend("x-live" = true, "x-allowed" = bounds::HEARTBEAT.to_string()))]
     pub heartbeat_timeout: TextDuration,
 
     /// Channels one connection may be subscribed to at once. One more is answered with an error; the connection stays.
-    #[schemars(extend("x-allowed" = bounds::CHANNELS.to_string()))]
+    #[schemars(extend("x-live" = true, "x-allowed" = bounds::CHANNELS.to_string()))]
     pub max_channels: usize,
 
     /// Connections the engine holds at once, over all shards (contract M1). Unset, it follows the open-file limit of the process less
     /// what the engine needs itself (64 files and 16 per shard), because every connection is an open file; raise that limit
     /// (`ulimit -n`, or `LimitNOFILE=` of systemd) to hold more. The contract's 1000 is not the default: an engine that refuses
     /// connections it could hold is a surprise.
-    #[schemars(extend("x-allowed" = bounds::CONNECTIONS.to_string(), "x-default" = "follows the open-file limit"))]
+    #[schemars(extend("x-live" = true, "x-allowed" = bounds::CONNECTIONS.to_string(), "x-default" = "follows the open-file limit"))]
     pub max_connections: Option<usize>,
 
     /// Connections from one IP address (contract M18); IPv6 addresses count by their first 64 bits, because one customer has them all.
     /// One more is closed with 4102. Clients behind one proxy share an address: raise it, or write `"unlimited"`.
-    #[schemars(extend("x-allowed" = format!("{}, or \"unlimited\"", bounds::CONNECTIONS), "x-default" = "`10`; `\"unlimited\"` when listening on loopback only"))]
+    #[schemars(extend("x-live" = true, "x-allowed" = format!("{}, or \"unlimited\"", bounds::CONNECTIONS), "x-default" = "`10`; `\"unlimited\"` when listening on loopback only"))]
     pub max_connections_per_ip: Option<Limit>,
 
     /// Connections of one user (contract M17). One more is closed with 4101.
-    #[schemars(extend("x-allowed" = format!("{}, or \"unlimited\"", bounds::CONNECTIONS), "x-default" = "`5`; `\"unlimited\"` when listening on loopback only"))]
+    #[schemars(extend("x-live" = true, "x-allowed" = format!("{}, or \"unlimited\"", bounds::CONNECTIONS), "x-default" = "`5`; `\"unlimited\"` when listening on loopback only"))]
     pub max_connections_per_user: Option<Limit>,
 
     /// Payload bytes of one message from a client, all its fragments together (contract D15, K10). A longer one closes the connection
     /// with 1009 and a reason that names the limit, as soon as a frame's header announces it.
-    #[schemars(extend("x-allowed" = bounds::MESSAGE_SIZE.to_string()))]
+    #[schemars(extend("x-live" = true, "x-allowed" = bounds::MESSAGE_SIZE.to_string()))]
     pub max_message_size: ByteSize,
 
     /// Payload bytes of one message that the embedding program sends or publishes; a longer one is refused to it. What clients
     /// publish is bounded by `max_message_size`.
-    #[schemars(extend("x-allowed" = format!("{}, at most what `outbox_hard_limit` leaves above `outbox_soft_limit`", bounds::MESSAGE_SIZE), "x-default" = "what `outbox_hard_limit` leaves above `outbox_soft_limit`"))]
+    #[schemars(extend("x-live" = true, "x-allowed" = format!("{}, at most what `outbox_hard_limit` leaves above `outbox_soft_limit`", bounds::MESSAGE_SIZE), "x-default" = "what `outbox_hard_limit` leaves above `outbox_soft_limit`"))]
     pub max_outgoing_message_size: Option<ByteSize>,
 
     /// Bytes that may wait for one connection; beyond it the connection is closed as a slow consumer (4103). At least
     /// `outbox_soft_limit` and `max_message_size` together, so that one largest message does not close a connection that was still
     /// below the soft limit.
-    #[schemars(extend("x-allowed" = bounds::OUTBOX.to_string()))]
+    #[schemars(extend("x-live" = true, "x-allowed" = bounds::OUTBOX.to_string()))]
     pub outbox_hard_limit: ByteSize,
 
     /// Bytes waiting for one connection from which on nothing more is read from it: a client that does not take its answers gets no
     /// more of them. Reading goes on once they are sent.
-    #[schemars(extend("x-allowed" = bounds::OUTBOX.to_string()))]
+    #[schemars(extend("x-live" = true, "x-allowed" = bounds::OUTBOX.to_string()))]
     pub outbox_soft_limit: ByteSize,
 
     /// Subprotocols the engine speaks, best first (contract M16). Of those a client offers, the first in this list is chosen. Empty:

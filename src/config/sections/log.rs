@@ -14,6 +14,7 @@ pub struct Log {
 
     /// The least important events that are still told. Nothing is told per message above `"trace"`, which only debug builds contain.
     /// The variable `RUST_LOG` goes before it, and can choose by module: `RUST_LOG=info,shardwire::listen=debug`.
+    #[schemars(extend("x-live" = true))]
     pub level: LogLevel,
 }
 

@@ -7,6 +7,7 @@
 //! - **Called by** `Config::check`; calls `check::Checker`.
 //! - **Tests**: beside each section; all of them together in `load/tests.rs`.
 
+pub(super) mod admin;
 pub(super) mod authentication;
 pub(super) mod compression;
 pub(super) mod connections;

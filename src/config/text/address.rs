@@ -1,5 +1,31 @@
 //! Where to listen, as text: `"127.0.0.1:8080"`, `"[::]:8080"`.
 
+/// As [`listen_address`], for one that may be left out.
+pub(in crate::config) mod optional_address {
+    use std::net::SocketAddr;
+
+    use serde::de::Deserializer;
+    use serde::ser::Serializer;
+
+    use super::listen_address;
+
+    pub(in crate::config) fn serialize<S: Serializer>(
+        address: &Option<SocketAddr>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match address {
+            Some(address) => listen_address::serialize(address, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<SocketAddr>, D::Error> {
+        listen_address::deserialize(deserializer).map(Some)
+    }
+}
+
 /// Reads and writes a listen address (`#[serde(with = "listen_address")]`), and answers the usual slips with what to write.
 ///
 /// Names are not looked up: an engine that listens somewhere else because a resolver answered differently is a hole.

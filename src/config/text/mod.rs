@@ -16,11 +16,11 @@ mod secret;
 mod size;
 mod texts;
 
-pub(super) use address::listen_address;
+pub(super) use address::{listen_address, optional_address};
 pub use duration::TextDuration;
 pub use limit::Limit;
 pub use rate::{Amount, Bytes, Count, Rate};
-pub(super) use secret::HIDDEN;
 pub use secret::Secret;
+pub(super) use secret::{HIDDEN, with_secrets};
 pub use size::ByteSize;
 pub use texts::Texts;

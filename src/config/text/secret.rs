@@ -1,6 +1,7 @@
 //! What must not be shown: keys and passwords.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -9,6 +10,24 @@ use serde::{Deserialize, Serialize, Serializer};
 
 /// What stands in place of a secret wherever a configuration is shown.
 pub(in crate::config) const HIDDEN: &str = "(hidden)";
+
+thread_local! {
+    /// Whether secrets are written out on this thread at the moment.
+    static EXPOSED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Serialises with the secrets as they are, for whoever compares configurations or puts them together. Nothing that `f` makes may be shown.
+pub(in crate::config) fn with_secrets<T>(f: impl FnOnce() -> T) -> T {
+    struct Hide;
+    impl Drop for Hide {
+        fn drop(&mut self) {
+            EXPOSED.with(|exposed| exposed.set(false));
+        }
+    }
+    let _hide = Hide;
+    EXPOSED.with(|exposed| exposed.set(true));
+    f()
+}
 
 /// A text that is never shown: not by `Debug`, not in a fault, not when a configuration is written out.
 #[derive(Clone, PartialEq, Eq)]
@@ -34,7 +53,8 @@ impl fmt::Debug for Secret {
 
 impl Serialize for Secret {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(HIDDEN)
+        let exposed = EXPOSED.with(Cell::get);
+        serializer.serialize_str(if exposed { &self.0 } else { HIDDEN })
     }
 }
 
@@ -67,6 +87,8 @@ mod tests {
     fn a_secret_is_never_shown() {
         let secret = Secret::new("open sesame");
         assert_eq!(format!("{secret:?}"), "(hidden)");
+        let told = with_secrets(|| serde_json::to_string(&secret).unwrap());
+        assert_eq!(told, "\"open sesame\"");
         assert_eq!(serde_json::to_string(&secret).unwrap(), "\"(hidden)\"");
         assert_eq!(secret.expose(), "open sesame");
     }

@@ -259,15 +259,6 @@ impl<D: Driver> RunningShard<D> {
     fn open(&mut self, now: Now, socket: SocketId, mut opening: Opening) {
         opening.socket = token_of(socket);
         self.shard.handle(now, Input::Opened(opening));
-        if let Some(code) = self
-            .draining
-            .map(|_| shardwire_protocol::codes::close::DRAINING)
-        {
-            // It came through another shard's door while this one was being emptied.
-            let reason = "draining".into();
-            let command = shardwire_shards::vocabulary::Command::CloseAll { code, reason };
-            self.shard.handle(now, Input::Command(command));
-        }
     }
 
     /// The driver has stopped receiving: every byte is either in `early` or still in the socket, so it can go home.

@@ -1,6 +1,6 @@
 //! Carrying out what the shard asks for, and the end of a socket.
 
-use shardwire_shards::vocabulary::{Answer, Effect, Event, Input, Now, SocketToken};
+use shardwire_shards::vocabulary::{Effect, Event, Input, Now, SocketToken};
 
 use super::RunningShard;
 use crate::auth::Attempt;
@@ -50,12 +50,7 @@ impl<D: Driver> RunningShard<D> {
                     }
                 }
                 Effect::Ring(shard) => self.parts.inboxes.ring(shard),
-                Effect::Answer {
-                    id,
-                    answer: Answer::Connections(connections),
-                } => {
-                    self.questions.answer(id, connections);
-                }
+                Effect::Answer { id, answer } => self.questions.answer(id, answer),
                 Effect::Call {
                     connection,
                     target,

@@ -18,7 +18,7 @@ mod verifying;
 use std::net::TcpListener;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 use rustls::ServerConfig;
@@ -30,10 +30,11 @@ use shardwire_shards::{NodeCount, Shard};
 use verifying::Verifications;
 
 use super::ending::EndGuard;
-use super::inbox::{Inboxes, Item, Questions};
+use super::inbox::{Errand, Inboxes, Item, Questions};
 use crate::handlers::{Finished, Tasks};
 use crate::listen::{Proxies, Routes};
 use crate::runtime::{Clock, Completion, Driver, ShardLoop, SocketId};
+use crate::telemetry::{ShardReport, TurnTimes, Work};
 use crate::transport::{Deadlines, Flushed, SocketState, Sockets, write_some};
 use secure::Secure;
 
@@ -79,6 +80,8 @@ pub(super) struct RunningShard<D> {
     questions: Questions,
     introduction_deadlines: Deadlines,
     introductions_refused: u64,
+    errands: Vec<Box<dyn Errand>>,
+    turns: TurnTimes,
     upgrade_deadlines: Deadlines,
     verify_deadlines: Deadlines,
     verifications: Verifications,
@@ -113,6 +116,8 @@ impl<D: Driver> RunningShard<D> {
             questions: Questions::default(),
             introduction_deadlines: Deadlines::default(),
             introductions_refused: 0,
+            errands: Vec::new(),
+            turns: TurnTimes::default(),
             upgrade_deadlines: Deadlines::default(),
             verify_deadlines: Deadlines::default(),
             verifications: Verifications::default(),
@@ -139,6 +144,7 @@ impl<D: Driver> RunningShard<D> {
         if self.shard.has_mail()
             || !self.parts.inbox.is_empty()
             || self.tasks.is_ready()
+            || !self.errands.is_empty()
             || self.secure.has_work()
         {
             return Duration::ZERO;
@@ -257,18 +263,52 @@ impl<D: Driver> RunningShard<D> {
             };
             match item {
                 Item::Command(command) => self.shard.handle(now, Input::Command(command)),
-                Item::ConnectionsOfUser { user, answer } => {
-                    let answer = self.questions.ask(answer);
-                    self.shard.handle(
-                        now,
-                        Input::Command(Command::ConnectionsOfUser { user, answer }),
-                    );
+                Item::Ask {
+                    id,
+                    command,
+                    waiting,
+                } => {
+                    self.questions.note(id, waiting);
+                    self.shard.handle(now, Input::Command(command));
+                }
+                // Whoever asked may have given up waiting.
+                Item::Report(answer) => {
+                    let _ = answer.send(self.report());
+                }
+                Item::Search(errand) => self.errands.push(errand),
+                Item::Ping(answer) => {
+                    let _ = answer.send(());
                 }
                 Item::Socket(handed_off) => self.handed_off(now, handed_off),
                 Item::Verdict(verdict_for, verdict) => self.verdict(now, verdict_for, *verdict),
                 Item::Certificate(config) => self.secure.replace(config),
-                Item::Drain { deadline_ms } => self.drain(now, deadline_ms),
+                Item::Drain {
+                    window_ms,
+                    deadline_ms,
+                } => self.drain(now, window_ms, deadline_ms),
             }
+        }
+    }
+
+    /// One slice of every search; the turns of connections go between.
+    fn run_errands(&mut self, now: Now) {
+        let shard = &self.shard;
+        self.errands.retain_mut(|errand| errand.step(now, shard));
+    }
+
+    /// All numbers of this shard.
+    fn report(&self) -> ShardReport {
+        ShardReport {
+            counters: *self.shard.counters(),
+            gauges: self.shard.gauges(),
+            ends: self.shard.ends().clone(),
+            work: Work {
+                sockets: self.sockets.len() as u64,
+                upgrading: self.sockets.upgrading() as u64,
+                inbox: self.parts.inbox.len() as u64,
+                accept_failures: self.accept_failures,
+            },
+            turns: self.turns,
         }
     }
 
@@ -299,8 +339,8 @@ impl<D: Driver> RunningShard<D> {
         }
     }
 
-    /// Stops accepting and asks everybody to go. Sockets in the middle of their upgrade are cut: they have lost nothing.
-    fn drain(&mut self, now: Now, deadline_ms: u64) {
+    /// Stops accepting and has the shard tell everybody to go. Sockets in the middle of their upgrade are cut: they have lost nothing.
+    fn drain(&mut self, now: Now, window_ms: u64, deadline_ms: u64) {
         if self.draining.is_some() {
             return;
         }
@@ -309,14 +349,8 @@ impl<D: Driver> RunningShard<D> {
         for socket in self.sockets.all_upgrading() {
             self.lose(now, socket);
         }
-        let code = shardwire_protocol::codes::close::DRAINING;
-        self.shard.handle(
-            now,
-            Input::Command(Command::CloseAll {
-                code,
-                reason: "draining".into(),
-            }),
-        );
+        self.shard
+            .handle(now, Input::Command(Command::Drain { window_ms }));
     }
 
     /// A draining shard stays until the last connection of *all* shards is gone, since it may be home to what they leave.
@@ -331,6 +365,7 @@ impl<D: Driver> RunningShard<D> {
 impl<D: Driver> ShardLoop for RunningShard<D> {
     fn turn(&mut self) -> ControlFlow<()> {
         self.wait();
+        let begin = Instant::now();
         let now = self.now();
         self.greet_the_waiting(now);
         let mut completions = std::mem::take(&mut self.completions);
@@ -343,8 +378,12 @@ impl<D: Driver> ShardLoop for RunningShard<D> {
         }
         self.take_inbox(now);
         self.deadlines(now);
+        if !self.errands.is_empty() {
+            self.run_errands(now);
+        }
         self.run_handlers(now);
         self.send_all_unsent(now);
+        self.turns.count(begin.elapsed());
         if self.is_done(now) {
             return ControlFlow::Break(());
         }

@@ -1,0 +1,86 @@
+//! Answers that are on their way.
+
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::time::{Duration, Instant};
+
+/// An answer that is on its way: `.await` it from any async runtime, or [`wait`](Self::wait) for it.
+#[derive(Debug)]
+#[must_use = "the answer is lost unless somebody waits for it"]
+pub struct Pending<T>(pub(super) oneshot::Receiver<T>);
+
+impl<T: Default> Pending<T> {
+    /// Blocks until the answer is there. Empty when the engine is overloaded or has stopped.
+    #[must_use]
+    pub fn wait(self) -> T {
+        self.0.recv().unwrap_or_default()
+    }
+}
+
+impl<T: Default + Send + 'static> IntoFuture for Pending<T> {
+    type Output = T;
+    type IntoFuture = Pin<Box<dyn Future<Output = T> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let receiver = self.0.into_future();
+        Box::pin(async move { receiver.await.unwrap_or_default() })
+    }
+}
+
+/// One answer of every shard, in order, on their way. A shard that is overloaded or has ended gives none.
+#[derive(Debug)]
+#[must_use = "the answers are lost unless somebody waits for them"]
+pub struct PerShard<T>(pub(super) Vec<Option<oneshot::Receiver<T>>>);
+
+impl<T> PerShard<T> {
+    /// Blocks until all answers are there, at most for `limit`: what has not come by then is none.
+    #[must_use]
+    pub fn wait(self, limit: Duration) -> Vec<Option<T>> {
+        let until = Instant::now() + limit;
+        self.0
+            .into_iter()
+            .map(|receiver| receiver?.recv_deadline(until).ok())
+            .collect()
+    }
+
+    /// As `wait`, on a tokio runtime.
+    pub(crate) async fn within(self, limit: Duration) -> Vec<Option<T>> {
+        let until = tokio::time::Instant::now() + limit;
+        let mut answers = Vec::with_capacity(self.0.len());
+        for receiver in self.0 {
+            let answer = match receiver {
+                Some(receiver) => tokio::time::timeout_at(until, receiver.into_future())
+                    .await
+                    .ok()
+                    .and_then(Result::ok),
+                None => None,
+            };
+            answers.push(answer);
+        }
+        answers
+    }
+}
+
+impl<T: Send + 'static> IntoFuture for PerShard<T> {
+    type Output = Vec<Option<T>>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Vec<Option<T>>> + Send>>;
+
+    /// Waits for all shards that still answer, however long they take; put a time limit of your runtime around it.
+    fn into_future(self) -> Self::IntoFuture {
+        let receivers: Vec<_> = self
+            .0
+            .into_iter()
+            .map(|receiver| receiver.map(IntoFuture::into_future))
+            .collect();
+        Box::pin(async move {
+            let mut answers = Vec::with_capacity(receivers.len());
+            for receiver in receivers {
+                answers.push(match receiver {
+                    Some(receiver) => receiver.await.ok(),
+                    None => None,
+                });
+            }
+            answers
+        })
+    }
+}
