@@ -75,7 +75,7 @@ fn check_file(name: &str, text: impl AsRef<[u8]>) -> Outcome {
 }
 
 #[test]
-fn no_configuration_is_valid_and_says_what_it_means() {
+fn contract_m19_no_configuration_is_valid_and_says_what_it_means() {
     let outcome = shardwire(&["check-config"], &[]);
     assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""));
     assert!(

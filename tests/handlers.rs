@@ -35,7 +35,7 @@ async fn elsewhere(delay: Duration) -> usize {
 }
 
 #[test]
-fn contract_w2_a_typed_route_publishes_and_answers() {
+fn contract_w2_w9_a_typed_route_publishes_and_answers() {
     let engine = start(|builder| {
         builder.route(
             "chat:message",
@@ -101,7 +101,7 @@ fn a_connections_messages_keep_their_order_while_a_handler_awaits_and_nobody_els
 }
 
 #[test]
-fn contract_d21_errors_and_panics_are_answered_and_stay_inside_their_connection() {
+fn contract_k11_d21_errors_and_panics_are_answered_and_stay_inside_their_connection() {
     let engine = start(|builder| {
         builder
             .route("fail", async |_: Context, _: Message| {
@@ -191,7 +191,7 @@ fn contract_m26_middleware_wraps_every_message_and_may_end_it() {
 }
 
 #[test]
-fn contract_m27_hooks_see_a_connections_beginning_before_its_messages_and_its_end() {
+fn contract_m27_m29_hooks_see_a_connections_beginning_before_its_messages_and_its_end() {
     let (sender, ended) = mpsc::channel();
     let connected = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&connected);

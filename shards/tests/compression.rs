@@ -51,7 +51,7 @@ fn keeping(context_memory: usize) -> ShardSettings {
 }
 
 #[test]
-fn decision_d16_a_message_above_the_threshold_is_compressed() {
+fn contract_m13_d16_a_message_above_the_threshold_is_compressed() {
     let mut world = World::with(1, with(CompressionSettings::default()));
     let peer = world.connect_as(0, echoing(compressing()));
     let plain = world.connect_as(0, support::echo());
@@ -303,7 +303,7 @@ fn a_negotiation_that_comes_to_nothing_is_given_back() {
 }
 
 #[test]
-fn compression_can_be_switched_off() {
+fn contract_m12_m14_compression_can_be_switched_off() {
     let off = CompressionSettings {
         enabled: false,
         ..CompressionSettings::default()
@@ -404,4 +404,34 @@ fn a_stranger_that_moves_stays_compressed() {
         world.settle();
         assert_eq!(world.residue(), Residue::default());
     }
+}
+
+/// A higher level takes more work and gives a shorter message; both are read by whoever speaks the extension.
+#[test]
+fn contract_m15_the_level_decides_how_short_a_message_becomes() {
+    // Words in an order that never repeats for long: what is found depends on how far one looks.
+    let mut state = 7_u32;
+    let text: String = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        ["alpha ", "beta ", "gamma ", "delta ", "epsilon "][(state >> 24) as usize % 5]
+    })
+    .take(5_000)
+    .collect();
+    let sent = |level| {
+        let mut world = World::with(
+            1,
+            with(CompressionSettings {
+                level,
+                ..CompressionSettings::default()
+            }),
+        );
+        let peer = world.connect_as(0, echoing(compressing()));
+        world.say(peer, &text);
+        assert_eq!(world.texts(peer), std::slice::from_ref(&text));
+        assert_eq!(world.peers[peer].first_bytes, [COMPRESSED_TEXT]);
+        world.shards[0].counters().bytes_sent
+    };
+    let (fast, usual, best) = (sent(1), sent(6), sent(9));
+    assert!(best <= usual && usual < fast, "{fast}, {usual}, {best}");
+    assert!(fast < text.len() as u64 / 2, "{fast}");
 }

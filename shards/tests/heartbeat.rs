@@ -25,7 +25,7 @@ fn ping() -> Frame {
 }
 
 #[test]
-fn a_silent_peer_is_pinged_after_the_interval_and_closed_after_the_timeout() {
+fn contract_m3_m4_a_silent_peer_is_pinged_after_the_interval_and_closed_after_the_timeout() {
     let mut world = World::with(1, settings(30_000, 10_000));
     let peer = world.connect(0);
     // The first interval is shortened by at most a quarter; see `connections_of_one_burst_are_not_pinged_together`.

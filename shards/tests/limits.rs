@@ -238,7 +238,7 @@ fn a_socket_that_ends_while_its_homes_are_asked_is_not_counted() {
 }
 
 #[test]
-fn the_node_has_so_many_connections_and_a_refused_one_costs_nothing() {
+fn contract_m1_the_node_has_so_many_connections_and_a_refused_one_costs_nothing() {
     let settings = ShardSettings {
         max_connections: 3,
         ..open_settings()
