@@ -34,6 +34,9 @@ pub use engine::{
     CloseError, Engine, EngineBuilder, EngineError, EngineHandle, Pending, PerShard, Phase,
     PublishError, ReloadError, Reloaded, StartError,
 };
-pub use handlers::{Context, FromMessage, HandlerError, Json, Message, Next};
+pub use handlers::{
+    Context, Failure, FailureCause, FromMessage, HandlerError, Json, Message, Next, TagError,
+};
+pub use shardwire_shards::permissions::{Access, Action};
 pub use shardwire_shards::search;
 pub use shardwire_shards::vocabulary::{Audience, CloseCause, ConnectionId};

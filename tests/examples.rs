@@ -40,6 +40,18 @@ fn http(address: SocketAddr, method: &str, path: &str, body: &str) -> (u16, Stri
 
 /// Starts an example that prints the addresses of its HTTP service and of its engine.
 fn start(name: &str) -> (Example, SocketAddr, SocketAddr) {
+    let (example, line) = run(name);
+    let (service, engine) = line
+        .strip_prefix("http on ")
+        .unwrap()
+        .split_once(", websocket on ws://")
+        .unwrap();
+    let engine = engine.strip_suffix("/ws").unwrap();
+    (example, service.parse().unwrap(), engine.parse().unwrap())
+}
+
+/// Starts an example on free ports, and reads the line it says.
+fn run(name: &str) -> (Example, String) {
     // A run of all tests has built the examples already; a test that is run alone builds the one it needs.
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_shardwire"))
         .with_file_name("examples")
@@ -60,15 +72,7 @@ fn start(name: &str) -> (Example, SocketAddr, SocketAddr) {
     BufReader::new(child.stdout.take().unwrap())
         .read_line(&mut line)
         .unwrap();
-    let example = Example(child);
-    let (service, engine) = line
-        .trim()
-        .strip_prefix("http on ")
-        .unwrap()
-        .split_once(", websocket on ws://")
-        .unwrap();
-    let engine = engine.strip_suffix("/ws").unwrap();
-    (example, service.parse().unwrap(), engine.parse().unwrap())
+    (Example(child), line.trim().to_owned())
 }
 
 fn connect(engine: SocketAddr, path: &str) -> Client {
@@ -123,4 +127,37 @@ fn custom_auth_asks_the_services_own_sessions() {
     let answer = ann.ask(&json!({"type": "refresh", "token": login("ann")}));
     assert_eq!(answer["type"], "refreshed");
     assert_eq!(enter("made up").read_close().0, 4501);
+}
+
+#[test]
+fn middleware_checks_slows_tags_and_tells() {
+    let (_example, line) = run("middleware");
+    let engine = line.strip_prefix("websocket on ws://").unwrap();
+    let engine: SocketAddr = engine.strip_suffix("/ws").unwrap().parse().unwrap();
+    let (mut ann, mut mia) = (
+        connect(engine, "/ws?user=ann"),
+        connect(engine, "/ws?user=mia"),
+    );
+    for client in [&mut ann, &mut mia] {
+        assert_eq!(client.receive()["type"], "subscribed");
+    }
+    let refused = ann.ask(&json!({"type": "chat", "message": 7}));
+    assert_eq!(refused["error"], "Invalid chat message");
+    ann.send(&json!({"type": "chat", "message": "hello"}));
+    let line = json!({"from": "ann", "message": "hello"});
+    for client in [&mut ann, &mut mia] {
+        assert_eq!(client.receive()["message"], line);
+    }
+    let refused = ann.ask(&json!({"type": "chat", "message": "again"}));
+    assert_eq!(refused["error"], "Slow mode: one message a second");
+
+    let news = json!({"type": "publish", "channel": "news", "message": 1});
+    assert_eq!(ann.ask(&news)["error"], "Not permitted");
+    mia.subscribe("news");
+    assert_eq!(mia.ask(&news)["type"], "broadcast");
+
+    ann.send(&json!({"type": "announce", "message": "help"}));
+    assert_eq!(mia.receive(), json!({"type": "notice", "message": "help"}));
+    ann.0.close(None).unwrap();
+    assert_eq!(mia.receive()["message"]["left"], "ann");
 }

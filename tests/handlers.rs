@@ -10,7 +10,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use shardwire::config::PlacementRule;
-use shardwire::{CloseCause, Context, Engine, EngineBuilder, HandlerError, Json, Message, Next};
+use shardwire::{
+    Access, Action, Audience, CloseCause, Context, Engine, EngineBuilder, Failure, FailureCause,
+    HandlerError, Json, Message, Next, TagError,
+};
 use support::{TestEngine, config, eventually};
 
 #[derive(serde::Deserialize)]
@@ -235,6 +238,156 @@ fn contract_m27_m29_hooks_see_a_connections_beginning_before_its_messages_and_it
     let end = ended.recv_timeout(support::PATIENCE).unwrap();
     assert_eq!((end.0, end.2), (Some("bob".into()), CloseCause::Lost));
     eventually("nobody is left", || engine.0.active_connections() == 0);
+}
+
+#[test]
+fn contract_m29_k11_the_error_hook_hears_of_every_failure_and_can_tell_others() {
+    let (sender, failures) = mpsc::channel();
+    let engine = start(move |builder| {
+        builder
+            .route("fail", async |_: Context, _: Message| {
+                Err(HandlerError::failed("no luck"))
+            })
+            .route("shape", async |_: Context, _: Json<Chat>| Ok(()))
+            .route("panic", async |_: Context, _: Message| {
+                panic!("a planted panic")
+            })
+            .route("never", async |_: Context, _: Message| {
+                std::future::pending().await
+            })
+            .route("refuse", async |_: Context, _: Message| {
+                Err(HandlerError::refused("Invalid chat message"))
+            })
+            .on_error(async move |context: Context, failure: Failure| {
+                elsewhere(Duration::from_millis(1)).await;
+                let user = context.user().unwrap_or("?").to_owned();
+                let told = format!("{user} {failure}");
+                context.publish("failures", &told).unwrap();
+                sender.send(told).unwrap();
+                if matches!(failure.cause, FailureCause::TimedOut) {
+                    panic!("a planted panic in the hook");
+                }
+            })
+    });
+    let mut watcher = engine.client("/ws");
+    watcher.subscribe("failures");
+    let mut ann = engine.client("/ws?user=ann");
+    // An answer, and no failure.
+    assert_eq!(
+        ann.ask(&json!({"type": "refuse"}))["error"],
+        "Invalid chat message"
+    );
+    for (kind, error, told) in [
+        ("fail", "Invalid message format", "no luck"),
+        ("shape", "Invalid message", "missing field"),
+        ("never", "Handler timeout", "took too long"),
+        ("panic", "Internal error", "a planted panic"),
+    ] {
+        assert_eq!(ann.ask(&json!({"type": kind}))["error"], error);
+        let failure = failures.recv_timeout(support::PATIENCE).unwrap();
+        assert!(
+            failure.starts_with(&format!("ann {kind:?}: ")) && failure.contains(told),
+            "{failure}"
+        );
+        assert_eq!(watcher.receive()["message"], failure);
+    }
+    assert_eq!(ann.read_close().0, 1011);
+    assert_eq!(watcher.ask(&json!({"type": "ping"}))["type"], "pong");
+}
+
+#[test]
+fn contract_m24_handlers_tag_connections_and_reach_them_on_every_shard() {
+    let engine = start(|builder| {
+        builder
+            .on_connect(async |context: Context| {
+                context.tag("everybody")?;
+                let user = context.user().unwrap_or("nobody").to_owned();
+                context.tag(&user).map_err(HandlerError::from)
+            })
+            .route("untag", async |context: Context, _: Message| {
+                context.untag("everybody");
+                context.send(&context.tags()).map_err(HandlerError::failed)
+            })
+            .route("tags", async |context: Context, _: Message| {
+                assert_eq!(context.tag(""), Err(TagError::Invalid));
+                assert_eq!(context.tag(&"x".repeat(129)), Err(TagError::Invalid));
+                for n in 1.. {
+                    if context.tag(&format!("t{n}")) == Err(TagError::TooMany) {
+                        // One twice is none too many.
+                        assert_eq!(context.tag("t1"), Ok(()));
+                        return context.send(&n).map_err(HandlerError::failed);
+                    }
+                }
+                Ok(())
+            })
+            .route("all", async |context: Context, _: Message| {
+                let everybody = Audience::Tag("everybody".into());
+                let (engine, greeting) = (context.engine(), json!({"type": "greeting"}));
+                engine
+                    .broadcast(&greeting, &everybody)
+                    .map_err(HandlerError::failed)
+            })
+    });
+    // Enough for both shards.
+    let mut clients: Vec<_> = (0..8)
+        .map(|n| engine.client(&format!("/ws?user=user{n}")))
+        .collect();
+    let mut ann = engine.client("/ws?user=ann");
+    assert_eq!(ann.ask(&json!({"type": "untag"})), json!(["ann"]));
+    for client in &mut clients {
+        assert_eq!(client.ask(&json!({"type": "ping"}))["type"], "pong");
+    }
+    ann.send(&json!({"type": "all"}));
+    for client in &mut clients {
+        assert_eq!(client.receive(), json!({"type": "greeting"}));
+    }
+    // One tag has its name, so of 32 there was room for 31.
+    assert_eq!(ann.ask(&json!({"type": "tags"})), json!(32));
+    let direct = Audience::AnyOf(vec![
+        Audience::Tag("ann".into()),
+        Audience::Tag("user3".into()),
+    ]);
+    engine.0.broadcast(&json!({"n": 1}), &direct).unwrap();
+    for client in [&mut ann, &mut clients[3]] {
+        assert_eq!(client.receive(), json!({"n": 1}));
+    }
+    assert_eq!(ann.ask(&json!({"type": "ping"}))["type"], "pong");
+}
+
+#[test]
+fn contract_d5_the_applications_check_refuses_subscribe_and_publish() {
+    let engine = start(|builder| {
+        builder
+            .on_connect(async |context: Context| {
+                elsewhere(Duration::from_millis(5)).await;
+                if context.user() == Some("ann") {
+                    context.tag("writer")?;
+                }
+                Ok(())
+            })
+            .authorize(|access: &Access<'_>| {
+                assert_ne!(access.channel, "panic");
+                match access.action {
+                    Action::Subscribe => access.channel != "closed",
+                    _ => access.tags.iter().any(|tag| **tag == *"writer"),
+                }
+            })
+    });
+    let (mut ann, mut bob) = (engine.client("/ws?user=ann"), engine.client("/ws?user=bob"));
+    let refused = |answer: serde_json::Value| answer["code"] == 115;
+    for client in [&mut ann, &mut bob] {
+        client.subscribe("open");
+        let subscribe = |channel: &str| json!({"type": "subscribe", "channel": channel});
+        assert!(refused(client.ask(&subscribe("closed"))));
+        assert!(refused(client.ask(&subscribe("panic"))));
+    }
+    let publish = json!({"type": "publish", "channel": "open", "message": 1});
+    assert!(refused(bob.ask(&publish)));
+    assert_eq!(ann.ask(&publish)["message"], 1);
+    assert_eq!(bob.receive()["message"], 1);
+    // The program itself may.
+    engine.0.publish("open", &2).unwrap();
+    assert_eq!(bob.receive()["message"], 2);
 }
 
 #[test]

@@ -7,6 +7,12 @@ pub const CHANNEL_NAME_BYTES_MAX: usize = 255;
 /// Longest name of a user in bytes: it is a key in the user directory.
 pub const USER_BYTES_MAX: usize = 128;
 
+/// Longest tag in bytes: room for a word and an id.
+pub const TAG_BYTES_MAX: usize = 128;
+
+/// Tags of one connection. A broadcast by tag compares with each of them.
+pub const TAGS_MAX: usize = 32;
+
 /// Longest token in bytes. Tokens with a few dozen claims stay below; a server that took any would read and hash for strangers.
 pub const TOKEN_BYTES_MAX: usize = 8 << 10;
 

@@ -31,6 +31,6 @@ mod users;
 pub mod vocabulary;
 
 pub use channels::is_valid_channel_name;
-pub use connections::NodeCount;
+pub use connections::{NodeCount, is_valid_tag};
 pub use settings::{ApplicationRoutes, AuthenticationTimes, CompressionSettings, ShardSettings};
 pub use shard::{Residue, Shard};

@@ -1,6 +1,6 @@
 //! What the operator chose, as the shard reads it: checked and in native types.
 
-use crate::permissions::Permissions;
+use crate::permissions::{AuthorizeHook, Permissions};
 use crate::rate_limits::Rates;
 
 /// How long who one is may take, and holds. In milliseconds.
@@ -94,6 +94,8 @@ pub struct ApplicationRoutes {
     pub on_connect: bool,
     /// Whether middleware wants to see every message, of whatever type.
     pub every_message: bool,
+    /// The application's own check behind the rules; none: what they allow may be done.
+    pub authorize: Option<AuthorizeHook>,
 }
 
 /// How messages are compressed (contract M12 to M15).

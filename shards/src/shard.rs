@@ -8,7 +8,7 @@ use shardwire_protocol::websocket::{Role, Rules};
 
 use crate::bounds::OVERFLOW_RETRY_MS;
 use crate::channels::Channels;
-use crate::connections::{Codec, Drain, Frames, NodeCount, Pool, Registry, Waiting};
+use crate::connections::{Codec, Drain, Frames, NodeCount, Pool, Registry, Tags, Waiting};
 use crate::mesh::MailboxEnds;
 use crate::metrics::{CountRound, Counters, EndCounts};
 use crate::placement::Placement;
@@ -35,6 +35,7 @@ pub struct Shard {
     pub(crate) placement: Placement,
     pub(crate) rules: Rules,
     pub(crate) registry: Registry,
+    pub(crate) tags: Tags,
     pub(crate) frames: Frames,
     pub(crate) pool: Pool,
     pub(crate) codec: Codec,
@@ -96,6 +97,7 @@ impl Shard {
             settings,
             placement,
             registry: Registry::new(id),
+            tags: Tags::default(),
             frames: Frames::default(),
             pool: Pool::default(),
             node_count,
@@ -219,6 +221,7 @@ impl Shard {
     pub fn residue(&self) -> Residue {
         Residue {
             connections: self.registry.len(),
+            tagged: self.tags.len(),
             local_channels: self.channels.audiences.len(),
             homed_channels: self.channels.homes.len(),
             counted_users: self.directory.users(),
@@ -353,6 +356,8 @@ impl Shard {
 pub struct Residue {
     /// Connections in the registry.
     pub connections: usize,
+    /// Connections with tags.
+    pub tagged: usize,
     /// Channels with a local audience.
     pub local_channels: usize,
     /// Channels homed here in which some shard is interested.

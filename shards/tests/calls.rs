@@ -272,3 +272,16 @@ fn a_socket_that_ends_while_its_handler_runs_is_gone() {
     assert_eq!(world.residue(), Default::default());
     assert_eq!(world.heard(peer), []);
 }
+
+#[test]
+fn contract_k10_a_handler_refuses_in_its_own_words() {
+    let mut world = work();
+    let peer = world.connect(0);
+    world.say(peer, r#"{"type":"work"}"#);
+    world.return_to(peer, Returned::Refused("Invalid \"chat\" message".into()));
+    assert_eq!(
+        world.texts(peer),
+        [r#"{"type":"error","error":"Invalid \"chat\" message","code":112,"temporary":false}"#]
+    );
+    assert_eq!(world.ask(peer, r#"{"type":"ping"}"#).len(), 1);
+}

@@ -286,3 +286,83 @@ fn a_broadcast_to_connections_reaches_whom_it_is_meant_for() {
         assert_eq!(got, expected);
     }
 }
+
+#[test]
+fn contract_m24_a_broadcast_finds_connections_by_permission_channel_and_tag() {
+    use shardwire_protocol::websocket::frame::write_server;
+    use shardwire_shards::vocabulary::{Audience, Command, Identity};
+    let mut world = World::new(1);
+    let staff = Identity::new("ann").with_permissions(["staff"]);
+    let ann = world.connect_as(0, support::verified(staff));
+    let bob = world.connect_as(0, support::user("bob"));
+    let nobody = world.connect(0);
+    for peer in [bob, nobody] {
+        world.subscribe(peer, "news");
+    }
+    let tag = |world: &mut World, peer, tag: &str, on| {
+        let (connection, tag) = (world.id(peer), tag.into());
+        world.command(
+            0,
+            Command::Tag {
+                connection,
+                tag,
+                on,
+            },
+        );
+    };
+    for (peer, word) in [(ann, "beta"), (bob, "beta"), (bob, "mobile")] {
+        tag(&mut world, peer, word, true);
+    }
+    let mut frame = Vec::new();
+    write_server(&mut frame, Kind::Text, b"news");
+    let reached = |world: &mut World, audience: Audience| {
+        let frame = frame.clone().into();
+        world.command(0, Command::Broadcast { frame, audience });
+        let mut peers = vec![ann, bob, nobody];
+        peers.retain(|&peer| !world.texts(peer).is_empty());
+        peers
+    };
+    let by_tag = |tag: &str| Audience::Tag(tag.into());
+    let channel = |name: &str| Audience::Channel(name.into());
+    for (audience, expected) in [
+        (Audience::Permission("staff".into()), vec![ann]),
+        (Audience::Permission("sta".into()), vec![]),
+        (channel("news"), vec![bob, nobody]),
+        (channel("other"), vec![]),
+        (by_tag("beta"), vec![ann, bob]),
+        (by_tag("mobile"), vec![bob]),
+        (by_tag("gamma"), vec![]),
+        (
+            Audience::AllOf(vec![by_tag("beta"), channel("news")]),
+            vec![bob],
+        ),
+        (
+            Audience::AllOf(vec![channel("news"), Audience::Except(vec![world.id(bob)])]),
+            vec![nobody],
+        ),
+        (
+            Audience::AnyOf(vec![Audience::Permission("staff".into()), channel("news")]),
+            vec![ann, bob, nobody],
+        ),
+        (Audience::AnyOf(vec![]), vec![]),
+    ] {
+        assert_eq!(
+            reached(&mut world, audience.clone()),
+            expected,
+            "{audience:?}"
+        );
+    }
+    tag(&mut world, bob, "beta", false);
+    assert_eq!(reached(&mut world, by_tag("beta")), [ann]);
+    // Who has gone leaves nothing, and gets no tag any more.
+    let gone = world.id(ann);
+    world.lose(ann);
+    world.lose(bob);
+    let late = Command::Tag {
+        connection: gone,
+        tag: "late".into(),
+        on: true,
+    };
+    world.command(0, late);
+    assert_eq!(world.residue().tagged, 0);
+}

@@ -116,3 +116,56 @@ fn a_refused_publication_reaches_nobody_and_a_refused_subscriber_hears_nothing()
     assert_eq!(world.texts(stranger), [""; 0]);
     assert_eq!(world.texts(ann).len(), 1);
 }
+
+#[test]
+fn contract_d5_the_applications_check_is_asked_behind_the_rules_and_can_only_refuse() {
+    use shardwire_shards::ApplicationRoutes;
+    use shardwire_shards::permissions::{Access, AuthorizeHook};
+    use shardwire_shards::vocabulary::Command;
+    use std::sync::{Arc, Mutex};
+
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let note = Arc::clone(&asked);
+    let hook = move |access: &Access<'_>| {
+        let line = format!("{:?} {}", access.action, access.channel);
+        note.lock().unwrap().push(line);
+        let of_the_house = access.tags.iter().any(|tag| **tag == *"house");
+        match access.action {
+            Action::Subscribe => of_the_house,
+            _ => of_the_house || access.identity.is_some(),
+        }
+    };
+    let mut world = World::with(
+        1,
+        ShardSettings {
+            permissions: rules(),
+            routes: ApplicationRoutes {
+                authorize: Some(AuthorizeHook::new(hook)),
+                ..ApplicationRoutes::default()
+            },
+            ..open_settings()
+        },
+    );
+    let writer = Identity::new("ann").with_permissions(["room.write"]);
+    let ann = world.connect_as(0, verified(writer));
+    let bob = world.connect_as(0, user("bob"));
+    assert_eq!(outcome(&mut world, ann, "room:1"), (115, 0));
+    assert_eq!(outcome(&mut world, bob, "news"), (115, 115));
+    // What the rules refuse, and the server's own channels, it is not asked for.
+    assert_eq!(
+        *asked.lock().unwrap(),
+        ["Subscribe room:1", "Publish room:1", "Subscribe news"]
+    );
+    let connection = world.id(bob);
+    world.command(
+        0,
+        Command::Tag {
+            connection,
+            tag: "house".into(),
+            on: true,
+        },
+    );
+    assert_eq!(outcome(&mut world, bob, "news"), (0, 115));
+    assert_eq!(outcome(&mut world, bob, "room:1"), (115, 115));
+    assert_eq!(asked.lock().unwrap().len(), 4);
+}

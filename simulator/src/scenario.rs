@@ -164,6 +164,7 @@ fn routes(random: &mut Random) -> ApplicationRoutes {
         types: types.then(|| WORK.to_owned()).into_iter().collect(),
         every_message,
         on_connect,
+        authorize: None,
     }
 }
 

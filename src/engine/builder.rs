@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use shardwire_shards::mesh::MailboxEnds;
+use shardwire_shards::permissions::Access;
 use shardwire_shards::placement::{Placement, Rule};
 use shardwire_shards::rate_limits::{Rate, Rates};
 use shardwire_shards::vocabulary::{CloseCause, ShardId};
@@ -30,7 +31,7 @@ use crate::config::{
     RateSettings, RatesSettings, Settings,
 };
 use crate::handlers::{
-    Context, FromMessage, HandlerError, Handlers, HandlersBuilder, Message, Next, Tasks,
+    Context, Failure, FromMessage, HandlerError, Handlers, HandlersBuilder, Message, Next, Tasks,
 };
 use crate::listen::{Origins, Proxies, Routes};
 use crate::runtime::preflight::{self, Needs, listen_error};
@@ -140,6 +141,40 @@ impl EngineBuilder {
         F: AsyncFn(Context, CloseCause) + Send + Sync + 'static,
     {
         self.handlers.on_close(hook);
+        self
+    }
+
+    /// Calls `hook` when a handler, a middleware or the connect hook gives an error, panics or takes too long (contract M29, K11), for
+    /// instance to tell others. Whoever ends with [`HandlerError::Refused`] has answered, and not failed. A connection that breaks the
+    /// protocol is no handler's failure: the close hook hears of it.
+    pub fn on_error<F>(mut self, hook: F) -> Self
+    where
+        F: AsyncFn(Context, Failure) + Send + Sync + 'static,
+    {
+        self.handlers.on_error(hook);
+        self
+    }
+
+    /// Asks `check` before a client may subscribe or publish (decision D5), behind the rules of `[permissions]`: it is asked for what
+    /// they allow, and what it says no to is answered "Not permitted" (115). What handlers and the program do themselves, it is not
+    /// asked for.
+    ///
+    /// It is asked in the middle of a shard's turn, for every publication: it answers at once, from memory. What must be looked up is
+    /// looked up once, by the connect hook, and kept: as a [tag](Context::tag), which the check sees. A check that takes more than
+    /// 5 ms is named in the log; one that panics refuses.
+    ///
+    /// ```
+    /// # use shardwire::{Access, Action, Engine, config::Config};
+    /// let engine = Engine::builder(Config::default()).authorize(|access: &Access<'_>| match access.action {
+    ///     Action::Publish => access.tags.iter().any(|tag| **tag == *"moderator"),
+    ///     _ => true,
+    /// });
+    /// ```
+    pub fn authorize(
+        mut self,
+        check: impl Fn(&Access<'_>) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.handlers.authorize(check);
         self
     }
 

@@ -8,15 +8,32 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use serde::Serialize;
-use shardwire_shards::vocabulary::{Command, ConnectionId, UserId};
+use shardwire_shards::bounds::TAGS_MAX;
+use shardwire_shards::is_valid_tag;
+use shardwire_shards::vocabulary::{Command, ConnectionId, Identity, UserId};
 
+use super::TagError;
 use crate::engine::{EngineHandle, PublishError};
 
 /// What handlers of one shard have asked for and the shard has not applied yet.
 pub(super) type Asked = Rc<RefCell<VecDeque<Command>>>;
 
-/// What handlers keep with one connection, by type.
-pub(super) type Keepsakes = Rc<RefCell<HashMap<TypeId, Box<dyn Any>>>>;
+/// What handlers keep with one connection.
+#[derive(Default)]
+pub(super) struct Kept {
+    by_type: RefCell<HashMap<TypeId, Box<dyn Any>>>,
+    /// As the shard will have them when it has applied what was asked for.
+    tags: RefCell<Vec<Box<str>>>,
+}
+
+/// For whom a handler is called.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    pub(crate) connection: ConnectionId,
+    pub(crate) user: Option<UserId>,
+    pub(crate) identity: Option<Identity>,
+    pub(crate) address: IpAddr,
+}
 
 /// A handler's view of the connection it was called for. Cheap to clone; stays on the connection's core.
 ///
@@ -24,19 +41,17 @@ pub(super) type Keepsakes = Rc<RefCell<HashMap<TypeId, Box<dyn Any>>>>;
 /// passed over.
 #[derive(Clone)]
 pub struct Context {
-    pub(super) connection: ConnectionId,
-    pub(super) user: Option<UserId>,
-    pub(super) address: IpAddr,
+    pub(super) caller: Caller,
     pub(super) asked: Asked,
-    pub(super) keepsakes: Keepsakes,
+    pub(super) kept: Rc<Kept>,
     pub(super) engine: EngineHandle,
 }
 
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Context")
-            .field("connection", &self.connection)
-            .field("user", &self.user)
+            .field("connection", &self.caller.connection)
+            .field("user", &self.caller.user)
             .finish_non_exhaustive()
     }
 }
@@ -45,19 +60,25 @@ impl Context {
     /// The connection.
     #[must_use]
     pub fn connection(&self) -> ConnectionId {
-        self.connection
+        self.caller.connection
     }
 
-    /// Who it is, if it said so.
+    /// Who it is: verified, or the name the client gave itself while nobody verifies.
     #[must_use]
     pub fn user(&self) -> Option<&str> {
-        self.user.as_deref()
+        self.caller.user.as_deref()
     }
 
-    /// The peer's address.
+    /// Who it is, as a verifier found out: name, permissions, expiry (contract M30). None: nobody was verified.
+    #[must_use]
+    pub fn identity(&self) -> Option<&Identity> {
+        self.caller.identity.as_ref()
+    }
+
+    /// The client's address.
     #[must_use]
     pub fn address(&self) -> IpAddr {
-        self.address
+        self.caller.address
     }
 
     /// The engine, for what lies beyond this connection.
@@ -79,7 +100,7 @@ impl Context {
             )));
         }
         self.ask(Command::SendText {
-            connection: self.connection,
+            connection: self.connection(),
             text,
             answer: None,
         });
@@ -107,7 +128,7 @@ impl Context {
         channel: &str,
         message: &(impl Serialize + ?Sized),
     ) -> Result<(), PublishError> {
-        self.publish_except(channel, message, vec![self.connection])
+        self.publish_except(channel, message, vec![self.connection()])
     }
 
     fn publish_except(
@@ -124,7 +145,7 @@ impl Context {
     /// Subscribes this connection to a channel. The client is told `subscribed`, as if it had asked itself, or an error.
     pub fn subscribe(&self, channel: &str) {
         self.ask(Command::Subscribe {
-            connection: self.connection,
+            connection: self.connection(),
             channel: channel.into(),
         });
     }
@@ -132,15 +153,57 @@ impl Context {
     /// Ends this connection's subscription to a channel. The client is told `unsubscribed`.
     pub fn unsubscribe(&self, channel: &str) {
         self.ask(Command::Unsubscribe {
-            connection: self.connection,
+            connection: self.connection(),
             channel: channel.into(),
+        });
+    }
+
+    /// Tags this connection, so that a broadcast can mean it ([`Audience::Tag`](crate::Audience::Tag), contract M24) and the check of
+    /// permissions can see it. A tag it has already is no error. Tags end with the connection.
+    ///
+    /// # Errors
+    /// [`TagError`].
+    pub fn tag(&self, tag: &str) -> Result<(), TagError> {
+        if !is_valid_tag(tag) {
+            return Err(TagError::Invalid);
+        }
+        let mut tags = self.kept.tags.borrow_mut();
+        if tags.iter().any(|known| **known == *tag) {
+            return Ok(());
+        }
+        if tags.len() >= TAGS_MAX {
+            return Err(TagError::TooMany);
+        }
+        tags.push(tag.into());
+        self.ask_tag(tag, true);
+        Ok(())
+    }
+
+    /// Takes a tag off this connection.
+    pub fn untag(&self, tag: &str) {
+        self.kept.tags.borrow_mut().retain(|known| **known != *tag);
+        self.ask_tag(tag, false);
+    }
+
+    /// This connection's tags, in the order it got them.
+    #[must_use]
+    pub fn tags(&self) -> Vec<String> {
+        let tags = self.kept.tags.borrow();
+        tags.iter().map(|tag| tag.to_string()).collect()
+    }
+
+    fn ask_tag(&self, tag: &str, on: bool) {
+        self.ask(Command::Tag {
+            connection: self.connection(),
+            tag: tag.into(),
+            on,
         });
     }
 
     /// Closes this connection with the closing handshake.
     pub fn close(&self, code: u16, reason: &str) {
         self.ask(Command::CloseConnection {
-            connection: self.connection,
+            connection: self.connection(),
             code,
             reason: reason.to_owned(),
             answer: None,
@@ -153,8 +216,8 @@ impl Context {
     /// # Panics
     /// When it is borrowed already, by code that calls this while it holds what an earlier call gave.
     pub fn data<T: Default + 'static>(&self) -> RefMut<'_, T> {
-        RefMut::map(self.keepsakes.borrow_mut(), |keepsakes| {
-            let kept = keepsakes
+        RefMut::map(self.kept.by_type.borrow_mut(), |by_type| {
+            let kept = by_type
                 .entry(TypeId::of::<T>())
                 .or_insert_with(|| Box::new(T::default()));
             kept.downcast_mut().expect("it is kept under its own type")

@@ -7,9 +7,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use shardwire_shards::ApplicationRoutes;
+use shardwire_shards::permissions::{Access, AuthorizeHook};
 use shardwire_shards::vocabulary::{CallTarget, CloseCause, Command};
 
-use super::{Context, FromMessage, HandlerError, Message};
+use super::authorize::guarded;
+use super::{Context, Failure, FailureCause, FromMessage, HandlerError, Message};
 
 /// How a handler ends.
 pub(super) type Outcome = Result<(), HandlerError>;
@@ -19,8 +21,10 @@ type Running = Pin<Box<dyn Future<Output = Outcome>>>;
 type Handler = Arc<dyn Fn(Context, Message) -> Running + Send + Sync>;
 type Middleware = Arc<dyn Fn(Context, Message, Next) -> Running + Send + Sync>;
 type ConnectHook = Arc<dyn Fn(Context) -> Running + Send + Sync>;
-type CloseHook =
-    Arc<dyn Fn(Context, CloseCause) -> Pin<Box<dyn Future<Output = ()>>> + Send + Sync>;
+/// A hook that nobody waits for.
+pub(super) type Loose = Pin<Box<dyn Future<Output = ()>>>;
+type CloseHook = Arc<dyn Fn(Context, CloseCause) -> Loose + Send + Sync>;
+type ErrorHook = Arc<dyn Fn(Context, Failure) -> Loose + Send + Sync>;
 
 /// What was registered so far.
 #[derive(Default)]
@@ -29,6 +33,8 @@ pub(crate) struct HandlersBuilder {
     middleware: Vec<Middleware>,
     on_connect: Option<ConnectHook>,
     on_close: Option<CloseHook>,
+    on_error: Option<ErrorHook>,
+    authorize: Option<AuthorizeHook>,
 }
 
 /// All that was registered; shared by the shards.
@@ -38,6 +44,8 @@ pub(crate) struct Handlers {
     middleware: Arc<[Middleware]>,
     on_connect: Option<ConnectHook>,
     on_close: Option<CloseHook>,
+    on_error: Option<ErrorHook>,
+    authorize: Option<AuthorizeHook>,
 }
 
 impl fmt::Debug for HandlersBuilder {
@@ -98,6 +106,24 @@ impl HandlersBuilder {
         }));
     }
 
+    pub(crate) fn on_error<F>(&mut self, hook: F)
+    where
+        F: AsyncFn(Context, Failure) + Send + Sync + 'static,
+    {
+        let hook = Arc::new(hook);
+        self.on_error = Some(Arc::new(move |context, failure| {
+            let hook = Arc::clone(&hook);
+            Box::pin(async move { hook(context, failure).await })
+        }));
+    }
+
+    pub(crate) fn authorize(
+        &mut self,
+        check: impl Fn(&Access<'_>) -> bool + Send + Sync + 'static,
+    ) {
+        self.authorize = Some(guarded(check));
+    }
+
     pub(crate) fn build(self) -> Handlers {
         debug_assert_eq!(
             self.routes
@@ -112,6 +138,8 @@ impl HandlersBuilder {
             middleware: self.middleware.into(),
             on_connect: self.on_connect,
             on_close: self.on_close,
+            on_error: self.on_error,
+            authorize: self.authorize,
         }
     }
 }
@@ -123,6 +151,7 @@ impl Handlers {
             types: self.routes.iter().map(|(kind, _)| kind.clone()).collect(),
             on_connect: self.on_connect.is_some(),
             every_message: !self.middleware.is_empty(),
+            authorize: self.authorize.clone(),
         }
     }
 
@@ -148,12 +177,28 @@ impl Handlers {
         }
     }
 
-    pub(super) fn closed(
+    pub(super) fn closed(&self, context: Context, cause: CloseCause) -> Option<Loose> {
+        self.on_close.as_ref().map(|hook| hook(context, cause))
+    }
+
+    /// Whether failures interest anybody.
+    pub(super) fn wants_failures(&self) -> bool {
+        self.on_error.is_some()
+    }
+
+    pub(super) fn failed(
         &self,
         context: Context,
-        cause: CloseCause,
-    ) -> Option<Pin<Box<dyn Future<Output = ()>>>> {
-        self.on_close.as_ref().map(|hook| hook(context, cause))
+        target: CallTarget,
+        cause: FailureCause,
+    ) -> Option<Loose> {
+        let hook = self.on_error.as_ref()?;
+        let route = match target {
+            CallTarget::Route(index) => self.routes.get(usize::from(index)),
+            CallTarget::Connect | CallTarget::Other => None,
+        };
+        let route = route.map(|(kind, _)| kind.clone());
+        Some(hook(context, Failure { route, cause }))
     }
 }
 

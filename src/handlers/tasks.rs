@@ -4,7 +4,6 @@ use std::any::Any;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::future::Future;
-use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -15,18 +14,18 @@ use std::task::{Poll, Wake, Waker};
 use crossbeam_queue::SegQueue;
 use shardwire_protocol::codes::ErrorCode;
 use shardwire_shards::vocabulary::{
-    CallTarget, CloseCause, Command, ConnectionId, Returned, ShardId, UserId,
+    CallTarget, CloseCause, Command, ConnectionId, Returned, ShardId,
 };
 use slab::Slab;
 
-use super::context::{Asked, Context, Keepsakes};
-use super::registry::Outcome;
-use super::{Handlers, Message};
+use super::context::{Asked, Caller, Context, Kept};
+use super::registry::{Loose, Outcome};
+use super::{FailureCause, HandlerError, Handlers, Message};
 use crate::engine::{EngineHandle, Inboxes};
 
-/// Close hooks of one shard that may run at once. They are not tied to a connection any more, so nothing else bounds them; beyond
-/// this the hook of a connection that ends is not called, and that is logged.
-const CLOSE_HOOKS_MAX: usize = 65_536;
+/// Close and error hooks of one shard that may run at once. They are not tied to a connection any more, so nothing else bounds them;
+/// beyond this a hook is not called, and that is logged.
+const LOOSE_HOOKS_MAX: usize = 65_536;
 
 /// What a handler's end means for its connection.
 #[derive(Debug)]
@@ -44,10 +43,10 @@ pub(crate) struct Tasks {
     /// Each connection's one call: its task, and which call of this shard it is.
     running: HashMap<ConnectionId, (usize, u64)>,
     calls: u64,
-    close_hooks: usize,
+    loose_hooks: usize,
     /// Calls that had to wait for something, in the order they began: by when, which call, whose.
     deadlines: VecDeque<(u64, u64, ConnectionId)>,
-    keepsakes: HashMap<ConnectionId, Keepsakes>,
+    kept: HashMap<ConnectionId, Rc<Kept>>,
     asked: Asked,
     ready: Arc<Ready>,
 }
@@ -60,9 +59,16 @@ struct Task {
 }
 
 enum Work {
-    Call(ConnectionId, Pin<Box<dyn Future<Output = Outcome>>>),
-    CloseHook(Pin<Box<dyn Future<Output = ()>>>),
+    Call(
+        ConnectionId,
+        Pin<Box<dyn Future<Output = Outcome>>>,
+        Option<Watched>,
+    ),
+    Loose(Loose),
 }
+
+/// What the error hook will want to know of a call; only where there is such a hook.
+type Watched = Box<(Context, CallTarget)>;
 
 /// Tasks that were woken, by whatever thread.
 struct Ready {
@@ -114,9 +120,9 @@ impl Tasks {
             tasks: Slab::new(),
             running: HashMap::new(),
             calls: 0,
-            close_hooks: 0,
+            loose_hooks: 0,
             deadlines: VecDeque::new(),
-            keepsakes: HashMap::new(),
+            kept: HashMap::new(),
             asked: Asked::default(),
             ready: Arc::new(Ready {
                 queue: SegQueue::new(),
@@ -127,59 +133,85 @@ impl Tasks {
     }
 
     /// Begins a call; it is polled with the next [`poll`](Self::poll).
-    pub(crate) fn call(
-        &mut self,
-        connection: ConnectionId,
-        target: CallTarget,
-        (user, address): (Option<UserId>, IpAddr),
-        message: Box<str>,
-    ) {
-        let context = self.context(connection, user, address);
+    pub(crate) fn call(&mut self, caller: Caller, target: CallTarget, message: Box<str>) {
+        let connection = caller.connection;
+        let context = self.context(caller);
+        let watched = self
+            .handlers
+            .wants_failures()
+            .then(|| Box::new((context.clone(), target)));
         let future = self.handlers.call(target, context, Message::new(message));
-        let task = self.spawn(Work::Call(connection, future));
+        let task = self.spawn(Work::Call(connection, future, watched));
         self.calls += 1;
         self.running.insert(connection, (task, self.calls));
     }
 
     /// A connection is gone: its handler is dropped where it awaits, its close hook begins.
-    pub(crate) fn closed(
-        &mut self,
-        connection: ConnectionId,
-        cause: CloseCause,
-        user: Option<UserId>,
-        address: IpAddr,
-    ) {
+    pub(crate) fn closed(&mut self, caller: Caller, cause: CloseCause) {
+        let connection = caller.connection;
         if let Some((task, _)) = self.running.remove(&connection) {
             self.drop_task(task);
         }
-        if self.handlers.wants_close() {
-            if self.close_hooks >= CLOSE_HOOKS_MAX {
-                tracing::warn!(shard = self.ready.shard.0, %connection, "too many close hooks run; this one is not called");
-            } else {
-                let context = self.context(connection, user, address);
-                if let Some(future) = self.handlers.closed(context, cause) {
-                    self.close_hooks += 1;
-                    self.spawn(Work::CloseHook(future));
-                }
+        if self.handlers.wants_close() && self.has_room_for_hook(connection) {
+            let context = self.context(caller);
+            if let Some(future) = self.handlers.closed(context, cause) {
+                self.loose_hooks += 1;
+                self.spawn(Work::Loose(future));
             }
         }
-        self.keepsakes.remove(&connection);
+        self.kept.remove(&connection);
     }
 
-    fn context(
+    fn has_room_for_hook(&self, connection: ConnectionId) -> bool {
+        let room = self.loose_hooks < LOOSE_HOOKS_MAX;
+        if !room {
+            tracing::warn!(shard = self.ready.shard.0, %connection, "too many hooks run; this one is not called");
+        }
+        room
+    }
+
+    fn context(&mut self, caller: Caller) -> Context {
+        Context {
+            asked: Rc::clone(&self.asked),
+            kept: Rc::clone(self.kept.entry(caller.connection).or_default()),
+            engine: self.engine.clone(),
+            caller,
+        }
+    }
+
+    /// A call did not end in order: logged, told to the error hook, and what its connection is told.
+    fn failed(
         &mut self,
         connection: ConnectionId,
-        user: Option<UserId>,
-        address: IpAddr,
-    ) -> Context {
-        Context {
-            connection,
-            user,
-            address,
-            asked: Rc::clone(&self.asked),
-            keepsakes: Rc::clone(self.keepsakes.entry(connection).or_default()),
-            engine: self.engine.clone(),
+        watched: Option<Watched>,
+        cause: FailureCause,
+    ) -> Returned {
+        let shard = self.ready.shard.0;
+        let outcome = match &cause {
+            FailureCause::Error(error @ HandlerError::Refused(_)) => return error.returned(),
+            FailureCause::Error(error) => {
+                tracing::debug!(shard, %connection, %error, "a handler gave an error");
+                error.returned()
+            }
+            FailureCause::Panicked(panic) => {
+                tracing::error!(shard, %connection, %panic, "a handler panicked");
+                Returned::Panicked
+            }
+            FailureCause::TimedOut => {
+                tracing::warn!(shard, %connection, "a handler took too long and was given up");
+                Returned::Failed(ErrorCode::HandlerTimeout)
+            }
+        };
+        if let Some(watched) = watched
+            && self.has_room_for_hook(connection)
+        {
+            let (context, target) = *watched;
+            if let Some(future) = self.handlers.failed(context, target, cause) {
+                self.loose_hooks += 1;
+                self.spawn(Work::Loose(future));
+            }
         }
+        outcome
     }
 
     fn spawn(&mut self, future: Work) -> usize {
@@ -229,12 +261,12 @@ impl Tasks {
             }
             self.deadlines.pop_front();
             if let Some(task) = task {
-                tracing::warn!(shard = self.ready.shard.0, %connection, "a handler took too long and was given up");
                 self.running.remove(&connection);
-                self.drop_task(task);
+                let watched = self.drop_task(task);
+                let outcome = self.failed(connection, watched, FailureCause::TimedOut);
                 finished.push(Finished {
                     connection,
-                    outcome: Returned::Failed(ErrorCode::HandlerTimeout),
+                    outcome,
                 });
             }
         }
@@ -250,43 +282,40 @@ impl Tasks {
         let mut context = std::task::Context::from_waker(&waker);
         let shard = self.ready.shard.0;
         match &mut task.future {
-            Work::Call(connection, future) => {
+            Work::Call(connection, future, _) => {
                 let connection = *connection;
-                let outcome = match catch_unwind(AssertUnwindSafe(|| {
-                    future.as_mut().poll(&mut context)
-                })) {
-                    Ok(Poll::Pending) => {
-                        // Only a call that waits needs a deadline; most end at once. One more millisecond, because the
-                        // present one has begun already.
-                        if !std::mem::replace(&mut task.waits, true)
-                            && let Some(&(_, call)) = self.running.get(&connection)
-                        {
-                            self.deadlines.push_back((
-                                now_ms.saturating_add(self.timeout_ms + 1),
-                                call,
-                                connection,
-                            ));
+                let outcome =
+                    match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut context))) {
+                        Ok(Poll::Pending) => {
+                            // Only a call that waits needs a deadline; most end at once. One more millisecond, because the
+                            // present one has begun already.
+                            if !std::mem::replace(&mut task.waits, true)
+                                && let Some(&(_, call)) = self.running.get(&connection)
+                            {
+                                self.deadlines.push_back((
+                                    now_ms.saturating_add(self.timeout_ms + 1),
+                                    call,
+                                    connection,
+                                ));
+                            }
+                            return;
                         }
-                        return;
-                    }
-                    Ok(Poll::Ready(Ok(()))) => Returned::Done,
-                    Ok(Poll::Ready(Err(error))) => {
-                        tracing::debug!(shard, %connection, %error, "a handler gave an error");
-                        Returned::Failed(error.code())
-                    }
-                    Err(panic) => {
-                        tracing::error!(shard, %connection, panic = panic_text(&*panic), "a handler panicked");
-                        Returned::Panicked
-                    }
-                };
+                        Ok(Poll::Ready(Ok(()))) => Ok(()),
+                        Ok(Poll::Ready(Err(error))) => Err(FailureCause::Error(error)),
+                        Err(panic) => Err(FailureCause::Panicked(panic_text(&*panic).to_owned())),
+                    };
                 self.running.remove(&connection);
-                self.drop_task(key);
+                let watched = self.drop_task(key);
+                let outcome = match outcome {
+                    Ok(()) => Returned::Done,
+                    Err(cause) => self.failed(connection, watched, cause),
+                };
                 finished.push(Finished {
                     connection,
                     outcome,
                 });
             }
-            Work::CloseHook(future) => {
+            Work::Loose(future) => {
                 match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut context))) {
                     Ok(Poll::Pending) => return,
                     Ok(Poll::Ready(())) => {}
@@ -294,7 +323,7 @@ impl Tasks {
                         tracing::error!(
                             shard,
                             panic = panic_text(&*panic),
-                            "a close hook panicked"
+                            "a close or error hook panicked"
                         );
                     }
                 }
@@ -303,20 +332,24 @@ impl Tasks {
         }
     }
 
-    /// Ends a task. What it owns may panic when it is dropped; that is its own affair too.
-    fn drop_task(&mut self, key: usize) {
-        let Some(task) = self.tasks.try_remove(key) else {
-            return;
+    /// Ends a task, and gives back what the error hook may want. What the task owns may panic when it is dropped; that is its own
+    /// affair too.
+    fn drop_task(&mut self, key: usize) -> Option<Watched> {
+        let mut task = self.tasks.try_remove(key)?;
+        let watched = match &mut task.future {
+            Work::Call(_, _, watched) => watched.take(),
+            Work::Loose(_) => {
+                self.loose_hooks -= 1;
+                None
+            }
         };
-        if matches!(task.future, Work::CloseHook(_)) {
-            self.close_hooks -= 1;
-        }
         if catch_unwind(AssertUnwindSafe(|| drop(task))).is_err() {
             tracing::error!(
                 shard = self.ready.shard.0,
                 "a handler panicked while it was dropped"
             );
         }
+        watched
     }
 
     /// What handlers have asked for, in order.
@@ -325,7 +358,7 @@ impl Tasks {
     }
 }
 
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
+pub(super) fn panic_text(panic: &(dyn Any + Send)) -> &str {
     panic
         .downcast_ref::<&str>()
         .copied()

@@ -241,11 +241,14 @@ impl World {
         let (Some(connection), at) = (socket.connection, socket.shard) else {
             return Ok(());
         };
-        let outcome = *u.choose(&[
-            Returned::Done,
-            Returned::Failed(ErrorCode::Overloaded),
-            Returned::Panicked,
-        ])?;
+        let outcome = u
+            .choose(&[
+                Returned::Done,
+                Returned::Failed(ErrorCode::Overloaded),
+                Returned::Panicked,
+                Returned::Refused("not so".into()),
+            ])?
+            .clone();
         self.hand_in(
             at,
             Input::Returned {

@@ -316,6 +316,7 @@ fn settings(u: &mut Unstructured<'_>) -> Result<ShardSettings> {
                 types: vec!["work".to_owned(), "echo".to_owned()],
                 on_connect: u.arbitrary()?,
                 every_message: u.arbitrary()?,
+                authorize: None,
             },
             _ => ApplicationRoutes::default(),
         },

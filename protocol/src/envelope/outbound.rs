@@ -55,8 +55,18 @@ pub fn reconnect(out: &mut Vec<u8>, delay_ms: u64) {
 
 /// `{"type":"error","error":…,"code":…,"temporary":…}` (contract W5 to W9).
 pub fn error(out: &mut Vec<u8>, code: ErrorCode, id: Option<&RawValue>) {
+    write_error(out, code.text(), code, id);
+}
+
+/// The same in an application's own words, such as "Invalid chat message" (contract K10), under the code of
+/// [`ErrorCode::InvalidMessage`].
+pub fn refusal(out: &mut Vec<u8>, text: &str) {
+    write_error(out, text, ErrorCode::InvalidMessage, None);
+}
+
+fn write_error(out: &mut Vec<u8>, text: &str, code: ErrorCode, id: Option<&RawValue>) {
     out.extend_from_slice(br#"{"type":"error","error":"#);
-    write_text(out, code.text());
+    write_text(out, text);
     out.extend_from_slice(br#","code":"#);
     write_number(out, u64::from(code.number()));
     out.extend_from_slice(match code.is_temporary() {

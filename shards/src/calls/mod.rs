@@ -8,6 +8,7 @@
 //! **Tests:** over real sockets in the root's `tests/handlers.rs`.
 
 use shardwire_protocol::codes::{ErrorCode, close};
+use shardwire_protocol::envelope::outbound;
 
 use crate::connections::State;
 use crate::shard::Shard;
@@ -41,6 +42,7 @@ impl Shard {
             connection: id,
             target,
             user: connection.user.clone(),
+            identity: connection.identity().cloned(),
             address: connection.address,
             message,
         });
@@ -62,6 +64,10 @@ impl Shard {
             Returned::Failed(code) => {
                 self.counters.calls_failed += 1;
                 self.answer_error(id, code, None);
+            }
+            Returned::Refused(text) => {
+                self.counters.errors_answered += 1;
+                self.answer(id, |out| outbound::refusal(out, &text));
             }
             Returned::Panicked => {
                 self.counters.calls_failed += 1;

@@ -207,8 +207,10 @@ impl Shard {
         if connection.flags.has(Flags::POSTPONED) {
             self.forget_postponed(id);
         }
+        self.tags.forget(id);
         self.node_count.release();
         self.counters.connections_closed += 1;
+        let identity = connection.identity().cloned();
         let cause = match connection.state {
             State::Closing { cause, .. } => cause,
             State::Open | State::Calling(_) | State::Admitting(_) | State::Authenticating(_) => {
@@ -220,6 +222,7 @@ impl Shard {
             connection: id,
             cause,
             user: connection.user,
+            identity,
             address: connection.address,
         }));
     }

@@ -8,7 +8,7 @@ use super::{Codec, Extension, Forms, Frames, Outbox, Pool, Session, Share};
 use crate::channels::Membership;
 use crate::rate_limits::Buckets;
 use crate::timers::Tick;
-use crate::vocabulary::{CloseCause, ConnectionId, Mode, SocketToken, UserId};
+use crate::vocabulary::{CloseCause, ConnectionId, Identity, Mode, SocketToken, UserId};
 
 /// All a shard knows of one connection. Idle, it holds no buffer: what is half read is the decoder's, what is half
 /// written the outbox's, and both let go of their storage when they are done.
@@ -127,6 +127,11 @@ impl Connection {
             State::Calling(kept) => kept.len(),
             State::Open | State::Closing { .. } => 0,
         }
+    }
+
+    /// Who it is, if somebody verified it.
+    pub(crate) fn identity(&self) -> Option<&Identity> {
+        self.session.as_deref().map(|session| &session.identity)
     }
 
     pub(crate) fn is_open(&self) -> bool {

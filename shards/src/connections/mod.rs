@@ -27,6 +27,7 @@ mod reach;
 mod registry;
 mod session;
 mod share;
+mod tags;
 
 pub(crate) use codec::{Codec, Extension};
 pub(crate) use connection::{Connection, Flags, State};
@@ -37,3 +38,5 @@ pub(crate) use outbox::{Outbox, Pool};
 pub(crate) use registry::Registry;
 pub(crate) use session::Session;
 pub(crate) use share::{Share, Waiting, cost};
+pub(crate) use tags::Tags;
+pub use tags::is_valid_tag;

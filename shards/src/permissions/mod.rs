@@ -1,23 +1,25 @@
 //! Who may do what in which channel (decision D5): the one place that is asked.
 //!
-//! **Lives here:** [`Permissions`], the rules per channel pattern, and `Shard::authorize`, which every room asks before it
+//! **Lives here:** [`Permissions`], the rules per channel pattern, the application's own check behind them
+//! ([`AuthorizeHook`]), and `Shard::authorize`, which every room asks before it
 //! acts for a client: `channels/` for subscribe and publish, and each further room for its own [`Action`].
 //! **Does not:** who somebody is (a verifier says that), what the embedding service does itself (it may do everything).
 //! **Invariants:** names that begin with `$` are the server's and no rule opens them; the first rule that matches the channel
-//! and speaks of the action decides, the default only where none does; the name of a user that nobody verified counts for nothing.
+//! and speaks of the action decides, the default only where none does; the name of a user that nobody verified counts for nothing
+//! in rules; the application's check is asked for what the rules allow and can only refuse.
 //! **Called by:** `channels/`, `connections/` (after a refresh). Calls nobody.
 //! **Tests:** below and in `pattern.rs`; on whole shards in `tests/permissions.rs`.
-//!
-//! A hook of the application belongs here too, behind the rules: a room that cannot be answered at once then waits as a
-//! connection waits for its verdict.
 
+mod hook;
 mod pattern;
 
 use shardwire_protocol::codes::ErrorCode;
 
+pub use hook::{Access, AuthorizeHook};
 pub use pattern::{Pattern, PatternError};
 
 use crate::channels::{SHARD_COUNTS, is_reserved, is_valid_channel_name};
+use crate::connections::Connection;
 use crate::shard::Shard;
 use crate::vocabulary::{ConnectionId, Identity};
 
@@ -142,12 +144,24 @@ impl Shard {
             // One of the server's own that is for everybody.
             return Ok(());
         }
-        let session = self
-            .registry
-            .get(id)
-            .and_then(|connection| connection.session.as_deref());
-        let identity = session.map(|session| &session.identity);
-        if self.settings.permissions.allow(action, channel, identity) {
+        let connection = self.registry.get(id);
+        let identity = connection.and_then(Connection::identity);
+        if !self.settings.permissions.allow(action, channel, identity) {
+            return Err(ErrorCode::NotPermitted);
+        }
+        let (Some(hook), Some(connection)) = (&self.settings.routes.authorize, connection) else {
+            return Ok(());
+        };
+        let allowed = hook.allows(&Access {
+            action,
+            channel,
+            connection: id,
+            address: connection.address,
+            user: connection.user.as_deref(),
+            identity,
+            tags: self.tags.of(id),
+        });
+        if allowed {
             Ok(())
         } else {
             Err(ErrorCode::NotPermitted)

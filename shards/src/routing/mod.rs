@@ -14,6 +14,8 @@ use shardwire_protocol::codes::ErrorCode;
 use shardwire_protocol::envelope::{self, Inbound, outbound};
 use shardwire_protocol::websocket::frame;
 
+use crate::channels::Channels;
+use crate::connections::{Connection, Tags};
 use crate::shard::Shard;
 use crate::vocabulary::{Answer, AnswerId, Audience, Command, ConnectionId, Effect, Mode, Now};
 
@@ -157,6 +159,15 @@ impl Shard {
                 connection,
                 channel,
             } => self.unsubscribe(connection, &channel, None),
+            Command::Tag {
+                connection,
+                tag,
+                on,
+            } => {
+                if self.registry.get(connection).is_some() {
+                    self.tags.set(connection, tag, on);
+                }
+            }
             Command::RouteBuiltIn {
                 connection,
                 message,
@@ -198,15 +209,8 @@ impl Shard {
             let Some(connection) = self.registry.get_mut(id) else {
                 continue;
             };
-            let wanted = match audience {
-                Audience::Everyone => true,
-                Audience::Users(users) => connection
-                    .user
-                    .as_ref()
-                    .is_some_and(|user| users.contains(user)),
-                Audience::Except(excluded) => !excluded.contains(&id),
-            };
-            if wanted && connection.is_reachable() && connection.mode == Mode::Json {
+            let takes = connection.is_reachable() && connection.mode == Mode::Json;
+            if takes && is_meant(audience, id, connection, &self.tags, &self.channels) {
                 self.counters.messages_sent += 1;
                 if !compressed && connection.extension.takes_shared() {
                     compressed = true;
@@ -224,5 +228,36 @@ impl Shard {
             }
         }
         self.frames.release_shared(&forms);
+    }
+}
+
+/// Whether a connection belongs to an audience.
+fn is_meant(
+    audience: &Audience,
+    id: ConnectionId,
+    connection: &Connection,
+    tags: &Tags,
+    channels: &Channels,
+) -> bool {
+    let belongs = |audience| is_meant(audience, id, connection, tags, channels);
+    match audience {
+        Audience::Everyone => true,
+        Audience::Users(users) => {
+            let user = connection.user.as_ref();
+            user.is_some_and(|user| users.contains(user))
+        }
+        Audience::Except(excluded) => !excluded.contains(&id),
+        Audience::Permission(permission) => {
+            let identity = connection.identity();
+            identity.is_some_and(|who| who.may(permission))
+        }
+        Audience::Channel(channel) => {
+            let key = channels.audiences.find(channel);
+            let mut memberships = connection.memberships.iter();
+            key.is_some_and(|key| memberships.any(|membership| membership.audience == key))
+        }
+        Audience::Tag(tag) => tags.of(id).contains(tag),
+        Audience::AllOf(audiences) => audiences.iter().all(belongs),
+        Audience::AnyOf(audiences) => audiences.iter().any(belongs),
     }
 }

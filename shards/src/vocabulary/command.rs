@@ -20,6 +20,16 @@ pub enum Audience {
     Users(Vec<UserId>),
     /// Everyone but these connections (contract D10).
     Except(Vec<ConnectionId>),
+    /// Verified connections whose identity has this permission, word for word.
+    Permission(Box<str>),
+    /// The subscribers of this channel, without its order: what is sent takes no place among the channel's publications.
+    Channel(ChannelName),
+    /// Connections that carry this tag.
+    Tag(Box<str>),
+    /// Those that each of these means.
+    AllOf(Vec<Audience>),
+    /// Those that any of these means.
+    AnyOf(Vec<Audience>),
 }
 
 /// All that can be asked of a shard from outside: by an embedding service, an application handler or the HTTP surface.
@@ -99,6 +109,15 @@ pub enum Command {
         connection: ConnectionId,
         /// To what.
         channel: ChannelName,
+    },
+    /// Put a tag on a connection of this shard, or take it off.
+    Tag {
+        /// Whom; a stale id is ignored.
+        connection: ConnectionId,
+        /// The tag; what cannot be one ([`is_valid_tag`](crate::is_valid_tag)) is ignored.
+        tag: Box<str>,
+        /// On, or off.
+        on: bool,
     },
     /// Handle a message as if the application had no handlers: middleware let it pass.
     RouteBuiltIn {

@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use super::{
-    Answer, AnswerId, CallTarget, ConnectionId, Opening, ShardId, SocketToken, Token, UserId,
+    Answer, AnswerId, CallTarget, ConnectionId, Identity, Opening, ShardId, SocketToken, Token,
+    UserId,
 };
 
 /// All that a shard asks of the world. The world carries effects out in order, after each turn.
@@ -68,6 +69,8 @@ pub enum Effect {
         target: CallTarget,
         /// Who the connection is, if it said so.
         user: Option<UserId>,
+        /// Who it is, if somebody verified it.
+        identity: Option<Identity>,
         /// The peer's address.
         address: IpAddr,
         /// The whole message; empty for `Connect`.
@@ -101,6 +104,8 @@ pub enum Event {
         cause: CloseCause,
         /// Who it was, if it said so.
         user: Option<UserId>,
+        /// Who it was, if somebody verified it.
+        identity: Option<Identity>,
         /// The peer's address.
         address: IpAddr,
     },

@@ -85,12 +85,15 @@ impl Opening {
 }
 
 /// How an application handler ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Returned {
     /// In order.
     Done,
     /// It gave an error; the client is told this.
     Failed(ErrorCode),
+    /// It would not do what the message asked for; the client is told so in these words, under the code of
+    /// [`ErrorCode::InvalidMessage`].
+    Refused(Box<str>),
     /// It panicked: the client is told, and its connection closed with 1011.
     Panicked,
 }

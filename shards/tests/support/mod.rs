@@ -524,6 +524,7 @@ impl World {
         for shard in &self.shards {
             let held = shard.residue();
             sum.connections += held.connections;
+            sum.tagged += held.tagged;
             sum.local_channels += held.local_channels;
             sum.homed_channels += held.homed_channels;
             sum.counted_users += held.counted_users;

@@ -4,6 +4,7 @@ use shardwire_shards::vocabulary::{Effect, Event, Input, Now, SocketToken};
 
 use super::RunningShard;
 use crate::auth::Attempt;
+use crate::handlers::Caller;
 use crate::listen::LINGER_MS;
 use crate::runtime::{Driver, SocketId};
 use crate::transport::tls::send_unsent;
@@ -55,11 +56,18 @@ impl<D: Driver> RunningShard<D> {
                     connection,
                     target,
                     user,
+                    identity,
                     address,
                     message,
-                } => self
-                    .tasks
-                    .call(connection, target, (user, address), message),
+                } => {
+                    let caller = Caller {
+                        connection,
+                        user,
+                        identity,
+                        address,
+                    };
+                    self.tasks.call(caller, target, message);
+                }
                 Effect::Event(event) => self.observe(event),
             }
         }
@@ -127,11 +135,18 @@ impl<D: Driver> RunningShard<D> {
                 connection,
                 cause,
                 user,
+                identity,
                 address,
             } => {
                 tracing::trace!(shard = connection.shard().0, %connection, ?cause, "disconnected");
                 self.verifications.forget(connection);
-                self.tasks.closed(connection, cause, user, address);
+                let caller = Caller {
+                    connection,
+                    user,
+                    identity,
+                    address,
+                };
+                self.tasks.closed(caller, cause);
             }
         }
     }
