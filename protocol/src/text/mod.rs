@@ -31,6 +31,7 @@ mod pieces;
 mod position;
 #[cfg(test)]
 mod samples;
+mod split;
 mod wire;
 
 pub use combine::Side;
