@@ -1,6 +1,7 @@
 //! WebSocket client for tokio: connections, reconnection, a load-balancing pool, and sessions of the shardwire protocol.
 
 mod announce;
+pub mod collaboration;
 mod connection;
 mod error;
 mod handshake;
@@ -31,5 +32,7 @@ pub use session::{
     Answer, GapReason, Publication, PublishOptions, Published, Refusal, Session, SessionEnd,
     SessionError, SessionEvent, SessionOptions, SessionState, Subscription, SubscriptionEvent,
 };
+/// Operations on text, and the text: what a [`collaboration::Replica`] is made of.
+pub use shardwire_protocol::text;
 pub use target::Target;
 pub use websocket::WebSocket;
