@@ -69,6 +69,33 @@ pub const DRAIN_BATCH: usize = 256;
 /// Slots a search looks at per turn: a few hundred microseconds.
 pub const SEARCH_SLICE: usize = 4096;
 
+/// Edits a document keeps to bring others behind them. Who was away for more gets the whole document.
+pub const DOCUMENT_LOG_EDITS_MAX: usize = 1000;
+
+/// Memory of the edits a document keeps, so that large ones cannot fill it a thousand times.
+pub const DOCUMENT_LOG_BYTES_MAX: usize = 1 << 20;
+
+/// Work of bringing one edit behind others, in components gone over and 64 bytes of text copied: some 10 ns each, so a
+/// millisecond. Who would cost more gets the whole document, and sends its edit anew.
+pub const TRANSFORM_WORK_MAX: usize = 100_000;
+
+/// Edits of a document that its store has not confirmed, before further ones are refused.
+pub const UNSTORED_EDITS_MAX: u64 = 256;
+
+/// What a document has to say once its store has confirmed an edit, before newcomers are refused.
+pub const DOCUMENT_HELD_MAX: usize = 4096;
+
+/// Edits after which a document is stored as a whole, so that loading it need not repeat more.
+pub const SNAPSHOT_EDITS: usize = 500;
+
+/// Bytes of inserted text after which a document is stored as a whole.
+pub const SNAPSHOT_BYTES: usize = 256 << 10;
+
+/// Longest name of a replica in bytes; a UUID has 36.
+pub const REPLICA_NAME_BYTES_MAX: usize = 64;
+
+const _: () = assert!(SNAPSHOT_EDITS <= DOCUMENT_LOG_EDITS_MAX);
+const _: () = assert!(UNSTORED_EDITS_MAX < DOCUMENT_LOG_EDITS_MAX as u64);
 const _: () = assert!(MAIL_BATCH <= LANE_MESSAGES_MAX);
 const _: () = assert!(LANE_MESSAGES_MAX <= OVERFLOW_MESSAGES_MAX);
 const _: () = assert!(COPIED_FRAME_MAX <= OUTBOX_POOLED_BYTES_MAX);

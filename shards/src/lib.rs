@@ -14,6 +14,7 @@
 pub mod bounds;
 mod calls;
 mod channels;
+pub mod collaboration;
 mod connections;
 pub mod mesh;
 pub mod metrics;

@@ -1,0 +1,60 @@
+//! Documents that several people edit at once.
+//!
+//! **Lives here:** [`Document`]: one text, who is in it, the edits it was made of, and the order of those. **Does not:** what an
+//! operation means to another (`shardwire_protocol::text`), names of documents, who may join one, delivery, storage: the
+//! document says what is to be told ([`Output`]) and is told what was stored.
+//!
+//! **Invariants:**
+//! * One order: every edit has one version, and all members are told all edits in that order, none twice.
+//! * Nobody is told of an edit, its author included, before the store has it (where there is one).
+//! * An edit sent twice is carried out once: an author's edits are numbered, and the last number is remembered while the author
+//!   is a member, and for at least as many edits as the log holds.
+//! * The log, the members, the text and what waits for the store are bounded; so is the work of one edit.
+//!
+//! **Called by:** whoever holds documents: as yet the tests and embedding programs; no message of the wire leads here. **Calls:** the text
+//! type. **Tests:** below and in `log.rs`; `tests/convergence.rs` with the replicas of the Rust client over links that delay and cut.
+//!
+//! # How it converges
+//!
+//! An author has one edit under way at a time and says on which version it was made. The document brings it behind everything
+//! since then (`transform`, the log's edits left, the newcomer right), applies it, and gives it the next version. The author has
+//! meanwhile brought the same edits behind its own with sides exchanged, so by TP1 both have the same text when the
+//! acknowledgement arrives.
+
+mod authors;
+mod document;
+mod join;
+mod log;
+mod outputs;
+#[cfg(test)]
+mod tests;
+
+pub use authors::Author;
+pub use document::{Access, Document, DocumentSettings, Edited};
+pub use join::Joining;
+pub use outputs::{Catchup, Entry, News, Output, Record, Reply, Snapshot, State};
+
+/// Why a document does not do what a member asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refused {
+    /// Whoever asked is no member: it joins first.
+    #[error("not joined")]
+    NotJoined,
+    /// The member may only read.
+    #[error("read only")]
+    ReadOnly,
+    /// There are as many members as there may be.
+    #[error("too many members")]
+    Full,
+    /// The store is behind. Temporary: the same edit may be sent again.
+    #[error("overloaded")]
+    Overloaded,
+    /// The edit claims a version there has not been, a number that is not the next, or does not fit the text of its version. The
+    /// client is at fault or belongs to another life of the document: it joins again. Or its replica's name is none.
+    #[error("it does not belong here")]
+    Misplaced,
+    /// The text would become longer than it may. The client takes the edit back and joins again.
+    #[error("the document would be too large")]
+    TooLarge,
+}
