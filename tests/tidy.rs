@@ -492,3 +492,45 @@ fn nothing_is_left_over() {
         );
     }
 }
+
+/// The files and tests that a line of the table of attacks names: "`file`: `test`, `test`; `file`: …".
+fn named_tests(cell: &str) -> Vec<(&str, &str)> {
+    cell.split("; ")
+        .flat_map(|of_one_file| {
+            let mut quoted = of_one_file.split('`').skip(1).step_by(2);
+            let file = quoted.next().unwrap_or_default();
+            quoted.map(move |test| (file, test))
+        })
+        .collect()
+}
+
+#[test]
+fn every_attack_is_held_off_by_tests_that_exist() {
+    let page = fs::read_to_string(repository().join("docs/reference/attacks.md")).unwrap();
+    let rows: Vec<&str> = page
+        .lines()
+        .filter(|line| line.starts_with("| "))
+        .skip(2)
+        .collect();
+    assert!(rows.len() >= 26, "{} rows", rows.len());
+    for row in rows {
+        let cell = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        let tests = named_tests(cell);
+        assert!(!tests.is_empty(), "no test: {row}");
+        for (file, test) in tests {
+            let source = fs::read_to_string(repository().join(file))
+                .unwrap_or_else(|error| panic!("{file}: {error}"));
+            assert!(
+                test.contains("attack_"),
+                "{test} is not named after its row"
+            );
+            let found =
+                source.contains(&format!("fn {test}(")) || source.contains(&format!("def {test}("));
+            assert!(found, "{file} has no test {test}");
+        }
+    }
+    assert_eq!(
+        named_tests("`a`: `b`, `c`; `d`: `e`"),
+        [("a", "b"), ("a", "c"), ("d", "e")]
+    );
+}

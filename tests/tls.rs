@@ -328,7 +328,7 @@ fn what_is_no_tls_is_ended_in_order() {
 }
 
 #[test]
-fn a_stalled_handshake_ends_at_the_deadline() {
+fn attack_slow_handshake_of_tls() {
     let mut config = config(1, PlacementRule::Accept);
     config.connections.connection_timeout = Duration::from_millis(400).into();
     let engine = Secure::start("stalled", config);

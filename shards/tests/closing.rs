@@ -72,7 +72,7 @@ fn we_close_and_wait_for_the_peer_s_frame() {
 }
 
 #[test]
-fn a_peer_that_does_not_answer_our_close_is_closed_at_the_deadline() {
+fn attack_close_never_answered() {
     let (mut world, peer) = one();
     close_all(&mut world, 4200, "draining");
     world.heard(peer);

@@ -62,7 +62,7 @@ fn beyond_the_soft_limit_a_peer_is_not_read_from_until_half_of_it_has_drained() 
 const SIZES: [usize; 4] = [10, 240, 2_000, 10_000];
 
 #[test]
-fn beyond_the_hard_limit_a_peer_is_closed_and_told_why() {
+fn attack_slow_consumer_in_broadcast() {
     for size in SIZES {
         let mut world = World::with(2, settings());
         let channel = world.channel_at(1);

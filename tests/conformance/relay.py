@@ -26,7 +26,13 @@ async def copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter):
 async def main(port: int, certificate: str):
     trust = ssl.create_default_context(cafile=certificate)
 
+    # Only a task that somebody holds is sure to live to its end.
+    under_way = set()
+
     async def relay(reader, writer):
+        task = asyncio.current_task()
+        under_way.add(task)
+        task.add_done_callback(under_way.discard)
         try:
             inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", port, ssl=trust, server_hostname="localhost")
         except OSError as error:

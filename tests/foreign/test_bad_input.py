@@ -5,14 +5,9 @@ import time
 
 import pytest
 
-from client import SECONDS, Client
+from client import Client
+from raw import HANDSHAKE, all_of, ask, close_code, masked, raw, upgraded
 from server import Server
-
-HANDSHAKE = (
-    "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-)
-
 
 @pytest.fixture
 def bystander(server):
@@ -21,54 +16,6 @@ def bystander(server):
     yield client
     client.quiet(0.05)
     client.close()
-
-
-def raw(server) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", server.port), timeout=SECONDS)
-
-
-def all_of(stream: socket.socket) -> bytes:
-    """Everything until the peer closes."""
-    found = b""
-    try:
-        while piece := stream.recv(65536):
-            found += piece
-    except ConnectionResetError:
-        pass
-    return found
-
-
-def ask(server, request: str) -> tuple[int, dict[str, str], bytes]:
-    """One request that is answered and closed: status, headers (lower case), body."""
-    with raw(server) as stream:
-        stream.sendall(request.encode())
-        head, _, body = all_of(stream).partition(b"\r\n\r\n")
-    first, *lines = head.decode().split("\r\n")
-    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    return int(first.split()[1]), headers, body
-
-
-def upgraded(server, path: str = "/ws") -> socket.socket:
-    stream = raw(server)
-    stream.sendall(HANDSHAKE.format(path=path).encode())
-    head = b""
-    while not head.endswith(b"\r\n\r\n"):
-        head += stream.recv(1)
-    assert head.startswith(b"HTTP/1.1 101 "), head
-    assert b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in head, "the answer to the key of RFC 6455, section 1.3"
-    return stream
-
-
-def masked(first: int, payload: bytes) -> bytes:
-    assert len(payload) < 126
-    return bytes([first, 0x80 | len(payload), 0, 0, 0, 0]) + payload
-
-
-def close_code(frames: bytes) -> int:
-    """The code of the close frame that `frames` must begin with."""
-    assert frames[0] == 0x88, frames
-    assert 2 <= frames[1] < 126, frames
-    return int.from_bytes(frames[2:4])
 
 
 def test_a_request_without_upgrade_is_told_so(server, bystander):
@@ -90,24 +37,29 @@ def test_an_unknown_path_is_not_found(server, bystander):
     assert ask(server, "GET /nothing HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")[0] == 404
 
 
-def test_a_wrong_version_is_told_the_right_one(server, bystander):
+def test_attack_wrong_version(server, bystander):
     status, headers, _ = ask(server, HANDSHAKE.format(path="/ws").replace("Version: 13", "Version: 12"))
     assert status == 426
     assert headers["sec-websocket-version"] == "13"
+
+
+@pytest.mark.parametrize("connection", ["Connection: Upgrade", "Connection: keep-alive, Upgrade"])
+def test_attack_upgrade_over_http_1_0(server, bystander, connection):
+    old = HANDSHAKE.format(path="/ws").replace("HTTP/1.1", "HTTP/1.0").replace("Connection: Upgrade", connection)
+    assert ask(server, old)[0] == 400
 
 
 @pytest.mark.parametrize(
     "request_text",
     [
         HANDSHAKE.format(path="/ws").replace("Host: 127.0.0.1\r\n", ""),
-        HANDSHAKE.format(path="/ws").replace("HTTP/1.1", "HTTP/1.0"),
         HANDSHAKE.format(path="/ws").replace("Host:", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nHost:"),
         HANDSHAKE.format(path="/ws").replace("dGhlIHNhbXBsZSBub25jZQ==", "c2hvcnQ="),
         HANDSHAKE.format(path="/ws").replace("Host:", "Content-Length: 5\r\nHost:"),
         "complete nonsense\r\n\r\n",
         "GET /ws HTTP/1.1\r\n" + "".join(f"X-{index}: 1\r\n" for index in range(500)) + "\r\n",
     ],
-    ids=["no host", "HTTP/1.0", "two keys", "short key", "a body", "nonsense", "500 headers"],
+    ids=["no host", "two keys", "short key", "a body", "nonsense", "500 headers"],
 )
 def test_a_bad_handshake_is_refused(server, bystander, request_text):
     status, _, _ = ask(server, request_text)
@@ -115,7 +67,7 @@ def test_a_bad_handshake_is_refused(server, bystander, request_text):
 
 
 @pytest.mark.parametrize("path", ["/ws", "/echo"])
-def test_an_unmasked_frame_is_a_protocol_error(server, bystander, path):
+def test_attack_unmasked_client_frame(server, bystander, path):
     with upgraded(server, path) as stream:
         stream.sendall(b"\x81\x02hi")
         assert close_code(all_of(stream)) == 1002
@@ -143,7 +95,7 @@ def test_a_broken_frame_is_answered_with_its_code(server, bystander, frame, code
         assert close_code(all_of(stream)) == code
 
 
-def test_frames_behind_the_handshake_in_one_packet_are_not_lost(server, bystander):
+def test_attack_bytes_pipelined_behind_the_handshake(server, bystander):
     with raw(server) as stream:
         stream.sendall(HANDSHAKE.format(path="/echo").encode() + masked(0x81, b"early") + masked(0x88, b"\x03\xe8"))
         _, _, frames = all_of(stream).partition(b"\r\n\r\n")
@@ -168,7 +120,7 @@ def test_an_abrupt_end_harms_nobody(server, bystander):
 
 
 @pytest.mark.parametrize("sent", ["", "GET /ws HTTP/1.1\r\nHost: 127.0"], ids=["nothing", "half a handshake"])
-def test_silence_is_ended_at_the_deadline(sent):
+def test_attack_slow_handshake(sent):
     server = Server(SHARDS__COUNT="2", CONNECTIONS__CONNECTION_TIMEOUT="1s")
     try:
         bystander = Client(server.port)
@@ -183,7 +135,7 @@ def test_silence_is_ended_at_the_deadline(sent):
         server.stop()
 
 
-def test_a_trickle_does_not_move_the_deadline():
+def test_attack_slow_handshake_in_a_trickle():
     server = Server(SHARDS__COUNT="2", CONNECTIONS__CONNECTION_TIMEOUT="1s")
     try:
         with raw(server) as stream:

@@ -1,5 +1,7 @@
 //! Heads made to hurt: each is answered as said, none panics or is waited for longer than needed.
 
+use std::time::{Duration, Instant};
+
 use super::{answer, request_with};
 use crate::handshake::server::{
     MAX_HEAD_BYTES, MAX_HEADERS, Progress, RequestLimits, read_request,
@@ -14,7 +16,7 @@ fn status(buffer: &[u8]) -> Option<u16> {
 }
 
 #[test]
-fn huge_headers() {
+fn attack_huge_headers() {
     let head_of = |len: usize| {
         let base = request_with(&[("X", "?")]).len();
         let head = request_with(&[("X", &"x".repeat(len - base + 1))]);
@@ -35,7 +37,7 @@ fn huge_headers() {
 }
 
 #[test]
-fn many_headers() {
+fn attack_many_headers() {
     let head_of = |count: usize| {
         let lines = vec![("X", "?"); count - 5];
         request_with(&lines)
@@ -92,12 +94,67 @@ fn what_is_not_http_is_refused_at_its_first_byte() {
 }
 
 #[test]
-fn bytes_pipelined_behind_the_handshake_are_left_alone() {
+fn attack_bytes_pipelined_behind_the_handshake() {
     let mut buffer = request_with(&[]);
     let head = buffer.len();
     buffer.extend_from_slice(b"\x81\x80\0\0\0\0\n\r\n\r\n\xff");
     match read_request(&buffer, 0, &RequestLimits::default()).unwrap() {
         Progress::Complete { head_len, .. } => assert_eq!(head_len, head),
         Progress::Incomplete { .. } => panic!("the head is whole"),
+    }
+}
+
+/// A head that comes byte by byte is searched once: each reading goes on where the one before ended.
+#[test]
+fn attack_a_head_parsed_anew_on_every_read() {
+    let head = request_with(&[("X", &"x".repeat(MAX_HEAD_BYTES / 2))]);
+    let mut scanned = 0;
+    for end in 0..head.len() {
+        match read_request(&head[..end], scanned, &RequestLimits::default()).unwrap() {
+            Progress::Incomplete { scanned: so_far } => {
+                assert!(so_far + 4 >= end, "{so_far} of {end}");
+                scanned = so_far;
+            }
+            Progress::Complete { .. } => panic!("the head is not whole"),
+        }
+    }
+}
+
+/// Sixteen times the head takes about sixteen times as long, whatever is in it; 256 times would be quadratic.
+#[test]
+fn attack_quadratic_header_parsing() {
+    for filling in [
+        ",",
+        ";",
+        "\"",
+        "a,",
+        "a;b=\"\\\"\",",
+        " ",
+        "permessage-deflate,",
+    ] {
+        let time_of = |len: usize| {
+            let value = filling.repeat(len / filling.len());
+            let head = request_with(&[
+                ("Connection", &format!("{value},Upgrade")),
+                ("Sec-WebSocket-Extensions", &value),
+                ("Sec-WebSocket-Protocol", &value),
+            ]);
+            // The shortest of several: the others were disturbed.
+            (0..7)
+                .map(|_| {
+                    let begin = Instant::now();
+                    for _ in 0..8 {
+                        let _ = answer(&head);
+                    }
+                    begin.elapsed()
+                })
+                .min()
+                .unwrap()
+        };
+        let (short, long) = (time_of(300), time_of(4_800));
+        assert!(
+            long < short * 96 + Duration::from_millis(2),
+            "{filling:?}: {short:?}, {long:?}"
+        );
     }
 }

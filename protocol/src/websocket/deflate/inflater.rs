@@ -174,6 +174,11 @@ impl Sink<'_> {
         if self.out.len() == self.len {
             let wanted = self.len.saturating_mul(2).max(input.saturating_mul(4));
             let size = wanted.max(FIRST_BYTES).min(most);
+            if size > KEPT_BYTES_MAX {
+                // At once, because growing by doubling holds the old and the new buffer for a moment: a bomb would cost twice
+                // the limit. What is reserved and not written to takes addresses, no memory.
+                self.out.reserve_exact(most - self.out.len());
+            }
             self.out.resize(size, 0);
         }
         Ok(self.out.len().min(most) - self.len)

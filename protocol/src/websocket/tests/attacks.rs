@@ -28,7 +28,7 @@ fn frame_bytes(first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn lengths_are_refused_at_the_header() {
+fn attack_64_bit_lengths() {
     let with_u64 = |first: u8, length: u64| {
         let mut bytes = vec![first, 0xff];
         bytes.extend_from_slice(&length.to_be_bytes());
@@ -83,7 +83,7 @@ fn lengths_are_refused_at_the_header() {
 }
 
 #[test]
-fn big_length_announced_little_sent() {
+fn attack_big_length_announced_nothing_sent() {
     let rules = Rules {
         role: Role::Client,
         max_message_size: 1 << 30,
@@ -98,7 +98,7 @@ fn big_length_announced_little_sent() {
 }
 
 #[test]
-fn endless_continuation_is_limited_on_the_sum() {
+fn attack_endless_continuation_frames() {
     let mut decoder = Decoder::default();
     let mut sent = 0;
     let error = loop {
@@ -116,7 +116,7 @@ fn endless_continuation_is_limited_on_the_sum() {
 }
 
 #[test]
-fn tiny_fragments_up_to_the_limit_are_one_message() {
+fn attack_tiny_or_empty_fragments() {
     // Autobahn 9.3.1: 4 MiB in fragments of 64 bytes.
     const SIZE: usize = 4 << 20;
     let rules = Rules {
@@ -174,7 +174,7 @@ fn the_limit_itself_is_allowed() {
 }
 
 #[test]
-fn bad_control_frames() {
+fn attack_bad_control_frames() {
     for first in [0x08, 0x09, 0x0a] {
         assert_eq!(
             server_end(&frame_bytes(first, b"")),
@@ -197,7 +197,7 @@ fn bad_control_frames() {
 }
 
 #[test]
-fn close_codes() {
+fn attack_close_codes() {
     for code in [
         0u16, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65_535,
     ] {
@@ -232,7 +232,7 @@ fn reserved_bits_and_opcodes() {
 }
 
 #[test]
-fn masking_is_required_of_clients_and_forbidden_to_servers() {
+fn attack_unmasked_client_frame() {
     assert_eq!(
         server_end(&[0x81, 0x00]),
         End::Failed(DecodeError::NotMasked)
@@ -275,7 +275,7 @@ fn fragments_out_of_order() {
 }
 
 #[test]
-fn utf8_fails_at_the_first_bad_byte() {
+fn attack_invalid_utf8_across_fragments() {
     // How many bytes of the text are needed to know that it is bad.
     for (text, needed) in [
         (&b"\xff"[..], 1),
@@ -336,7 +336,7 @@ fn utf8_fails_at_the_first_bad_byte() {
 }
 
 #[test]
-fn a_flood_of_pings_holds_nothing() {
+fn attack_ping_flood() {
     let mut bytes = frame_bytes(0x89, &[7; 125]).repeat(1000);
     let mut decoder = Decoder::default();
     let mut rest = &mut bytes[..];

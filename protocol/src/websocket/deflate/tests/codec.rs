@@ -289,7 +289,7 @@ proptest! {
 
     /// Whatever is inflated: an error or at most the limit, and the inflater is as good as new afterwards.
     #[test]
-    fn no_bytes_panic(
+    fn attack_out_of_bounds_in_inflate_glue(
         bytes in vec(any::<u8>(), 0..400),
         change in (any::<prop::sample::Index>(), any::<u8>()),
         limit in 0usize..5000,
