@@ -94,6 +94,21 @@ test("tabs on different shards chat, and the shard table counts them", async () 
   await barbara.context.close();
 });
 
+test("messages are compressed between browser and server, in both directions", async () => {
+  const { page, complaints, context } = await tab("Ada");
+  const text = "the same again and again, ".repeat(400);
+  const { extensions, echoed } = await page.evaluate((text) => new Promise((resolve, reject) => {
+    const socket = new WebSocket(`ws://${location.host}/echo`);
+    socket.onopen = () => socket.send(text);
+    socket.onmessage = ({ data }) => { resolve({ extensions: socket.extensions, echoed: data }); socket.close(); };
+    socket.onerror = () => reject(new Error("the socket failed"));
+  }), text);
+  assert.match(extensions, /^permessage-deflate\b/);
+  assert.equal(echoed, text);
+  assert.deepEqual(complaints, []);
+  await context.close();
+});
+
 test("what people write is never markup", async () => {
   const { page, complaints, context } = await tab("<b>Mallory</b>");
   const hostile = '<img src="/x" onerror="window.hurt = true"><script>window.hurt = true</script>';

@@ -120,6 +120,43 @@ test("/echo: text, binary, fragments, ping", async () => {
   await client.close();
 });
 
+test("permessage-deflate: fewer bytes both ways, echoed and broadcast alike, with contexts and without", async () => {
+  const long = "ein Wort gibt das andere, ".repeat(1000);
+  for (const takeover of ["false", "true"]) {
+    const own = await start({ SHARDS__COUNT: "2", COMPRESSION__CONTEXT_TAKEOVER: takeover });
+    const opened = [];
+    const connect = async (path) => {
+      const socket = new WebSocket(`ws://127.0.0.1:${own.port}${path}`, { perMessageDeflate: { threshold: 0 } });
+      const [answer] = await within(10_000, "the upgrade", once(socket, "upgrade"));
+      const agreed = answer.headers["sec-websocket-extensions"];
+      assert.match(agreed, /^permessage-deflate\b/);
+      assert.equal(/server_no_context_takeover/.test(agreed), takeover === "false", agreed);
+      if (socket.readyState !== WebSocket.OPEN) await within(10_000, "open", once(socket, "open"));
+      opened.push(socket);
+      return socket;
+    };
+    const next = async (socket) => (await within(10_000, "a message", once(socket, "message")))[0].toString();
+    try {
+      const echo = await connect("/echo");
+      const before = echo._socket.bytesRead + echo._socket.bytesWritten;
+      for (let round = 0; round < 5; round++) {
+        echo.send(long);
+        assert.equal(await next(echo), long);
+      }
+      const bytes = echo._socket.bytesRead + echo._socket.bytesWritten - before;
+      assert.ok(bytes < long.length, `${bytes} bytes on the wire for ten messages of ${long.length}`);
+      const [publisher, subscriber] = [await connect("/ws"), await connect("/ws")];
+      subscriber.send(JSON.stringify({ type: "subscribe", channel: "c" }));
+      assert.equal(JSON.parse(await next(subscriber)).type, "subscribed");
+      publisher.send(JSON.stringify({ type: "publish", channel: "c", message: long }));
+      assert.equal(JSON.parse(await next(subscriber)).message, long);
+    } finally {
+      for (const socket of opened) socket.terminate();
+      await own.stop();
+    }
+  }
+});
+
 test("one byte too many: 1009, and the reason names the limit", async () => {
   const client = await open("/echo");
   const closed = once(client.socket, "close");
