@@ -1,8 +1,8 @@
 //! The client's side of the handshake.
 
 use super::{
-    head::{self, Head, HeadError},
-    lists,
+    head, lists,
+    response::{self, Borrowed},
     server::write_header,
 };
 use crate::websocket::deflate::{AnswerError, Negotiated, Offer};
@@ -111,32 +111,20 @@ impl ClientHandshake {
         buffer: &[u8],
         offer: Option<Offer>,
     ) -> Result<Option<Accepted>, ClientHandshakeError> {
+        response::with_head(buffer, |head| self.judge(&head, offer))
+    }
+
+    fn judge(
+        &self,
+        head: &Borrowed<'_, '_>,
+        offer: Option<Offer>,
+    ) -> Result<Accepted, ClientHandshakeError> {
         use ClientHandshakeError as Error;
-        let (head_len, lines) = match head::find_end(buffer, 0, MAX_HEAD_BYTES) {
-            Ok(Head::Complete { len, lines }) => (len, lines),
-            Ok(Head::Incomplete { .. }) => return Ok(None),
-            Err(HeadError::TooLong) => return Err(Error::TooLarge),
-            Err(HeadError::BareLineFeed) => {
-                return Err(Error::Malformed("a line does not end in CR LF"));
-            }
-        };
-        let mut slots = head::header_slots(lines, MAX_HEADERS);
-        let mut response = httparse::Response::new(&mut slots);
-        match response.parse(&buffer[..head_len]) {
-            Ok(httparse::Status::Complete(_)) => {}
-            Ok(httparse::Status::Partial) => return Err(Error::Malformed("no status line")),
-            Err(httparse::Error::TooManyHeaders) => return Err(Error::TooLarge),
-            Err(_) => return Err(Error::Malformed("invalid head")),
+        if head.status != 101 {
+            return Err(Error::Status(head.status));
         }
-        match response.code {
-            Some(101) => {}
-            Some(status) => return Err(Error::Status(status)),
-            None => return Err(Error::Malformed("no status")),
-        }
-        let fields =
-            head::fields(response.headers).ok_or(Error::Malformed("a value is not UTF-8"))?;
-        let values = |name| head::values(&fields, name);
-        if response.version != Some(1)
+        let values = |name| head::values(head.fields, name);
+        if !head.is_http_1_1
             || !lists::any_lists(values("upgrade"), "websocket")
             || !lists::any_lists(values("connection"), "upgrade")
         {
@@ -155,7 +143,10 @@ impl ClientHandshake {
             None if extensions.peek().is_some() => return Err(AnswerError::NotOffered.into()),
             None => None,
         };
-        Ok(Some(Accepted { head_len, deflate }))
+        Ok(Accepted {
+            head_len: head.len,
+            deflate,
+        })
     }
 }
 

@@ -3,8 +3,50 @@
 
 use super::{
     client::{ClientHandshakeError, MAX_HEAD_BYTES, MAX_HEADERS},
-    head::{self, Head, HeadError},
+    head::{self, Field, Head, HeadError},
 };
+
+/// One response's head, in its buffer.
+pub(super) struct Borrowed<'f, 'b> {
+    pub(super) status: u16,
+    /// Whether it says HTTP/1.1, and not 1.0.
+    pub(super) is_http_1_1: bool,
+    /// Bytes, the empty line included.
+    pub(super) len: usize,
+    pub(super) fields: &'f [Field<'b>],
+}
+
+/// Reads the head at the front of `buffer` and gives it to `judge`: `None` while it is not whole.
+pub(super) fn with_head<T>(
+    buffer: &[u8],
+    judge: impl FnOnce(Borrowed<'_, '_>) -> Result<T, ClientHandshakeError>,
+) -> Result<Option<T>, ClientHandshakeError> {
+    use ClientHandshakeError as Error;
+    let (len, lines) = match head::find_end(buffer, 0, MAX_HEAD_BYTES) {
+        Ok(Head::Complete { len, lines }) => (len, lines),
+        Ok(Head::Incomplete { .. }) => return Ok(None),
+        Err(HeadError::TooLong) => return Err(Error::TooLarge),
+        Err(HeadError::BareLineFeed) => {
+            return Err(Error::Malformed("a line does not end in CR LF"));
+        }
+    };
+    let mut slots = head::header_slots(lines, MAX_HEADERS);
+    let mut response = httparse::Response::new(&mut slots);
+    match response.parse(&buffer[..len]) {
+        Ok(httparse::Status::Complete(_)) => {}
+        Ok(httparse::Status::Partial) => return Err(Error::Malformed("no status line")),
+        Err(httparse::Error::TooManyHeaders) => return Err(Error::TooLarge),
+        Err(_) => return Err(Error::Malformed("invalid head")),
+    }
+    let fields = head::fields(response.headers).ok_or(Error::Malformed("a value is not UTF-8"))?;
+    judge(Borrowed {
+        status: response.code.ok_or(Error::Malformed("no status"))?,
+        is_http_1_1: response.version == Some(1),
+        len,
+        fields: &fields,
+    })
+    .map(Some)
+}
 
 /// Status and header lines of one response, copied out of the buffer: responses are rare.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,35 +65,16 @@ impl ResponseHead {
     ///
     /// [`ClientHandshakeError::Malformed`] or [`ClientHandshakeError::TooLarge`]; both are final. The status is not judged.
     pub fn read(buffer: &[u8]) -> Result<Option<ResponseHead>, ClientHandshakeError> {
-        use ClientHandshakeError as Error;
-        let (len, lines) = match head::find_end(buffer, 0, MAX_HEAD_BYTES) {
-            Ok(Head::Complete { len, lines }) => (len, lines),
-            Ok(Head::Incomplete { .. }) => return Ok(None),
-            Err(HeadError::TooLong) => return Err(Error::TooLarge),
-            Err(HeadError::BareLineFeed) => {
-                return Err(Error::Malformed("a line does not end in CR LF"));
-            }
+        let copied = |head: Borrowed<'_, '_>| ResponseHead {
+            status: head.status,
+            len: head.len,
+            fields: head
+                .fields
+                .iter()
+                .map(|field| (field.name.to_owned(), field.value.to_owned()))
+                .collect(),
         };
-        let mut slots = head::header_slots(lines, MAX_HEADERS);
-        let mut response = httparse::Response::new(&mut slots);
-        match response.parse(&buffer[..len]) {
-            Ok(httparse::Status::Complete(_)) => {}
-            Ok(httparse::Status::Partial) => return Err(Error::Malformed("no status line")),
-            Err(httparse::Error::TooManyHeaders) => return Err(Error::TooLarge),
-            Err(_) => return Err(Error::Malformed("invalid head")),
-        }
-        let status = response.code.ok_or(Error::Malformed("no status"))?;
-        let fields =
-            head::fields(response.headers).ok_or(Error::Malformed("a value is not UTF-8"))?;
-        let fields = fields
-            .iter()
-            .map(|field| (field.name.to_owned(), field.value.to_owned()))
-            .collect();
-        Ok(Some(ResponseHead {
-            status,
-            len,
-            fields,
-        }))
+        with_head(buffer, |head| Ok(copied(head)))
     }
 
     /// Value of the first line called `name`, in any case.
