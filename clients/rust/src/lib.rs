@@ -1,4 +1,29 @@
 //! WebSocket client for tokio: connections, reconnection, a load-balancing pool, and sessions of the shardwire protocol.
+//!
+//! The first three work with any server of RFC 6455; a [`Session`] speaks the JSON messages of a shardwire server.
+//!
+//! | to | use |
+//! | --- | --- |
+//! | hold one WebSocket, polled by oneself | [`connect`], [`WebSocket`]: a `Stream` and a `Sink` |
+//! | hold one that answers pings while nobody looks | [`Connection`] |
+//! | come back after it is lost | [`Reconnector`], or the bare arithmetic, [`Backoff`] |
+//! | share connections to several servers | [`WebSocketPool`] |
+//! | subscribe, publish, ask, whatever happens to the connection | [`Session`] |
+//!
+//! The rooms, each with a front door (`mod.rs`) that says what lives there and what always holds:
+//!
+//! | room | is |
+//! | --- | --- |
+//! | `net` | byte streams: TCP, TLS, tunnels through proxies, and the seam for others |
+//! | `handshake` | the HTTP upgrade over one |
+//! | `websocket` | an open WebSocket without a task |
+//! | `connection` | the same with one |
+//! | `reconnect` | when to come back |
+//! | `pool` | connections to several backends, balanced, checked, broken off |
+//! | `session` | what outlives its connections |
+//! | `telemetry` | names of metrics, and what is logged |
+//!
+//! This crate knows only the wire (`shardwire-protocol`), never the engine.
 
 mod announce;
 pub mod collaboration;
@@ -28,6 +53,8 @@ pub use pool::{
     PooledConnection, WebSocketPool,
 };
 pub use reconnect::{Backoff, GaveUp, Hint, ReconnectOptions, Reconnector};
+/// For [`Tls::custom`].
+pub use rustls;
 pub use session::{
     Answer, GapReason, Publication, PublishOptions, Published, Refusal, Session, SessionEnd,
     SessionError, SessionEvent, SessionOptions, SessionState, Subscription, SubscriptionEvent,

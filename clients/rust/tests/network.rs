@@ -4,6 +4,8 @@
 mod support;
 
 use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::{ClientConfig, RootCertStore, ServerConfig, crypto::aws_lc_rs};
 use shardwire_client::{ConnectError, ConnectOptions, Message, Proxy, Tls, connect};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -11,8 +13,6 @@ use support::Peer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional, duplex};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig, crypto::ring};
 
 fn direct() -> ConnectOptions {
     ConnectOptions {
@@ -56,7 +56,7 @@ async fn tls_server() -> (SocketAddr, Tls) {
         .unwrap()
         .signed_by(&key, &authority)
         .unwrap();
-    let provider = Arc::new(ring::default_provider());
+    let provider = Arc::new(aws_lc_rs::default_provider());
     let config = ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .unwrap()

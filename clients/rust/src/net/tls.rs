@@ -1,14 +1,11 @@
 //! TLS by rustls.
 
 use crate::error::ConnectError;
+use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs, pki_types::ServerName};
 use std::sync::{Arc, OnceLock};
 use std::{fmt, io};
 use tokio::net::TcpStream;
-use tokio_rustls::{
-    TlsConnector,
-    client::TlsStream,
-    rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::ServerName},
-};
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
 /// Which certificates are trusted, and with which one the client identifies itself.
 #[derive(Clone, Default)]
@@ -20,7 +17,7 @@ impl Tls {
         Tls(None)
     }
 
-    /// A configuration of one's own: private authorities, client certificates.
+    /// A configuration of one's own, by [`crate::rustls`]: private authorities, client certificates.
     pub fn custom(config: Arc<ClientConfig>) -> Tls {
         Tls(Some(config))
     }
@@ -58,7 +55,9 @@ fn system() -> Result<Arc<ClientConfig>, ConnectError> {
                     found.errors
                 ));
             }
-            let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            // Named, because a program with two back ends in it has no default one.
+            let provider = Arc::new(aws_lc_rs::default_provider());
+            let config = ClientConfig::builder_with_provider(provider)
                 .with_safe_default_protocol_versions()
                 .map_err(|error| error.to_string())?
                 .with_root_certificates(roots)
