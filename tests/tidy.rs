@@ -150,6 +150,7 @@ const RULES: &[Rule] = &[
             "shards/src",
             "loadtest/src",
             "simulator/src",
+            "clients/rust/src",
             "examples",
         ],
         except: &["src/runtime"],
@@ -177,6 +178,50 @@ const RULES: &[Rule] = &[
         harmless: &[
             "use shardwire_protocol::websocket;",
             "let name = \"shardwire\";",
+        ],
+    },
+    Rule {
+        says: "the client knows only the wire: it names neither the engine nor the shards",
+        rooms: &["clients/rust/src"],
+        except: &[],
+        path: |named| {
+            has_any(
+                named,
+                &[
+                    "shardwire",
+                    "shardwire_shards",
+                    "glommio",
+                    "io_uring",
+                    "libc",
+                ],
+            )
+        },
+        tokens: |_| false,
+        planted: &["use shardwire::Engine;", "use shardwire_shards::bounds;"],
+        harmless: &[
+            "use shardwire_protocol::codes::close;",
+            "/// A shardwire server.",
+        ],
+    },
+    Rule {
+        says: "the client's pool decides in `core`: no clock, no task, nothing that waits; time is an argument",
+        rooms: &["clients/rust/src/pool/core"],
+        except: &[],
+        path: |named| {
+            has_any(named, &["spawn", "sleep", "sleep_until", "timeout"])
+                || contains(named, &["Instant", "now"])
+        },
+        tokens: |tokens| tokens[0].text == "async",
+        planted: &[
+            "let now = Instant::now();",
+            "tokio::spawn(f());",
+            "use tokio::time::sleep;",
+            "pub async fn f() {}",
+        ],
+        harmless: &[
+            "use tokio::time::Instant;",
+            "let checked = SystemTime::now();",
+            "#[cfg(test)] mod tests { fn f() { Instant::now(); } }",
         ],
     },
 ];
@@ -216,6 +261,10 @@ const FORBIDDEN_DEPENDENCIES: &[(&str, &[&str])] = &[
     (
         "fuzz",
         &["shardwire", "glommio", "io-uring", "tokio", "mio"],
+    ),
+    (
+        "clients/rust",
+        &["shardwire", "shardwire-shards", "glommio", "io-uring"],
     ),
 ];
 

@@ -1,8 +1,7 @@
 //! Waiting for a connection.
 
 use super::{
-    changes::Requested,
-    core::{Answer, Core},
+    core::{Answer, Core, Requested},
     guard::PooledConnection,
     shared::Shared,
 };

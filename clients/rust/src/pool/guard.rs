@@ -1,6 +1,9 @@
 //! A connection on loan.
 
-use super::{changes::Return, core::Lease, member::Key, shared::Shared};
+use super::{
+    core::{Key, Lease, Return},
+    shared::Shared,
+};
 use crate::connection::Connection;
 use std::{
     fmt,

@@ -1,6 +1,6 @@
 //! The pool's own tasks: one that watches the time, and one health check for each backend.
 
-use super::{member::Key, options::PoolOptions, shared::Shared};
+use super::{core::Key, options::PoolOptions, shared::Shared};
 use crate::{
     connection::Connection, handshake, message::Message, target::Target, websocket::WebSocket,
 };

@@ -1,9 +1,7 @@
 //! A pool of WebSocket connections to several servers (contract P1 to P25).
 //!
-//! **What lives here.** [`WebSocketPool`]. Decisions, without a clock and behind one lock: `core` (who is served by what),
-//! `changes` (what happens from outside), `member` (one backend), `balance` (which backend), `breaker`, `sound` (what must
-//! always hold). What waits: `acquire`, `shared` (openings), `keeper` (time and health checks). What users hold: `guard`,
-//! `events`, `options`.
+//! **What lives here.** [`WebSocketPool`]. What decides, without a clock and behind one lock: `core`. What waits: `acquire`,
+//! `shared` (the lock, openings), `keeper` (time and health checks). What users hold: `guard`, `events`, `options`.
 //!
 //! **What does not.** Frames, sockets and keepalive of one connection ([`crate::Connection`]).
 //!
@@ -20,20 +18,15 @@
 //! seeded runs), `tests/pool_servers.rs` (real servers, killed).
 
 mod acquire;
-mod balance;
-mod breaker;
-mod changes;
 mod core;
 mod events;
 mod guard;
 mod keeper;
-mod member;
 mod options;
 mod shared;
-mod sound;
 
+pub use self::core::BreakerState;
 pub use acquire::AcquireError;
-pub use breaker::BreakerState;
 pub use events::{PoolEvent, PoolEvents};
 pub use guard::PooledConnection;
 pub use options::{
@@ -41,8 +34,7 @@ pub use options::{
     PoolOptions,
 };
 
-use self::core::Core;
-use member::Member;
+use self::core::{Core, Member};
 use shared::Shared;
 use std::{
     collections::BTreeMap,
@@ -185,7 +177,7 @@ impl WebSocketPool {
         &self,
         key: impl AsRef<[u8]>,
     ) -> Result<PooledConnection, AcquireError> {
-        acquire::acquire(self.shared(), Some(balance::hash_of(key.as_ref()))).await
+        acquire::acquire(self.shared(), Some(self::core::hash_of(key.as_ref()))).await
     }
 
     /// Gives a connection back (P20); the same as dropping it.

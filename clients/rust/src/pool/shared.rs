@@ -1,10 +1,8 @@
 //! The pool's state behind its lock, and what is done when the lock is released.
 
 use super::{
-    changes::Return,
-    core::{Actions, Core, End, Lease, Opening},
+    core::{Actions, Core, End, Key, Lease, Opening, Return},
     guard::PooledConnection,
-    member::Key,
 };
 use crate::{connection::Connection, error::ConnectError, options::ConnectOptions};
 use shardwire_protocol::codes::close;

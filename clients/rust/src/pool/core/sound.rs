@@ -1,11 +1,11 @@
 //! What must hold between any two changes. Checked after each in debug builds, so by every test.
 
-use super::{core::Core, member::Key};
+use super::{Core, Key};
 use std::collections::HashMap;
 
 impl Core {
     /// Panics if the state contradicts itself.
-    pub(super) fn assert_sound(&self) {
+    pub(in crate::pool) fn assert_sound(&self) {
         let total = self.total();
         assert!(
             total <= self.options.max_connections,

@@ -9,7 +9,7 @@
 //!                               └── back to Open
 //! ```
 
-use super::options::CircuitBreaker;
+use crate::pool::options::CircuitBreaker;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -26,7 +26,7 @@ pub enum BreakerState {
 
 /// A change of state that must be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Change {
+pub(in crate::pool) enum Change {
     Opened,
     HalfOpened,
     Closed,
@@ -40,7 +40,7 @@ enum State {
 }
 
 #[derive(Debug)]
-pub(super) struct Breaker {
+pub(in crate::pool) struct Breaker {
     enabled: bool,
     threshold: u32,
     recovery: Duration,
@@ -48,7 +48,7 @@ pub(super) struct Breaker {
 }
 
 impl Breaker {
-    pub(super) fn new(options: &CircuitBreaker) -> Breaker {
+    pub(in crate::pool) fn new(options: &CircuitBreaker) -> Breaker {
         Breaker {
             enabled: options.enabled,
             threshold: options.failure_threshold,
@@ -57,7 +57,7 @@ impl Breaker {
         }
     }
 
-    pub(super) fn state(&self) -> BreakerState {
+    pub(in crate::pool) fn state(&self) -> BreakerState {
         match self.state {
             State::Closed { .. } => BreakerState::Closed,
             State::Open { .. } => BreakerState::Open,
@@ -65,12 +65,12 @@ impl Breaker {
         }
     }
 
-    pub(super) fn is_closed(&self) -> bool {
+    pub(in crate::pool) fn is_closed(&self) -> bool {
         matches!(self.state, State::Closed { .. })
     }
 
     /// When [`Breaker::tick`] has something to do.
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    pub(in crate::pool) fn deadline(&self) -> Option<Instant> {
         match self.state {
             State::Open { until } => Some(until),
             _ => None,
@@ -78,7 +78,7 @@ impl Breaker {
     }
 
     /// Half-opens when it is time.
-    pub(super) fn tick(&mut self, now: Instant) -> Option<Change> {
+    pub(in crate::pool) fn tick(&mut self, now: Instant) -> Option<Change> {
         match self.state {
             State::Open { until } if now >= until => {
                 self.state = State::HalfOpen { probing: false };
@@ -89,23 +89,23 @@ impl Breaker {
     }
 
     /// Whether the one probe is still to be started.
-    pub(super) fn wants_probe(&self) -> bool {
+    pub(in crate::pool) fn wants_probe(&self) -> bool {
         self.state == State::HalfOpen { probing: false }
     }
 
-    pub(super) fn probe_started(&mut self) {
+    pub(in crate::pool) fn probe_started(&mut self) {
         debug_assert!(self.wants_probe(), "one probe at a time");
         self.state = State::HalfOpen { probing: true };
     }
 
     /// The probe came to nothing that says anything about the backend.
-    pub(super) fn probe_abandoned(&mut self) {
+    pub(in crate::pool) fn probe_abandoned(&mut self) {
         if self.state == (State::HalfOpen { probing: true }) {
             self.state = State::HalfOpen { probing: false };
         }
     }
 
-    pub(super) fn succeeded(&mut self, probe: bool) -> Option<Change> {
+    pub(in crate::pool) fn succeeded(&mut self, probe: bool) -> Option<Change> {
         match &mut self.state {
             State::Closed { failures } => *failures = 0,
             State::HalfOpen { .. } if probe => {
@@ -118,7 +118,7 @@ impl Breaker {
         None
     }
 
-    pub(super) fn failed(&mut self, probe: bool, now: Instant) -> Option<Change> {
+    pub(in crate::pool) fn failed(&mut self, probe: bool, now: Instant) -> Option<Change> {
         let opens = match &mut self.state {
             State::Closed { failures } => {
                 *failures += 1;

@@ -1,11 +1,9 @@
 //! One backend inside the pool: its connections, and whether it may be used.
 
-use super::{
-    breaker::{Breaker, BreakerState},
-    options::{Backend, PoolOptions},
-};
+use super::breaker::{Breaker, BreakerState};
 use crate::{
     connection::Connection,
+    pool::options::{Backend, PoolOptions},
     reconnect::{Backoff, ReconnectOptions},
     target::Target,
 };
@@ -17,52 +15,52 @@ use std::{
 use tokio::{task::AbortHandle, time::Instant};
 
 /// Which life of a backend: an id that is removed and added again gets a new one.
-pub(super) type Key = u64;
+pub(in crate::pool) type Key = u64;
 
 /// A full weight of 1, so that a slow start can give less.
 const WHOLE: i64 = 1000;
 
-pub(super) struct Idle {
-    pub(super) id: u64,
-    pub(super) connection: Connection,
-    pub(super) since: Instant,
+pub(in crate::pool) struct Idle {
+    pub(in crate::pool) id: u64,
+    pub(in crate::pool) connection: Connection,
+    pub(in crate::pool) since: Instant,
 }
 
-pub(super) struct Member {
-    pub(super) key: Key,
-    pub(super) id: Arc<str>,
-    pub(super) target: Arc<Target>,
-    pub(super) weight: u32,
+pub(in crate::pool) struct Member {
+    pub(in crate::pool) key: Key,
+    pub(in crate::pool) id: Arc<str>,
+    pub(in crate::pool) target: Arc<Target>,
+    pub(in crate::pool) weight: u32,
     /// Gets nothing new; forgotten when its last connection is gone.
-    pub(super) removed: bool,
-    pub(super) healthy: bool,
+    pub(in crate::pool) removed: bool,
+    pub(in crate::pool) healthy: bool,
     /// Checks in a row that contradict `healthy`.
-    pub(super) contrary: u32,
-    pub(super) latency: Duration,
-    pub(super) last_check: Option<SystemTime>,
-    pub(super) last_error: Option<String>,
-    pub(super) breaker: Breaker,
-    pub(super) backoff: Backoff,
+    pub(in crate::pool) contrary: u32,
+    pub(in crate::pool) latency: Duration,
+    pub(in crate::pool) last_check: Option<SystemTime>,
+    pub(in crate::pool) last_error: Option<String>,
+    pub(in crate::pool) breaker: Breaker,
+    pub(in crate::pool) backoff: Backoff,
     /// Before this no connection is opened.
-    pub(super) retry_at: Option<Instant>,
+    pub(in crate::pool) retry_at: Option<Instant>,
     /// When it came back, for the slow start.
-    pub(super) returned_at: Option<Instant>,
+    pub(in crate::pool) returned_at: Option<Instant>,
     /// The most recently used one at the back: it is used next, so that those not needed grow old and are swept.
-    pub(super) idle: VecDeque<Idle>,
-    pub(super) active: usize,
-    pub(super) opening: usize,
-    pub(super) closing: HashSet<u64>,
+    pub(in crate::pool) idle: VecDeque<Idle>,
+    pub(in crate::pool) active: usize,
+    pub(in crate::pool) opening: usize,
+    pub(in crate::pool) closing: HashSet<u64>,
     /// Smooth weighted round robin: one credit for acquires, one for opening ahead.
-    pub(super) credit: [i64; 2],
+    pub(in crate::pool) credit: [i64; 2],
     /// Number of the last pick: ties go to the one picked longest ago.
-    pub(super) picked: u64,
+    pub(in crate::pool) picked: u64,
     /// Whether the pick under way may choose it.
-    pub(super) eligible: bool,
-    pub(super) health_task: Option<AbortHandle>,
+    pub(in crate::pool) eligible: bool,
+    pub(in crate::pool) health_task: Option<AbortHandle>,
 }
 
 impl Member {
-    pub(super) fn new(
+    pub(in crate::pool) fn new(
         key: Key,
         backend: &Backend,
         target: Target,
@@ -101,32 +99,37 @@ impl Member {
     }
 
     /// Its connections without those on their way out.
-    pub(super) fn held(&self) -> usize {
+    pub(in crate::pool) fn held(&self) -> usize {
         self.active + self.idle.len() + self.opening
     }
 
     /// Whether its connections may be handed out.
-    pub(super) fn is_usable(&self) -> bool {
+    pub(in crate::pool) fn is_usable(&self) -> bool {
         !self.removed && self.healthy && self.breaker.is_closed()
     }
 
     /// Whether it is worth waiting for.
-    pub(super) fn is_hopeful(&self) -> bool {
+    pub(in crate::pool) fn is_hopeful(&self) -> bool {
         !self.removed && self.healthy && self.breaker.state() != BreakerState::Open
     }
 
     /// Whether the last failure is long enough ago.
-    pub(super) fn may_retry(&self, now: Instant) -> bool {
+    pub(in crate::pool) fn may_retry(&self, now: Instant) -> bool {
         self.retry_at.is_none_or(|at| now >= at)
     }
 
     /// Whether a connection may be opened for a waiter.
-    pub(super) fn is_available(&self, now: Instant) -> bool {
+    pub(in crate::pool) fn is_available(&self, now: Instant) -> bool {
         self.is_usable() && self.may_retry(now)
     }
 
     /// Its weight at this moment, in thousandths: less while it starts slowly. `even`: all weigh the same.
-    pub(super) fn effective_weight(&self, even: bool, slow_start: Duration, now: Instant) -> i64 {
+    pub(in crate::pool) fn effective_weight(
+        &self,
+        even: bool,
+        slow_start: Duration,
+        now: Instant,
+    ) -> i64 {
         let whole = match even {
             true => WHOLE,
             false => WHOLE * i64::from(self.weight),

@@ -1,25 +1,26 @@
 //! Which of the eligible backends is next. Decides; looks at nothing but weights, loads and keys.
 
-use super::{member::Member, options::LoadBalancing};
+use super::member::Member;
+use crate::pool::options::LoadBalancing;
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// What a pick is for: each purpose takes its own turns, so that opening ahead does not disturb the order of acquires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
+pub(in crate::pool) enum Purpose {
     Acquire = 0,
     Warm = 1,
 }
 
 #[derive(Debug)]
-pub(super) struct Balancer {
+pub(in crate::pool) struct Balancer {
     strategy: LoadBalancing,
     slow_start: Duration,
     picks: u64,
 }
 
 impl Balancer {
-    pub(super) fn new(strategy: LoadBalancing, slow_start: Duration) -> Balancer {
+    pub(in crate::pool) fn new(strategy: LoadBalancing, slow_start: Duration) -> Balancer {
         Balancer {
             strategy,
             slow_start,
@@ -27,18 +28,18 @@ impl Balancer {
         }
     }
 
-    pub(super) fn weight(&self, member: &Member, now: Instant) -> i64 {
+    pub(in crate::pool) fn weight(&self, member: &Member, now: Instant) -> i64 {
         let even = self.strategy == LoadBalancing::RoundRobin;
         member.effective_weight(even, self.slow_start, now)
     }
 
     /// Whether `key` binds an acquire to one backend.
-    pub(super) fn binds(&self, key: Option<u64>) -> Option<u64> {
+    pub(in crate::pool) fn binds(&self, key: Option<u64>) -> Option<u64> {
         key.filter(|_| self.strategy == LoadBalancing::IpHash)
     }
 
     /// Index of the next one among those marked eligible.
-    pub(super) fn pick(
+    pub(in crate::pool) fn pick(
         &mut self,
         members: &mut [Member],
         purpose: Purpose,
@@ -97,7 +98,7 @@ impl Balancer {
 
     /// Weighted rendezvous: each backend's score for the key depends on nothing but the two, so when one goes, the keys of the
     /// others stay.
-    pub(super) fn rendezvous<'m>(
+    pub(in crate::pool) fn rendezvous<'m>(
         members: impl Iterator<Item = (usize, &'m Member)>,
         key: u64,
     ) -> Option<usize> {
@@ -114,7 +115,7 @@ impl Balancer {
 }
 
 /// FNV-1a: stable across processes and versions, so that every gateway sends a key to the same backend.
-pub(super) fn hash_of(bytes: &[u8]) -> u64 {
+pub(in crate::pool) fn hash_of(bytes: &[u8]) -> u64 {
     let fold = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, fold)
 }
