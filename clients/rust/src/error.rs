@@ -1,6 +1,6 @@
 //! Why opening failed, and why an open connection failed.
 
-use crate::message::Ending;
+use crate::{message::Ending, token::TokenError};
 use shardwire_protocol::codes::close::Advice;
 use shardwire_protocol::handshake::client::ClientHandshakeError;
 use shardwire_protocol::websocket::DecodeError;
@@ -16,6 +16,9 @@ pub enum ConnectError {
     /// An option or the environment names something unusable (a header, a proxy). The operator mends it.
     #[error("{0}")]
     Options(String),
+    /// [`ConnectOptions::token`](crate::ConnectOptions::token) gave none.
+    #[error(transparent)]
+    Token(TokenError),
     /// Name lookup or TCP failed. Usually passes.
     #[error("cannot connect: {0}")]
     Io(Arc<io::Error>),
@@ -49,6 +52,8 @@ impl ConnectError {
     pub fn advice(&self) -> Advice {
         match self {
             ConnectError::Url(_) | ConnectError::Options(_) => Advice::DoNotComeBack,
+            ConnectError::Token(TokenError::Later(_)) => Advice::ComeBack,
+            ConnectError::Token(TokenError::Never(_)) => Advice::NewTokenFirst,
             ConnectError::Io(_) | ConnectError::Tls(_) | ConnectError::Proxy(_) => Advice::ComeBack,
             ConnectError::TimedOut(_) => Advice::ComeBack,
             ConnectError::Refused { status, .. } => match status {

@@ -51,12 +51,23 @@ pub(crate) async fn connect_to(
 ) -> Result<WebSocket, ConnectError> {
     let span = tracing::debug_span!("connect", host = %target.authority, secure = target.secure);
     let opening = async {
+        let token = match &options.token {
+            Some(source) => Some(source.to_connect().await.map_err(ConnectError::Token)?),
+            None => None,
+        };
         let stream = open_stream(target, options).await?;
-        upgrade(stream, target, options).await
+        upgrade(stream, target, options, token).await
     };
     let result = time::timeout(options.connect_timeout, opening.instrument(span))
         .await
         .unwrap_or(Err(ConnectError::TimedOut(options.connect_timeout)));
+    if let Some(source) = &options.token {
+        match &result {
+            Ok(_) => source.set_refused(false),
+            Err(ConnectError::Refused { status: 401, .. }) => source.set_refused(true),
+            Err(_) => {}
+        }
+    }
     crate::telemetry::connected(&result);
     result
 }
@@ -81,6 +92,7 @@ async fn upgrade(
     mut stream: Box<dyn ByteStream>,
     target: &Target,
     options: &ConnectOptions,
+    token: Option<String>,
 ) -> Result<WebSocket, ConnectError> {
     let handshake = ClientHandshake::new(rand::random());
     let protocols = options.protocols.join(", ");
@@ -88,7 +100,8 @@ async fn upgrade(
     for (name, value) in &options.headers {
         headers.push((checked_name(name)?, value));
     }
-    if let Some(authorization) = &target.authorization {
+    let bearer = token.map(|token| format!("Bearer {token}"));
+    if let Some(authorization) = bearer.as_ref().or(target.authorization.as_ref()) {
         headers.push(("Authorization", authorization));
     }
     if !protocols.is_empty() {

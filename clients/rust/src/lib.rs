@@ -38,6 +38,7 @@ mod reconnect;
 mod session;
 mod target;
 mod telemetry;
+mod token;
 mod websocket;
 
 pub use announce::Events;
@@ -56,10 +57,11 @@ pub use reconnect::{Backoff, GaveUp, Hint, ReconnectOptions, Reconnector};
 /// For [`Tls::custom`].
 pub use rustls;
 pub use session::{
-    Answer, GapReason, Publication, PublishOptions, Published, Refusal, Session, SessionEnd,
+    Answer, GapReason, Hello, Publication, PublishOptions, Published, Refusal, Session, SessionEnd,
     SessionError, SessionEvent, SessionOptions, SessionState, Subscription, SubscriptionEvent,
 };
 /// Operations on text, and the text: what a [`collaboration::Replica`] is made of.
 pub use shardwire_protocol::text;
 pub use target::Target;
+pub use token::{TokenError, TokenSource, TokenUse};
 pub use websocket::WebSocket;

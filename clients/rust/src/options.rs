@@ -1,6 +1,9 @@
 //! How to open one connection, and what it may hold.
 
-use crate::net::{Connector, Proxy, Tls};
+use crate::{
+    net::{Connector, Proxy, Tls},
+    token::TokenSource,
+};
 use std::{fmt, sync::Arc, time::Duration};
 
 /// Options of one connection. `Default` is good for most; every field may be set.
@@ -17,9 +20,11 @@ use std::{fmt, sync::Arc, time::Duration};
 pub struct ConnectOptions {
     /// Further header lines of the upgrade request. Default: none.
     pub headers: Vec<(String, String)>,
+    /// Asked for a token before every connection, which is shown as `Authorization: Bearer …`. Default: none.
+    pub token: Option<TokenSource>,
     /// Subprotocols to offer, the preferred one first. Default: none.
     pub protocols: Vec<String>,
-    /// Deadline for everything from name lookup to the answer of the upgrade. Default: 10 s.
+    /// Deadline for everything from the token, if one is asked for, to the answer of the upgrade. Default: 10 s.
     pub connect_timeout: Duration,
     /// Deadline of the close handshake, TCP's end included. Default: 5 s.
     pub close_timeout: Duration,
@@ -75,6 +80,7 @@ impl Default for ConnectOptions {
     fn default() -> ConnectOptions {
         ConnectOptions {
             headers: Vec::new(),
+            token: None,
             protocols: Vec::new(),
             connect_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(5),

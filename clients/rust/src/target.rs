@@ -22,6 +22,17 @@ pub struct Target {
 }
 
 impl Target {
+    /// The same with `name=value` in the query, unless `name` is there.
+    pub(crate) fn with_query(mut self, name: &str, value: &str) -> Target {
+        let query = self.path_and_query.split_once('?').map(|(_, query)| query);
+        let names = |pair: &str| pair.split('=').next() == Some(name);
+        if !query.is_some_and(|query| query.split('&').any(names)) {
+            let joint = if query.is_some() { '&' } else { '?' };
+            self.path_and_query += &format!("{joint}{name}={value}");
+        }
+        self
+    }
+
     /// Parses a URL. `http` and `https` mean `ws` and `wss`, as in browsers.
     ///
     /// # Errors
@@ -143,6 +154,20 @@ mod tests {
             ("https://a", row(true, "a", 443, "a", "/")),
         ] {
             assert_eq!(parsed(url), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_query_is_joined_once() {
+        for (url, expected) in [
+            ("ws://a", "/?hello=1"),
+            ("ws://a/ws", "/ws?hello=1"),
+            ("ws://a/ws?user=ann", "/ws?user=ann&hello=1"),
+            ("ws://a/ws?hello=0&user=ann", "/ws?hello=0&user=ann"),
+            ("ws://a/ws?hello", "/ws?hello"),
+        ] {
+            let target = Target::parse(url).unwrap().with_query("hello", "1");
+            assert_eq!(target.path_and_query, expected);
         }
     }
 

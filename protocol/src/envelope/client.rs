@@ -59,6 +59,70 @@ impl<'a> Reply<'a> {
     }
 }
 
+/// What `hello` says about this connection. Times are in milliseconds.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Hello<'a> {
+    /// The connection's id, as the server's logs write it.
+    #[serde(borrow)]
+    pub connection: Text<'a>,
+    /// Who it is; `None` if nobody has verified that.
+    #[serde(default, borrow)]
+    pub user: Option<Text<'a>>,
+    /// The user's name, where the credentials have one.
+    #[serde(default, borrow)]
+    pub name: Option<Text<'a>>,
+    /// What the server takes of it.
+    pub limits: Limits,
+    /// When the server looks after it.
+    pub heartbeat: Heartbeat,
+    /// The server's clock, in Unix milliseconds.
+    pub server_time: u64,
+    /// When the credentials expire, in Unix milliseconds; `None`: they do not.
+    #[serde(default)]
+    pub expires: Option<u64>,
+}
+
+/// `limits` of [`Hello`].
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Limits {
+    /// Longest message, in bytes.
+    pub max_message_size: usize,
+    /// Most channels at once.
+    pub max_channels: usize,
+    /// Most messages in a second, where that is limited.
+    #[serde(default)]
+    pub messages_per_second: Option<f64>,
+}
+
+/// `heartbeat` of [`Hello`].
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Heartbeat {
+    /// Silence after which the server pings.
+    pub interval: u64,
+    /// How long it then waits.
+    pub timeout: u64,
+}
+
+impl<'a> Hello<'a> {
+    /// Reads a message whose `type` is `hello`.
+    ///
+    /// # Errors
+    ///
+    /// It has another shape: another program speaks there.
+    pub fn read(text: &'a str) -> Result<Hello<'a>, serde_json::Error> {
+        serde_json::from_str(text)
+    }
+}
+
+/// `{"type":"refresh","token":…,"id":…}`.
+pub fn refresh(out: &mut Vec<u8>, token: &str, id: u64) {
+    begin(out, "refresh");
+    text_field(out, "token", token);
+    end(out, Some(id));
+}
+
 /// `{"type":"subscribe","channel":…,"id":…}`.
 pub fn subscribe(out: &mut Vec<u8>, channel: &str, id: u64) {
     begin(out, "subscribe");
@@ -175,6 +239,37 @@ mod tests {
         let reply = Reply::read(&text).unwrap();
         assert_eq!(reply.message.unwrap().get(), "null");
         assert_eq!((reply.timestamp, reply.id()), (Some(5), None));
+    }
+
+    #[test]
+    fn the_servers_hello_is_read() {
+        let hello = envelope::outbound::Hello {
+            connection: "3:7.9",
+            user: Some("ann\"x"),
+            name: None,
+            max_message_size: 65536,
+            max_channels: 128,
+            messages_per_second: Some(2.5),
+            heartbeat_interval_ms: 30_000,
+            heartbeat_timeout_ms: 10_000,
+            server_time: 7,
+            expires: Some(9),
+        };
+        let text = written(|out| envelope::outbound::hello(out, &hello, None));
+        let read = Hello::read(&text).unwrap();
+        assert_eq!((&*read.connection, read.name.is_none()), ("3:7.9", true));
+        assert_eq!(&*read.user.unwrap(), "ann\"x");
+        assert_eq!(read.limits.max_message_size, 65536);
+        assert_eq!(read.limits.messages_per_second, Some(2.5));
+        assert_eq!(
+            (read.heartbeat.interval, read.heartbeat.timeout),
+            (30_000, 10_000)
+        );
+        assert_eq!((read.server_time, read.expires), (7, Some(9)));
+        assert_eq!(
+            written(|out| refresh(out, "a.b", 4)),
+            r#"{"type":"refresh","token":"a.b","id":4}"#
+        );
     }
 
     #[test]

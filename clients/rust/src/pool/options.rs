@@ -136,7 +136,7 @@ impl Default for HealthCheck {
 
 /// When a backend is left alone (P14 to P16). A failure is a connection that could not be opened, or one that did not
 /// answer the ping of the checkout. A server that says "not now" (429, 503, with or without `Retry-After`) is not tried for
-/// that time, and that is no failure.
+/// that time, and that is no failure; nor is it one when [`ConnectOptions::token`] gives none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CircuitBreaker {
     /// Whether there are any (P14). Default: true.

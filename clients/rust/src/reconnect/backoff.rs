@@ -72,7 +72,8 @@ pub enum GaveUp {
     /// The server does not want this client back (close codes 1000, 1002, 1008, 4500 and others; most HTTP statuses).
     #[error("the server does not want this client back")]
     Refused,
-    /// The server wants new credentials (close code 4001, HTTP status 401): begin anew with them.
+    /// The server wants new credentials (close code 4001, HTTP status 401): begin anew with them. With
+    /// [`ConnectOptions::token`](crate::ConnectOptions::token), it has refused two in a row, or there is none any more.
     #[error("the server wants new credentials")]
     NewToken,
     /// [`ReconnectOptions::attempts`] have failed.

@@ -1,12 +1,16 @@
 //! One connection after the other.
 
-use super::{Backoff, GaveUp, ReconnectOptions};
+use super::{Backoff, GaveUp, Hint, ReconnectOptions};
 use crate::{
     connection::Connection, error::ConnectError, message::Ending, options::ConnectOptions,
     target::Target,
 };
+use shardwire_protocol::codes::close::Advice;
 use std::time::Duration;
 use tokio::time::{self, Instant};
+
+/// Tokens in a row that the server may refuse. The first may have expired; when the next is refused, too, another would be.
+const TOKENS_REFUSED_MAX: u32 = 2;
 
 /// Opens connections to one server, waiting between them as [`ReconnectOptions`] and the server say.
 ///
@@ -30,6 +34,7 @@ pub struct Reconnector {
     not_before: Option<Instant>,
     opened_at: Option<Instant>,
     last_error: Option<ConnectError>,
+    tokens_refused: u32,
 }
 
 impl Reconnector {
@@ -43,14 +48,27 @@ impl Reconnector {
         connect: ConnectOptions,
         reconnect: ReconnectOptions,
     ) -> Result<Reconnector, ConnectError> {
-        Ok(Reconnector {
-            target: Target::parse(url)?,
+        Ok(Reconnector::to(Target::parse(url)?, connect, reconnect))
+    }
+
+    pub(crate) fn to(
+        target: Target,
+        connect: ConnectOptions,
+        reconnect: ReconnectOptions,
+    ) -> Reconnector {
+        Reconnector {
+            target,
             connect,
             backoff: Backoff::new(reconnect),
             not_before: None,
             opened_at: None,
             last_error: None,
-        })
+            tokens_refused: 0,
+        }
+    }
+
+    pub(crate) fn target(&self) -> &Target {
+        &self.target
     }
 
     /// The next connection: waits as long as it must and tries until one opens. Cancel-safe: what was still to be waited is
@@ -72,7 +90,11 @@ impl Reconnector {
                     return Ok(connection);
                 }
                 Err(error) => {
-                    let delay = self.backoff.failed((&error).into());
+                    let hint = match &error {
+                        ConnectError::Token(_) => (&error).into(),
+                        error => self.with_another_token(error.into()),
+                    };
+                    let delay = self.backoff.failed(hint);
                     tracing::debug!(%error, ?delay, "could not connect");
                     self.last_error = Some(error);
                     self.wait(delay?);
@@ -89,11 +111,29 @@ impl Reconnector {
     pub fn lost(&mut self, ending: &Ending) -> Result<Duration, GaveUp> {
         if let Some(opened_at) = self.opened_at.take() {
             self.backoff.stood(opened_at.elapsed());
+            if self.backoff.failures() == 0 {
+                self.tokens_refused = 0;
+            }
         }
-        let delay = self.backoff.failed(ending.into())?;
+        let hint = self.with_another_token(ending.into());
+        let delay = self.backoff.failed(hint)?;
         tracing::debug!(%ending, ?delay, "connection lost");
         self.wait(delay);
         Ok(delay)
+    }
+
+    /// What is to be done when the server wants another token and there is somebody to ask for one.
+    fn with_another_token(&mut self, mut hint: Hint) -> Hint {
+        if hint.advice == Advice::NewTokenFirst
+            && let Some(source) = &self.connect.token
+        {
+            self.tokens_refused += 1;
+            source.set_refused(true);
+            if self.tokens_refused < TOKENS_REFUSED_MAX {
+                hint.advice = Advice::ComeBack;
+            }
+        }
+        hint
     }
 
     /// Why the last attempt failed, if it did.

@@ -1,10 +1,10 @@
 //! A session of our JSON protocol: it outlives its connections.
 //!
-//! **What lives here.** [`Session`], the handle; `task`, which connects, reads and answers; `subscriptions`, who listens to
-//! which channel. Messages as `docs/reference/protocol.md` has them.
+//! **What lives here.** [`Session`], the handle; `vocabulary`, what is said of it; `task`, which connects, reads and answers;
+//! `subscriptions`, who listens to which channel. Messages as `docs/reference/protocol.md` has them.
 //!
-//! **What does not.** When to come back ([`crate::Reconnector`]). What the server does not offer yet: authentication, history
-//! and resume, acknowledged publishes, presence.
+//! **What does not.** When to come back ([`crate::Reconnector`]), where tokens come from ([`crate::TokenSource`]). What the
+//! server does not offer yet: presence.
 //!
 //! ```text
 //!              start                     opened                       close, or the server wants us no more
@@ -24,17 +24,16 @@
 
 mod subscriptions;
 mod task;
+mod vocabulary;
 
 pub use subscriptions::{GapReason, Publication, Subscription, SubscriptionEvent};
-
-use crate::{
-    announce::Events,
-    error::ConnectError,
-    message::Ending,
-    options::ConnectOptions,
-    reconnect::{GaveUp, ReconnectOptions, Reconnector},
+pub use vocabulary::{
+    Answer, Hello, PublishOptions, Published, Refusal, SessionEnd, SessionError, SessionEvent,
+    SessionOptions, SessionState,
 };
-use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{announce::Events, error::ConnectError, reconnect::Reconnector, target::Target};
+use serde::Serialize;
 use serde_json::value::RawValue;
 use std::{fmt, time::Duration};
 use task::{Command, Task};
@@ -42,36 +41,7 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{self, Instant},
 };
-
-/// Options of a [`Session`].
-#[derive(Clone, Debug)]
-pub struct SessionOptions {
-    /// How each connection is opened.
-    pub connect: ConnectOptions,
-    /// When to come back.
-    pub reconnect: ReconnectOptions,
-    /// How long an answer may take, reconnections included. Default: 10 s.
-    pub request_timeout: Duration,
-    /// Messages that may wait to be sent, offline or because the server does not read. Default: 256.
-    pub offline_queue: usize,
-    /// The same bound in bytes. Default: 1 MiB.
-    pub offline_queue_bytes: usize,
-    /// Messages each subscription may have waiting; more are dropped, and said so by a gap. Default: 256.
-    pub subscription_queue: usize,
-}
-
-impl Default for SessionOptions {
-    fn default() -> SessionOptions {
-        SessionOptions {
-            connect: ConnectOptions::default(),
-            reconnect: ReconnectOptions::default(),
-            request_timeout: Duration::from_secs(10),
-            offline_queue: 256,
-            offline_queue_bytes: 1 << 20,
-            subscription_queue: 256,
-        }
-    }
-}
+use tracing::Instrument;
 
 /// A session; a cheap handle, to be cloned. When the last one is dropped, the session closes; its subscriptions end.
 ///
@@ -95,150 +65,32 @@ impl Default for SessionOptions {
 pub struct Session {
     commands: mpsc::Sender<Command>,
     state: watch::Receiver<SessionState>,
+    hello: watch::Receiver<Option<Hello>>,
     request_timeout: Duration,
 }
 
-/// Where a session is; see the diagram of the module's page.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SessionState {
-    /// Opening a connection, or waiting to.
-    Connecting,
-    /// A connection is open.
-    Connected,
-    /// For good.
-    Ended(SessionEnd),
-}
-
-/// Why a session ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SessionEnd {
-    /// By [`Session::close`], or because nobody held it any more.
-    Closed,
-    /// There will be no further attempt; the text is the last error or close.
-    GaveUp(GaveUp, String),
-}
-
-/// What happens to a session.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SessionEvent {
-    /// A connection is open. `again`: it is not the first.
-    Connected {
-        /// Whether there was one before.
-        again: bool,
-    },
-    /// The connection was lost; the next attempt comes after `retry_in`.
-    Disconnected {
-        /// How it ended.
-        ending: Ending,
-        /// When it will be tried again, from now.
-        retry_in: Duration,
-    },
-    /// The server refused a message that nobody waited for, such as a publish.
-    Refused {
-        /// What [`Session::publish`] gave, if the server told.
-        id: Option<u64>,
-        /// Why.
-        refusal: Refusal,
-    },
-    /// The session has ended.
-    Ended(SessionEnd),
-}
-
-/// The server's `error` message; see `docs/reference/codes.md`.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{error} ({code})")]
-pub struct Refusal {
-    /// Its number.
-    pub code: u16,
-    /// Its words.
-    pub error: String,
-    /// Whether the same may succeed later.
-    pub temporary: bool,
-}
-
-/// What was asked of a session did not happen, or nobody knows.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SessionError {
-    /// The server refused. If it is temporary, later it may not.
-    #[error("the server refuses: {0}")]
-    Refused(Refusal),
-    /// The connection was cut before the answer came: it may have been carried out or not.
-    #[error("the connection was lost before the answer came")]
-    Lost,
-    /// No answer in time: it may have been carried out or not.
-    #[error("no answer within {0:?}")]
-    TimedOut(Duration),
-    /// As many messages wait already as may. Nothing was sent.
-    #[error("too many messages wait to be sent")]
-    QueueFull,
-    /// The value has no JSON form, or the answer has another shape.
-    #[error("not the JSON that was expected: {0}")]
-    Json(#[from] serde_json::Error),
-    /// The session has ended.
-    #[error("the session has ended")]
-    Ended,
-}
-
-/// How to publish.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PublishOptions {
-    /// Not to this connection, should it be subscribed.
-    pub exclude_self: bool,
-    /// Now or never: dropped unless it can be sent at once.
-    pub volatile: bool,
-}
-
-/// What became of a publish.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub enum Published {
-    /// It is on its way, or waits until the session is connected; the number is in [`SessionEvent::Refused`] should the
-    /// server refuse it.
-    Queued(u64),
-    /// It was volatile and could not be sent at once.
-    Dropped,
-}
-
-/// An answer of the server.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    /// Its `type`.
-    pub kind: String,
-    /// The whole message.
-    pub text: String,
-}
-
-impl Answer {
-    /// The message as a type of one's own.
-    ///
-    /// # Errors
-    ///
-    /// It has another shape.
-    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        serde_json::from_str(&self.text)
-    }
-}
-
 impl Session {
-    /// Starts a session on the current tokio runtime; it connects in the background.
+    /// Starts a session on the current tokio runtime; it connects in the background. The server is asked for its `hello` by
+    /// `hello=1` in the query.
     ///
     /// # Errors
     ///
     /// [`ConnectError::Url`]. Everything else is tried again, or ends the session.
     pub fn start(url: &str, options: SessionOptions) -> Result<Session, ConnectError> {
+        let target = Target::parse(url)?.with_query("hello", "1");
         let reconnector =
-            Reconnector::new(url, options.connect.clone(), options.reconnect.clone())?;
+            Reconnector::to(target, options.connect.clone(), options.reconnect.clone());
         let (commands, inbox) = mpsc::channel(64);
-        let (sender, state) = watch::channel(SessionState::Connecting);
+        let (states, state) = watch::channel(SessionState::Connecting);
+        let (hellos, hello) = watch::channel(None);
         let request_timeout = options.request_timeout;
-        tokio::spawn(Task::new(options, inbox, sender).run(reconnector));
+        let span = tracing::info_span!("session", host = %reconnector.target().authority);
+        let task = Task::new(options, inbox, states, hellos);
+        tokio::spawn(task.run(reconnector).instrument(span));
         Ok(Session {
             commands,
             state,
+            hello,
             request_timeout,
         })
     }
@@ -351,6 +203,11 @@ impl Session {
     /// Where the session is.
     pub fn state(&self) -> SessionState {
         self.state.borrow().clone()
+    }
+
+    /// What the server said about the present connection, or about the last one; `None` before it has.
+    pub fn hello(&self) -> Option<Hello> {
+        self.hello.borrow().clone()
     }
 
     /// Waits until a connection is open.

@@ -90,7 +90,9 @@ impl Core {
         let delay = member.backoff.failed(hint).unwrap_or_default();
         member.retry_at = Some(now + delay);
         actions.wake_keeper = true;
-        match late {
+        // Without a token nobody was asked.
+        let innocent = late || matches!(error, ConnectError::Token(_));
+        match innocent {
             true => member.breaker.probe_abandoned(),
             false => self.failed(index, probe, error.to_string(), now, actions),
         }

@@ -1,7 +1,13 @@
-//! The task of one session.
+//! The task of one session: connects, sends what waits, reads, and connects again.
+//!
+//! `outbox`: what waits to be sent. `answers`: what the server says. `token`: a newer token for an open connection.
+
+mod answers;
+mod outbox;
+mod token;
 
 use super::{
-    Answer, PublishOptions, Published, Refusal, SessionEnd, SessionError, SessionEvent,
+    Answer, Hello, PublishOptions, Published, SessionEnd, SessionError, SessionEvent,
     SessionOptions, SessionState, Subscription, subscriptions::Channels,
 };
 use crate::{
@@ -10,17 +16,15 @@ use crate::{
     message::{Ending, Message},
     reconnect::Reconnector,
 };
-use rand::RngExt;
+use outbox::{Outbox, Waiting, What};
 use serde_json::value::RawValue;
-use shardwire_protocol::{
-    codes::close,
-    envelope::client::{self as wire, Reply},
-};
+use shardwire_protocol::{codes::close, envelope::client as wire};
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, VecDeque},
     sync::Arc,
     time::Duration,
 };
+use token::Refresh;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{self, Instant},
@@ -56,21 +60,6 @@ pub(super) enum Command {
     Close,
 }
 
-/// A message that waits to be sent.
-struct Waiting {
-    text: String,
-    what: What,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum What {
-    Publish,
-    /// Somebody waits for the answer with this id.
-    Request(u64),
-    /// A subscribe or unsubscribe: of no use on another connection.
-    Subscription,
-}
-
 /// Why a connected session stopped being one.
 enum Left {
     Lost,
@@ -84,12 +73,12 @@ pub(super) struct Task {
     announcer: Announcer<SessionEvent>,
     channels: Channels,
     leaving: mpsc::UnboundedReceiver<(Arc<str>, u64)>,
-    /// What waits to be sent, in order.
-    outbox: VecDeque<Waiting>,
-    outbox_bytes: usize,
+    hello: watch::Sender<Option<Hello>>,
+    outbox: Outbox,
     pending: HashMap<u64, Asking<Answer>>,
     /// Subscriptions to be tried again.
     again: VecDeque<(Instant, Arc<str>)>,
+    refresh: Refresh,
     numbers: u64,
     connected: bool,
     /// Since when there is no connection, after the first one.
@@ -103,19 +92,21 @@ impl Task {
         options: SessionOptions,
         inbox: mpsc::Receiver<Command>,
         state: watch::Sender<SessionState>,
+        hello: watch::Sender<Option<Hello>>,
     ) -> Task {
         let (left, leaving) = mpsc::unbounded_channel();
         Task {
             channels: Channels::new(options.subscription_queue, left),
+            outbox: Outbox::new(options.offline_queue, options.offline_queue_bytes),
             options,
             inbox,
             state,
+            hello,
             announcer: Announcer::default(),
             leaving,
-            outbox: VecDeque::new(),
-            outbox_bytes: 0,
             pending: HashMap::new(),
             again: VecDeque::new(),
+            refresh: Refresh::default(),
             numbers: 0,
             connected: false,
             lost_at: None,
@@ -186,9 +177,7 @@ impl Task {
         let missing = self.channels.missing();
         for channel in missing.iter().rev() {
             let text = self.subscribe_text(channel);
-            self.outbox_bytes += text.len();
-            let what = What::Subscription;
-            self.outbox.push_front(Waiting { text, what });
+            self.outbox.push_front(text, What::Connection);
         }
         self.state.send_replace(SessionState::Connected);
         let again = self.lost_at.is_some();
@@ -201,18 +190,9 @@ impl Task {
     fn lost(&mut self) {
         self.lost_at = Some(Instant::now());
         self.channels.lost();
-        self.outbox
-            .retain(|waiting| waiting.what != What::Subscription);
-        self.outbox_bytes = self.outbox.iter().map(|waiting| waiting.text.len()).sum();
+        self.refresh = Refresh::Not;
         // A request that has not been sent still will be.
-        let unsent: HashSet<u64> = self
-            .outbox
-            .iter()
-            .filter_map(|waiting| match waiting.what {
-                What::Request(id) => Some(id),
-                What::Publish | What::Subscription => None,
-            })
-            .collect();
+        let unsent = self.outbox.lost();
         let (kept, lost) = self
             .pending
             .drain()
@@ -230,7 +210,7 @@ impl Task {
             if self.closing.is_some() && self.outbox.is_empty() {
                 return Left::Closed;
             }
-            let room_for_commands = self.outbox.len() < self.options.offline_queue.max(1);
+            let room_for_commands = self.outbox.is_open();
             let again = self.again.front().map(|(at, _)| *at);
             tokio::select! {
                 biased;
@@ -250,13 +230,14 @@ impl Task {
                 },
                 command = self.inbox.recv(), if room_for_commands && self.closing.is_none() => self.command(command),
                 Some((channel, listener)) = self.leaving.recv() => self.left(&channel, listener),
+                token = self.refresh.token() => self.got_token(token),
                 () = until(self.closing) => return Left::Closed,
                 () = until(again) => {
                     if let Some((_, channel)) = self.again.pop_front()
                         && self.channels.is_missing(&channel)
                     {
                         let text = self.subscribe_text(&channel);
-                        self.queue(text, What::Subscription);
+                        self.outbox.push(text, What::Connection);
                     }
                 }
             }
@@ -265,8 +246,7 @@ impl Task {
 
     /// The next message, without requests whose answer nobody waits for any more.
     fn next_to_send(&mut self) -> Option<String> {
-        while let Some(Waiting { text, what }) = self.outbox.pop_front() {
-            self.outbox_bytes -= text.len();
+        while let Some(Waiting { text, what }) = self.outbox.pop() {
             match what {
                 What::Request(id) if self.pending.get(&id).is_none_or(Asking::is_closed) => {
                     self.pending.remove(&id);
@@ -280,16 +260,6 @@ impl Task {
     fn number(&mut self) -> u64 {
         self.numbers += 1;
         self.numbers
-    }
-
-    fn queue(&mut self, text: String, what: What) {
-        self.outbox_bytes += text.len();
-        self.outbox.push_back(Waiting { text, what });
-    }
-
-    fn has_room(&self, more: usize) -> bool {
-        self.outbox.len() < self.options.offline_queue
-            && self.outbox_bytes + more <= self.options.offline_queue_bytes
     }
 
     fn subscribe_text(&mut self, channel: &str) -> String {
@@ -315,7 +285,7 @@ impl Task {
             Some(Command::Subscribe { channel, answer }) => {
                 if self.channels.want(channel.clone(), answer) && self.connected {
                     let text = self.subscribe_text(&channel);
-                    self.queue(text, What::Subscription);
+                    self.outbox.push(text, What::Connection);
                 }
             }
             Some(Command::Publish {
@@ -329,9 +299,9 @@ impl Task {
                 let text = text(|out| wire::publish(out, &channel, raw, options.exclude_self, id));
                 let _ = answer.send(match options.volatile {
                     true if !self.connected || !self.outbox.is_empty() => Ok(Published::Dropped),
-                    _ if !self.has_room(text.len()) => Err(SessionError::QueueFull),
+                    _ if !self.outbox.has_room(text.len()) => Err(SessionError::QueueFull),
                     _ => {
-                        self.queue(text, What::Publish);
+                        self.outbox.push(text, What::Publish);
                         Ok(Published::Queued(id))
                     }
                 });
@@ -352,78 +322,19 @@ impl Task {
             // Those who have given up waiting.
             self.pending.retain(|_, answer| !answer.is_closed());
         }
-        if self.pending.len() >= PENDING_MAX || !self.has_room(text.len()) {
+        if self.pending.len() >= PENDING_MAX || !self.outbox.has_room(text.len()) {
             let _ = answer.send(Err(SessionError::QueueFull));
             return;
         }
         self.pending.insert(id, answer);
-        self.queue(text, What::Request(id));
+        self.outbox.push(text, What::Request(id));
     }
 
     fn left(&mut self, channel: &str, listener: u64) {
         if self.channels.left(channel, listener) && self.connected {
             let id = self.number();
             let text = text(|out| wire::unsubscribe(out, channel, id));
-            self.queue(text, What::Subscription);
-        }
-    }
-
-    fn received(&mut self, message: &str) {
-        let reply = match Reply::read(message) {
-            Ok(reply) => reply,
-            Err(error) => {
-                tracing::warn!(%error, "the server said something that is no message");
-                return;
-            }
-        };
-        match (&*reply.kind, reply.id()) {
-            ("broadcast", _) => {
-                if let (Some(channel), Some(message)) = (&reply.channel, reply.message) {
-                    self.channels
-                        .deliver(channel, message, reply.timestamp.unwrap_or_default());
-                }
-            }
-            ("subscribed", Some(id)) => {
-                let away = self.lost_at.map(|at| at.elapsed());
-                self.channels.granted(id, away);
-            }
-            ("error", id) => self.refused(&reply, id),
-            (kind, Some(id)) => {
-                if let Some(answer) = self.pending.remove(&id) {
-                    let _ = answer.send(Ok(Answer {
-                        kind: kind.to_owned(),
-                        text: message.to_owned(),
-                    }));
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn refused(&mut self, reply: &Reply<'_>, id: Option<u64>) {
-        let refusal = Refusal {
-            code: reply.code.unwrap_or_default(),
-            error: reply.error.as_deref().unwrap_or_default().to_owned(),
-            temporary: reply.temporary.unwrap_or_default(),
-        };
-        let Some(number) = id else {
-            self.announcer
-                .announce(&SessionEvent::Refused { id, refusal });
-            return;
-        };
-        if let Some(answer) = self.pending.remove(&number) {
-            let _ = answer.send(Err(SessionError::Refused(refusal)));
-            return;
-        }
-        match self.channels.refused(number, &refusal) {
-            Some(Some(channel)) => {
-                let delay = TRY_AGAIN.mul_f64(1.0 + rand::rng().random::<f64>());
-                self.again.push_back((Instant::now() + delay, channel));
-            }
-            Some(None) => {}
-            None => self
-                .announcer
-                .announce(&SessionEvent::Refused { id, refusal }),
+            self.outbox.push(text, What::Connection);
         }
     }
 }
