@@ -6,9 +6,13 @@ mod support;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
-use support::{Client, PATIENCE};
+use shardwire::config::PlacementRule;
+use shardwire::{Context, Engine, HandlerError, Message};
+use support::{Client, PATIENCE, TestEngine, config, eventually};
 
 /// A running example, ended as Ctrl-C ends it.
 struct Example(Child);
@@ -38,20 +42,8 @@ fn http(address: SocketAddr, method: &str, path: &str, body: &str) -> (u16, Stri
     )
 }
 
-/// Starts an example that prints the addresses of its HTTP service and of its engine.
-fn start(name: &str) -> (Example, SocketAddr, SocketAddr) {
-    let (example, line) = run(name);
-    let (service, engine) = line
-        .strip_prefix("http on ")
-        .unwrap()
-        .split_once(", websocket on ws://")
-        .unwrap();
-    let engine = engine.strip_suffix("/ws").unwrap();
-    (example, service.parse().unwrap(), engine.parse().unwrap())
-}
-
-/// Starts an example on free ports, and reads the line it says.
-fn run(name: &str) -> (Example, String) {
+/// Starts an example, and waits for the line it prints when it is ready.
+fn run(name: &str, arguments: &[String]) -> (Example, String) {
     // A run of all tests has built the examples already; a test that is run alone builds the one it needs.
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_shardwire"))
         .with_file_name("examples")
@@ -64,7 +56,7 @@ fn run(name: &str) -> (Example, String) {
         assert!(built.success());
     }
     let mut child = Command::new(program)
-        .args(["127.0.0.1:0", "127.0.0.1:0"])
+        .args(arguments)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -73,6 +65,19 @@ fn run(name: &str) -> (Example, String) {
         .read_line(&mut line)
         .unwrap();
     (Example(child), line.trim().to_owned())
+}
+
+/// Starts an example that prints the addresses of its HTTP service and of its engine.
+fn start(name: &str) -> (Example, SocketAddr, SocketAddr) {
+    let (example, line) = run(name, &["127.0.0.1:0".into(), "127.0.0.1:0".into()]);
+    let (service, engine) = line
+        .trim()
+        .strip_prefix("http on ")
+        .unwrap()
+        .split_once(", websocket on ws://")
+        .unwrap();
+    let engine = engine.strip_suffix("/ws").unwrap();
+    (example, service.parse().unwrap(), engine.parse().unwrap())
 }
 
 fn connect(engine: SocketAddr, path: &str) -> Client {
@@ -131,7 +136,7 @@ fn custom_auth_asks_the_services_own_sessions() {
 
 #[test]
 fn middleware_checks_slows_tags_and_tells() {
-    let (_example, line) = run("middleware");
+    let (_example, line) = run("middleware", &["127.0.0.1:0".into(), "127.0.0.1:0".into()]);
     let engine = line.strip_prefix("websocket on ws://").unwrap();
     let engine: SocketAddr = engine.strip_suffix("/ws").unwrap().parse().unwrap();
     let (mut ann, mut mia) = (
@@ -160,4 +165,81 @@ fn middleware_checks_slows_tags_and_tells() {
     assert_eq!(mia.receive(), json!({"type": "notice", "message": "help"}));
     ann.0.close(None).unwrap();
     assert_eq!(mia.receive()["message"]["left"], "ann");
+}
+
+/// Whether a connection has asked who is there: health checks and connections in reserve never do.
+#[derive(Default)]
+struct Asked(bool);
+
+/// A backend that knows its name, and counts the connections that asked for it and ended.
+fn backend(name: &'static str) -> (TestEngine, Arc<AtomicUsize>) {
+    let ended = Arc::new(AtomicUsize::new(0));
+    let counted = ended.clone();
+    let who = async move |context: Context, _: Message| {
+        context.data::<Asked>().0 = true;
+        let answer = json!({"type": "who", "backend": name});
+        context.send(&answer).map_err(HandlerError::failed)
+    };
+    let end = async |context: Context, _: Message| {
+        context.close(4242, "as asked");
+        Ok(())
+    };
+    let builder = Engine::builder(config(1, PlacementRule::Accept))
+        .route("who", who)
+        .route("end", end)
+        .on_close(async move |context: Context, _| {
+            let asked = context.data::<Asked>().0;
+            counted.fetch_add(usize::from(asked), Ordering::Relaxed);
+        });
+    (TestEngine(builder.start().unwrap()), ended)
+}
+
+#[test]
+fn gateway_spreads_clients_over_backends_and_does_without_one_that_stops() {
+    let ((first, ended), (second, _)) = (backend("first"), backend("second"));
+    let url = |backend: &TestEngine| format!("ws://{}/ws", backend.0.local_address());
+    let (_example, line) = run(
+        "gateway",
+        &["127.0.0.1:0".into(), url(&first), url(&second)],
+    );
+    let address = line.trim().strip_prefix("gateway on ws://").unwrap();
+    let gateway: SocketAddr = address.strip_suffix("/ws").unwrap().parse().unwrap();
+    let who = |client: &mut Client| {
+        let answer = client.ask(&json!({"type": "who"}));
+        answer["backend"].as_str().unwrap().to_owned()
+    };
+
+    let mut clients: Vec<Client> = (0..4).map(|_| connect(gateway, "/ws")).collect();
+    let mut served: Vec<String> = clients.iter_mut().map(who).collect();
+    served.sort();
+    assert_eq!(served, ["first", "first", "second", "second"]);
+
+    // Channels are the backend's, and so are errors and closes.
+    let (mut to_first, mut to_second) = (Vec::new(), Vec::new());
+    for mut client in clients {
+        match who(&mut client).as_str() {
+            "first" => to_first.push(client),
+            _ => to_second.push(client),
+        }
+    }
+    to_first[0].subscribe("room");
+    to_first[1].send(&json!({"type": "publish", "channel": "room", "message": "hello"}));
+    assert_eq!(to_first[0].receive()["message"], "hello");
+    assert_eq!(to_first[1].ask(&json!({"type": "shout"}))["code"], 103);
+    to_second[0].send(&json!({"type": "end"}));
+    assert_eq!(to_second[0].read_close(), (4242, "as asked".into()));
+
+    // A client that leaves takes its connection to the backend along: it is not another one's.
+    assert_eq!(ended.load(Ordering::Relaxed), 0);
+    drop(to_first.remove(0));
+    eventually("the backend's connection ends", || {
+        ended.load(Ordering::Relaxed) == 1
+    });
+
+    // A backend that stops says so to its clients; those that come then are the other one's.
+    drop(second);
+    assert_eq!(to_second[1].read_close().0, 4200);
+    for _ in 0..6 {
+        assert_eq!(who(&mut connect(gateway, "/ws")), "first");
+    }
 }
