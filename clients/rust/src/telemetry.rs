@@ -45,9 +45,32 @@ pub(crate) fn discarded() {
     metrics::counter!("shardwire_client_discarded_total").increment(1);
 }
 
-pub(crate) fn acquired(outcome: &'static str, waited: Option<Duration>) {
-    metrics::counter!("shardwire_client_pool_acquires_total", "outcome" => outcome).increment(1);
-    if let Some(waited) = waited {
+/// How an acquire ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Acquired {
+    Idle,
+    Waited,
+    TimedOut,
+    Unavailable,
+    Closed,
+}
+
+pub(crate) fn acquired(outcome: Acquired, waited: Duration) {
+    // Each label as a literal: its key is a constant, where a variable would be an allocation for each acquire.
+    macro_rules! count {
+        ($outcome:literal) => {
+            metrics::counter!("shardwire_client_pool_acquires_total", "outcome" => $outcome)
+        };
+    }
+    let counter = match outcome {
+        Acquired::Idle => count!("idle"),
+        Acquired::Waited => count!("waited"),
+        Acquired::TimedOut => count!("timed_out"),
+        Acquired::Unavailable => count!("unavailable"),
+        Acquired::Closed => count!("closed"),
+    };
+    counter.increment(1);
+    if matches!(outcome, Acquired::Idle | Acquired::Waited) {
         metrics::histogram!("shardwire_client_pool_acquire_seconds").record(waited.as_secs_f64());
     }
 }

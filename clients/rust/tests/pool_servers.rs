@@ -69,6 +69,19 @@ fn url(backend: &str, port: u16) -> String {
     }
 }
 
+/// Seconds that the threads of this process have run, and have waited for a core (Linux; the pool's own share of the figures).
+fn own_cpu() -> [f64; 2] {
+    let mut sums = [0.0; 2];
+    for thread in std::fs::read_dir("/proc/self/task").into_iter().flatten() {
+        let path = thread.unwrap().path().join("schedstat");
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        for (sum, nanoseconds) in sums.iter_mut().zip(text.split_whitespace()) {
+            *sum += nanoseconds.parse::<f64>().unwrap_or_default() / 1e9;
+        }
+    }
+    sums
+}
+
 /// One acquire, one exchange.
 struct Outcome {
     at: Duration,
@@ -113,6 +126,8 @@ struct Figures {
     unhealthy: [Option<Duration>; 2],
     /// Percent of all that went to the harmed backend: before, while it was away, at the end.
     share: [f64; 3],
+    /// Percent of a core that this process used, and would have used but had to wait for.
+    cpu: [f64; 2],
 }
 
 const HARM_AT: Duration = Duration::from_secs(2);
@@ -165,6 +180,7 @@ async fn run(harmed: &'static str, harm: Harm) -> Figures {
     assert_eq!(pool.idle_count(), 30);
 
     let begin = Instant::now();
+    let cpu_before = own_cpu();
     let mut events = pool.events();
     let told = tokio::spawn(async move {
         let mut told = Vec::new();
@@ -207,6 +223,8 @@ async fn run(harmed: &'static str, harm: Harm) -> Figures {
         Harm::Stop => servers[index].signal("CONT"),
     }
     load.await.unwrap();
+    let cpu_after = own_cpu();
+    let took = begin.elapsed().as_secs_f64();
     pool.close().await;
     let told = told.await.unwrap();
 
@@ -266,6 +284,7 @@ async fn run(harmed: &'static str, harm: Harm) -> Figures {
         cut: failed(&["cut", "no answer"]),
         last_failure: last_failure.unwrap_or_default().saturating_sub(HARM_AT),
         p99: times[times.len() * 99 / 100],
+        cpu: [0, 1].map(|which| 100.0 * (cpu_after[which] - cpu_before[which]) / took),
         breaker: [
             first(|event| matches!(event, PoolEvent::BreakerOpened { .. })),
             last_half_open,
@@ -296,7 +315,7 @@ fn show(harmed: &str, harm: Harm, figures: &Figures) {
         .map(seconds)
         .collect();
     println!(
-        "| {harmed}, {harm:?} | {} | {} | {} | {} ms | {:.0} / {:.0} / {:.0} % | {} | {} ms |",
+        "| {harmed}, {harm:?} | {} | {} | {} | {} ms | {:.0} / {:.0} / {:.0} % | {} | {} ms | {:.0} % + {:.0} % |",
         figures.exchanges,
         figures.acquires_failed,
         figures.cut,
@@ -306,6 +325,8 @@ fn show(harmed: &str, harm: Harm, figures: &Figures) {
         figures.share[2],
         times.join(" / "),
         figures.p99.as_millis(),
+        figures.cpu[0],
+        figures.cpu[1],
     );
 }
 

@@ -19,58 +19,104 @@ fn seeded(seed: u64) -> ReconnectOptions {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_storm_of_10000_clients_spreads_over_the_window() {
-    let down_until = Instant::now() + Duration::from_secs(60);
-    let times = Arc::new(Mutex::new((Vec::new(), Vec::new())));
-    let kept = times.clone();
-    let server = Memory::gated(
-        move |_| {
-            let now = Instant::now();
-            let mut times = kept.lock().unwrap();
-            if now < down_until {
-                times.0.push(now);
-                return Err(refused());
-            }
-            times.1.push(now);
-            // Enough for this test: it is counted, not upgraded.
-            Err(refused())
-        },
-        |_, _| async {},
-    );
-    // All of them lose their connections at the same moment; the server is away for a minute.
-    let clients: Vec<_> = (0..10_000)
+/// 10,000 clients lose their connections at the same moment, and the server is away for so long: when each is back, counted from
+/// the moment the server is.
+async fn storm(away: Duration) -> Vec<Duration> {
+    const CLIENTS: u64 = 10_000;
+    let cut = Arc::new(tokio::sync::Notify::new());
+    let up = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let server = {
+        let (cut, up) = (cut.clone(), up.clone());
+        Memory::gated(
+            move |_| match up.load(std::sync::atomic::Ordering::Relaxed) {
+                true => Ok(Duration::ZERO),
+                false => Err(refused()),
+            },
+            move |_, stream| {
+                let cut = cut.clone();
+                async move {
+                    let _kept = Peer::accept(stream).await;
+                    cut.notified().await;
+                }
+            },
+        )
+    };
+    let (opened, mut all_open) = tokio::sync::mpsc::channel(CLIENTS as usize);
+    let clients: Vec<_> = (0..CLIENTS)
         .map(|seed| {
-            let options = options(server.clone());
+            let mut options = options(server.clone());
+            options.ping_interval = None;
+            let opened = opened.clone();
             tokio::spawn(async move {
                 let mut server = Reconnector::new(URL, options, seeded(seed)).unwrap();
-                let _ = time::timeout(Duration::from_secs(120), server.next()).await;
+                let mut first = server.next().await.unwrap();
+                // Long enough to have proved good.
+                time::sleep(Duration::from_secs(20)).await;
+                opened.send(()).await.unwrap();
+                assert!(first.receive().await.is_err());
+                server.lost(&first.ending().unwrap()).unwrap();
+                let second = server.next().await.unwrap();
+                let at = Instant::now();
+                second.abort();
+                at
             })
         })
         .collect();
+    for _ in 0..CLIENTS {
+        all_open.recv().await.unwrap();
+    }
+    time::sleep(Duration::from_secs(1)).await;
+    up.store(false, std::sync::atomic::Ordering::Relaxed);
+    cut.notify_waiters();
+    time::sleep(away).await;
+    up.store(true, std::sync::atomic::Ordering::Relaxed);
+    let back = Instant::now();
+    let mut times = Vec::new();
     for client in clients {
-        client.await.unwrap();
+        times.push(client.await.unwrap() - back);
     }
-    let times = times.lock().unwrap();
-    // By the time it is back, every window is at its ceiling of 30 s: the attempts of the next 30 s are spread evenly.
-    let mut per_second = [0u32; 30];
-    for at in &times.1 {
-        let second = (*at - down_until).as_secs() as usize;
-        if second < 30 {
-            per_second[second] += 1;
-        }
+    times
+}
+
+fn histogram(times: &[Duration], width: Duration, buckets: usize) -> Vec<usize> {
+    let mut counts = vec![0; buckets];
+    for time in times {
+        // Panics on one that is later than all buckets.
+        counts[(time.as_nanos() / width.as_nanos()) as usize] += 1;
     }
-    let all: u32 = per_second.iter().sum();
-    let (least, most) = (
-        per_second.iter().min().unwrap(),
-        per_second.iter().max().unwrap(),
+    counts
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storm_of_10000_clients_after_a_short_restart_spreads_over_the_first_window() {
+    let times = storm(Duration::from_millis(1)).await;
+    // Evenly over one second; who came in the one millisecond has a second window of two.
+    let per_tenth = histogram(&times, Duration::from_millis(100), 30);
+    println!("per tenth of a second: {per_tenth:?}");
+    assert!(
+        per_tenth[..10]
+            .iter()
+            .all(|count| (850..1150).contains(count)),
+        "{per_tenth:?}"
     );
-    println!(
-        "{all} attempts in 30 s after the restart; per second {least} to {most}: {per_second:?}"
-    );
-    assert!(all >= 10_000, "everyone tried within the window: {all}");
-    let mean = all / 30;
-    assert!(*most < mean * 2 && *least > mean / 2, "{per_second:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storm_of_10000_clients_after_a_long_restart_spreads_over_the_largest_window() {
+    let times = storm(Duration::from_secs(120)).await;
+    // By the time it is back every window is at its ceiling of 30 s. Who is in the middle of a uniform delay has the less left
+    // the longer it waited: twice the mean at first, falling to nothing at the end of the window.
+    let per_second = histogram(&times, Duration::from_secs(1), 30);
+    println!("per second: {per_second:?}");
+    for (second, count) in per_second.iter().enumerate() {
+        let expected = 10_000.0 / 30.0 * 2.0 * (1.0 - (second as f64 + 0.5) / 30.0);
+        // Five standard deviations of a count, and what the windows before still owe.
+        let margin = 5.0 * expected.sqrt() + 20.0;
+        assert!(
+            (*count as f64 - expected).abs() < margin,
+            "second {second}: {count}, expected {expected:.0} in {per_second:?}"
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@ use super::{
     guard::PooledConnection,
     shared::Shared,
 };
-use crate::telemetry;
+use crate::telemetry::{self, Acquired};
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::oneshot,
@@ -66,14 +66,15 @@ pub(super) async fn acquire(
     key: Option<u64>,
 ) -> Result<PooledConnection, AcquireError> {
     let begin = Instant::now();
-    let mut outcome = "idle";
+    let mut outcome = Acquired::Idle;
     let result = acquire_by(shared, key, begin, &mut outcome).await;
     match &result {
-        Ok(_) => telemetry::acquired(outcome, Some(begin.elapsed())),
-        Err(AcquireError::TimedOut { .. }) => telemetry::acquired("timed_out", None),
-        Err(AcquireError::Unavailable { .. }) => telemetry::acquired("unavailable", None),
-        Err(AcquireError::Closed) => telemetry::acquired("closed", None),
+        Ok(_) => {}
+        Err(AcquireError::TimedOut { .. }) => outcome = Acquired::TimedOut,
+        Err(AcquireError::Unavailable { .. }) => outcome = Acquired::Unavailable,
+        Err(AcquireError::Closed) => outcome = Acquired::Closed,
     }
+    telemetry::acquired(outcome, begin.elapsed());
     result
 }
 
@@ -81,30 +82,27 @@ async fn acquire_by(
     shared: &Arc<Shared>,
     key: Option<u64>,
     begin: Instant,
-    outcome: &mut &'static str,
+    outcome: &mut Acquired,
 ) -> Result<PooledConnection, AcquireError> {
-    let (ticket, patience, validate, validation) = shared.look(|core| {
-        let options = core.options.clone();
-        (
-            core.number(),
-            options.acquire_timeout,
-            options.validate_on_checkout,
-            options.validation_timeout,
-        )
-    });
+    let options = &*shared.options;
+    let (patience, validation) = (options.acquire_timeout, options.validation_timeout);
+    let mut ticket = None;
+    let mut now = begin;
     loop {
-        let left = patience.saturating_sub(begin.elapsed());
-        let requested = shared.change(|core, now, actions| core.request(ticket, key, now, actions));
+        let requested = shared.change_at(now, |core, now, actions| {
+            core.request(&mut ticket, key, now, actions)
+        });
         let guard = match requested {
             Requested::Ready(lease) => PooledConnection::new(lease, shared.clone()),
             Requested::Failed(error) => return Err(error),
             Requested::Wait(answered) => {
-                *outcome = "waited";
+                *outcome = Acquired::Waited;
                 let mut place = Place {
                     shared,
-                    ticket,
+                    ticket: ticket.expect("a request has written it"),
                     answered,
                 };
+                let left = patience.saturating_sub(begin.elapsed());
                 match time::timeout(left, &mut place.answered).await {
                     Ok(Ok(answer)) => answer?,
                     Ok(Err(_)) => return Err(AcquireError::Closed),
@@ -115,7 +113,7 @@ async fn acquire_by(
                 }
             }
         };
-        if !validate || !guard.is_reused() {
+        if !options.validate_on_checkout || !guard.is_reused() {
             guard.set_discarding(false);
             return Ok(guard);
         }
@@ -134,7 +132,8 @@ async fn acquire_by(
                     true => guard.dead(),
                     false => guard.discard(),
                 }
-                if begin.elapsed() >= patience {
+                now = Instant::now();
+                if now - begin >= patience {
                     return Err(shared.look(|core| timed_out(core, begin.elapsed())));
                 }
             }

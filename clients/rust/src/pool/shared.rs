@@ -3,6 +3,7 @@
 use super::{
     core::{Actions, Core, End, Key, Lease, Opening, Return},
     guard::PooledConnection,
+    options::PoolOptions,
 };
 use crate::{connection::Connection, error::ConnectError, options::ConnectOptions};
 use shardwire_protocol::codes::close;
@@ -21,6 +22,8 @@ const CLOSE_TIMEOUT_MAX: Duration = Duration::from_secs(1);
 
 pub(super) struct Shared {
     core: Mutex<Core>,
+    pub(super) options: Arc<PoolOptions>,
+    /// How connections are opened: as the options say, but closed sooner.
     pub(super) connect: ConnectOptions,
     /// Wakes the keeper when its next deadline may have changed.
     pub(super) keeper: Notify,
@@ -36,6 +39,7 @@ impl Shared {
         let mut connect = core.options.connect.clone();
         connect.close_timeout = connect.close_timeout.min(CLOSE_TIMEOUT_MAX);
         Arc::new_cyclic(|this| Shared {
+            options: core.options.clone(),
             connect,
             core: Mutex::new(core),
             keeper: Notify::new(),
@@ -56,8 +60,17 @@ impl Shared {
         &self,
         change: impl FnOnce(&mut Core, Instant, &mut Actions) -> R,
     ) -> R {
+        self.change_at(Instant::now(), change)
+    }
+
+    /// The same at a moment that was read just now: reading the clock is a good part of what an acquire costs.
+    pub(super) fn change_at<R>(
+        &self,
+        now: Instant,
+        change: impl FnOnce(&mut Core, Instant, &mut Actions) -> R,
+    ) -> R {
         let mut actions = Actions::default();
-        let result = self.look(|core| change(core, Instant::now(), &mut actions));
+        let result = self.look(|core| change(core, now, &mut actions));
         self.perform(actions);
         result
     }

@@ -90,7 +90,7 @@ pub(in crate::pool) struct Actions {
 
 /// Where an acquire can be served.
 pub(in crate::pool) enum Served {
-    Idle(Box<Lease>),
+    Idle(Lease),
     Opening(Key),
     /// When another connection is closed, one to this backend can be opened.
     MakingRoom(Key),

@@ -85,7 +85,7 @@ impl Core {
                 }
                 Served::Idle(lease) => {
                     if let Some(waiter) = self.waiters.remove(&ticket) {
-                        actions.deliveries.push((waiter.answer, Ok(*lease)));
+                        actions.deliveries.push((waiter.answer, Ok(lease)));
                     }
                 }
             }

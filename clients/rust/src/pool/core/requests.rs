@@ -23,14 +23,18 @@ pub(in crate::pool) enum Return {
 }
 
 impl Core {
-    /// An acquire asks, or asks again with the ticket it has.
+    /// An acquire asks, or asks again with the ticket it has; its first one is written there.
     pub(in crate::pool) fn request(
         &mut self,
-        ticket: u64,
+        ticket: &mut Option<u64>,
         key: Option<u64>,
         now: Instant,
         actions: &mut Actions,
     ) -> Requested {
+        let ticket = match *ticket {
+            Some(ticket) => ticket,
+            None => *ticket.insert(self.number()),
+        };
         if self.closed {
             return Requested::Failed(AcquireError::Closed);
         }
@@ -44,7 +48,7 @@ impl Core {
             false => self.serve(key, now, actions),
         };
         let (assigned, wanted) = match served {
-            Served::Idle(lease) => return Requested::Ready(*lease),
+            Served::Idle(lease) => return Requested::Ready(lease),
             Served::Opening(member) => (Some(member), None),
             Served::MakingRoom(member) => (None, Some(member)),
             Served::Later => (None, None),

@@ -51,7 +51,7 @@ impl Core {
             return Served::Later;
         };
         if let Some(lease) = self.take_idle(index) {
-            return Served::Idle(Box::new(lease));
+            return Served::Idle(lease);
         }
         if !self.members[index].may_retry(now) {
             return Served::Later;
@@ -162,7 +162,7 @@ impl Core {
             return None;
         }
         if let Some(lease) = self.take_idle(index) {
-            return Some(Served::Idle(Box::new(lease)));
+            return Some(Served::Idle(lease));
         }
         if !self.is_full() {
             self.open(index, false, actions);
