@@ -57,11 +57,21 @@ pub use reconnect::{Backoff, GaveUp, Hint, ReconnectOptions, Reconnector};
 /// For [`Tls::custom`].
 pub use rustls;
 pub use session::{
-    Answer, GapReason, Hello, Publication, PublishOptions, Published, Refusal, Session, SessionEnd,
-    SessionError, SessionEvent, SessionOptions, SessionState, Subscription, SubscriptionEvent,
+    Acknowledged, Answer, GapReason, Hello, Publication, PublishOptions, Published, Refusal,
+    Session, SessionEnd, SessionError, SessionEvent, SessionOptions, SessionState, Subscription,
+    SubscriptionEvent,
 };
 /// Operations on text, and the text: what a [`collaboration::Replica`] is made of.
 pub use shardwire_protocol::text;
 pub use target::Target;
 pub use token::{TokenError, TokenSource, TokenUse};
 pub use websocket::WebSocket;
+
+/// The Rust in the guides compiles.
+#[cfg(doctest)]
+mod guides {
+    #[doc = include_str!("../../../docs/guides/client.md")]
+    struct Client;
+    #[doc = include_str!("../../../docs/guides/pool.md")]
+    struct Pool;
+}

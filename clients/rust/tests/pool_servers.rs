@@ -45,6 +45,8 @@ fn start(backend: &str, port: u16) -> Program {
         "shardwire" => {
             let mut command = Command::new(our_binary());
             command.env("SHARDWIRE_LISTEN__ADDRESS", format!("127.0.0.1:{port}"));
+            // It would be a setting.
+            command.env_remove("SHARDWIRE_BIN");
             command
         }
         "websockets" => {
@@ -176,8 +178,14 @@ async fn run(harmed: &'static str, harm: Harm) -> Figures {
         ..PoolOptions::default()
     })
     .unwrap();
-    time::sleep(Duration::from_millis(500)).await;
-    assert_eq!(pool.idle_count(), 30);
+    let opening = async {
+        while pool.idle_count() < 30 {
+            time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    time::timeout(Duration::from_secs(20), opening)
+        .await
+        .expect("min_connections are opened");
 
     let begin = Instant::now();
     let cpu_before = own_cpu();
@@ -410,6 +418,8 @@ async fn a_session_with_our_own_server() {
     assert_eq!(publication.decode::<Vec<u8>>().unwrap(), [1, 2, 3]);
     assert!(publication.timestamp > 1_700_000_000_000);
     session.ping().await.unwrap();
+    let hello = session.hello().expect("said before anything is answered");
+    assert_eq!((hello.user, hello.max_message_size), (None, 65536));
     // Killed, and another one in its place: the session comes back and says so.
     server.kill();
     let _server = start("shardwire", port);

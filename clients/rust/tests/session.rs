@@ -82,8 +82,27 @@ fn server() -> (Control, Arc<Memory>) {
                             ("subscribe", Accepts::Refuse(code, temporary)) => Some(
                                 json!({"type":"error","error":"No","code":code,"temporary":temporary,"id":id}),
                             ),
+                            ("subscribe", _) if channel == "log" => {
+                                let since = &message["since"]["offset"];
+                                let from = since.as_u64().unwrap_or(5);
+                                Some(
+                                    json!({"type":"subscribed","channel":channel,"id":id,"offset":from,"epoch":"e","recovered":from >= 6}),
+                                )
+                            }
                             ("subscribe", _) => {
                                 Some(json!({"type":"subscribed","channel":channel,"id":id}))
+                            }
+                            // The first of each key is swallowed with its connection.
+                            ("publish", _) if message["idempotencyKey"] != Value::Null => {
+                                let seen = control.seen.lock().unwrap();
+                                let key = &message["idempotencyKey"];
+                                let same = seen.iter().filter(|one| one["idempotencyKey"] == *key);
+                                if same.count() == 1 {
+                                    return;
+                                }
+                                Some(
+                                    json!({"type":"published","channel":channel,"offset":9,"epoch":"e","id":id}),
+                                )
                             }
                             ("unsubscribe", _) => {
                                 Some(json!({"type":"unsubscribed","channel":channel,"id":id}))
@@ -479,4 +498,103 @@ async fn a_session_nobody_holds_closes() {
     drop(session);
     assert!(news.next().await.is_none());
     assert_eq!(control.count("publish"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_with_history_is_resumed_where_it_was() {
+    let (control, server) = server();
+    let session = session(server);
+    let mut log = session.subscribe("log").await.unwrap();
+    let broadcast = |offset: u64| {
+        let text = json!({"type":"broadcast","channel":"log","message":offset,"timestamp":1,"offset":offset,"epoch":"e"});
+        control.order(Order::Say(text.to_string()));
+    };
+    broadcast(6);
+    assert_eq!(number(log.next().await), 6);
+    control.order(Order::Cut);
+    settle().await;
+    session.connected().await.unwrap();
+    settle().await;
+    let resumed = control.seen.lock().unwrap().last().unwrap().clone();
+    assert_eq!(resumed["since"], json!({"offset": 6, "epoch": "e"}));
+    // What was missed comes, and nobody speaks of a gap.
+    broadcast(7);
+    let Some(SubscriptionEvent::Message(seventh)) = log.next().await else {
+        panic!("no message");
+    };
+    assert_eq!(seventh.offset, Some(7));
+    // Where the server leaves something out it says so, and the place is behind it.
+    let gap = json!({"type":"gap","channel":"log","from":8,"to":11,"epoch":"e","reason":"evicted"});
+    control.order(Order::Say(gap.to_string()));
+    assert!(matches!(
+        log.next().await,
+        Some(SubscriptionEvent::Gap(GapReason::LeftOut(4)))
+    ));
+    control.order(Order::Cut);
+    settle().await;
+    session.connected().await.unwrap();
+    settle().await;
+    let resumed = control.seen.lock().unwrap().last().unwrap().clone();
+    assert_eq!(resumed["since"]["offset"], 11);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_whose_history_does_not_reach_back_has_a_gap() {
+    let (control, server) = server();
+    let session = session(server);
+    let mut log = session.subscribe("log").await.unwrap();
+    // Nothing came: it resumes at 5, where it began, and is told that 5 is unknown.
+    control.order(Order::Cut);
+    settle().await;
+    session.connected().await.unwrap();
+    assert!(matches!(
+        log.next().await,
+        Some(SubscriptionEvent::Gap(GapReason::Reconnected(_)))
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_acknowledged_publish_is_sent_again_after_a_cut_with_the_same_key() {
+    let (control, server) = server();
+    let session = session(server);
+    let publish = |key: &'static str| {
+        let session = session.clone();
+        async move {
+            let options = PublishOptions::default();
+            session
+                .publish_acknowledged("log", "x", Some(key), options)
+                .await
+        }
+    };
+    let (one, other) = tokio::join!(publish("a"), publish("b"));
+    assert_eq!((one.unwrap().offset, &*other.unwrap().epoch), (9, "e"));
+    let seen = control.seen.lock().unwrap().clone();
+    let keys: Vec<&str> = seen
+        .iter()
+        .filter_map(|message| message["idempotencyKey"].as_str())
+        .collect();
+    // In their order, each time.
+    assert_eq!(keys.first(), Some(&"a"));
+    assert!(
+        keys.iter().filter(|key| **key == "a").count() == 2,
+        "{keys:?}"
+    );
+    assert!(
+        keys.iter().filter(|key| **key == "b").count() == 2,
+        "{keys:?}"
+    );
+    // A random key where none is given.
+    let options = PublishOptions::default();
+    session
+        .publish_acknowledged("log", "x", None, options)
+        .await
+        .unwrap();
+    let seen = control.seen.lock().unwrap();
+    assert_eq!(
+        seen.last().unwrap()["idempotencyKey"]
+            .as_str()
+            .unwrap()
+            .len(),
+        32
+    );
 }

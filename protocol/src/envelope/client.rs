@@ -4,6 +4,7 @@
 
 use super::{RawValue, Text, outbound::write_text};
 use serde::{Deserialize, Deserializer};
+use std::borrow::Cow;
 
 /// A server's message. Which fields it has depends on its `type`; unknown ones are ignored.
 #[derive(Debug, Deserialize)]
@@ -35,6 +36,51 @@ pub struct Reply<'a> {
     /// `id` of the message this one answers.
     #[serde(default, borrow)]
     id: Option<&'a RawValue>,
+    // What messages about history have. As they came: an application's own messages may use the names otherwise.
+    #[serde(default, borrow)]
+    topic: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    offset: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    epoch: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    recovered: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    from: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    to: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    missed: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    reason: Option<&'a RawValue>,
+}
+
+/// A place in the history of a channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Grows with every message of one epoch.
+    pub offset: u64,
+    /// Which life of the history; means something to the server only.
+    pub epoch: Box<str>,
+}
+
+/// What a subscriber will not get.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// How many messages.
+    pub missed: u64,
+    /// With history, the place of the last one.
+    pub to: Option<Place>,
+    /// `evicted`, `slow`, or what a newer server says.
+    pub reason: Box<str>,
+}
+
+fn number(raw: Option<&RawValue>) -> Option<u64> {
+    raw?.get().parse().ok()
+}
+
+fn text(raw: Option<&RawValue>) -> Option<Box<str>> {
+    serde_json::from_str(raw?.get()).ok()
 }
 
 /// A field that is there counts even when it is `null`.
@@ -51,6 +97,49 @@ impl<'a> Reply<'a> {
     /// program speaks there.
     pub fn read(text: &'a str) -> Result<Reply<'a>, serde_json::Error> {
         serde_json::from_str(text)
+    }
+
+    /// The channel it is about: of a topic, the one behind it, `topic:…`.
+    pub fn about(&self) -> Option<Cow<'_, str>> {
+        match &self.channel {
+            Some(channel) => Some(Cow::Borrowed(channel)),
+            None => Some(Cow::Owned(format!("topic:{}", text(self.topic)?))),
+        }
+    }
+
+    /// `offset` and `epoch`: only channels with history have them.
+    pub fn place(&self) -> Option<Place> {
+        self.place_at(self.offset)
+    }
+
+    fn place_at(&self, offset: Option<&RawValue>) -> Option<Place> {
+        Some(Place {
+            offset: number(offset)?,
+            epoch: text(self.epoch)?,
+        })
+    }
+
+    /// `recovered` of `subscribed`: whether everything since the place the client named comes.
+    pub fn is_recovered(&self) -> bool {
+        self.recovered.is_some_and(|raw| raw.get() == "true")
+    }
+
+    /// What a `gap` says.
+    pub fn gap(&self) -> Option<Gap> {
+        let to = self.place_at(self.to);
+        let counted = || {
+            Some(
+                to.as_ref()?
+                    .offset
+                    .checked_sub(number(self.from)?)?
+                    .saturating_add(1),
+            )
+        };
+        Some(Gap {
+            missed: number(self.missed).or_else(counted)?,
+            reason: text(self.reason).unwrap_or_default(),
+            to,
+        })
     }
 
     /// The number this message answers, if it answers one.
@@ -123,10 +212,16 @@ pub fn refresh(out: &mut Vec<u8>, token: &str, id: u64) {
     end(out, Some(id));
 }
 
-/// `{"type":"subscribe","channel":…,"id":…}`.
-pub fn subscribe(out: &mut Vec<u8>, channel: &str, id: u64) {
+/// `{"type":"subscribe","channel":…,"id":…}`; with `since`, to get what came behind that place.
+pub fn subscribe(out: &mut Vec<u8>, channel: &str, since: Option<&Place>, id: u64) {
     begin(out, "subscribe");
     text_field(out, "channel", channel);
+    if let Some(since) = since {
+        out.extend_from_slice(br#","since":{"offset":"#);
+        out.extend_from_slice(itoa::Buffer::new().format(since.offset).as_bytes());
+        text_field(out, "epoch", &since.epoch);
+        out.push(b'}');
+    }
     end(out, Some(id));
 }
 
@@ -137,13 +232,24 @@ pub fn unsubscribe(out: &mut Vec<u8>, channel: &str, id: u64) {
     end(out, Some(id));
 }
 
-/// `{"type":"publish","channel":…,"message":…,"id":…}`; `message_raw` is one JSON value.
-pub fn publish(out: &mut Vec<u8>, channel: &str, message_raw: &str, exclude_self: bool, id: u64) {
+/// `{"type":"publish","channel":…,"message":…,"id":…}`; `message_raw` is one JSON value. Publications with the same `key`
+/// (1 to 64 bytes) are one; only channels with history take one.
+pub fn publish(
+    out: &mut Vec<u8>,
+    channel: &str,
+    message_raw: &str,
+    exclude_self: bool,
+    key: Option<&str>,
+    id: u64,
+) {
     begin(out, "publish");
     text_field(out, "channel", channel);
     raw_field(out, "message", message_raw);
     if exclude_self {
         text_field(out, "exclude", "self");
+    }
+    if let Some(key) = key {
+        text_field(out, "idempotencyKey", key);
     }
     end(out, Some(id));
 }
@@ -204,7 +310,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_what_the_server_reads() {
-        let text = written(|out| publish(out, "a\"b", r#"{"x": 1}"#, true, 7));
+        let text = written(|out| publish(out, "a\"b", r#"{"x": 1}"#, true, None, 7));
         assert_eq!(
             text,
             r#"{"type":"publish","channel":"a\"b","message":{"x": 1},"exclude":"self","id":7}"#
@@ -214,7 +320,7 @@ mod tests {
         assert_eq!(inbound.message.unwrap().get(), r#"{"x": 1}"#);
         assert_eq!(inbound.id.unwrap().get(), "7");
         assert_eq!(
-            written(|out| subscribe(out, "c", 1)),
+            written(|out| subscribe(out, "c", None, 1)),
             r#"{"type":"subscribe","channel":"c","id":1}"#
         );
         assert_eq!(
@@ -239,6 +345,52 @@ mod tests {
         let reply = Reply::read(&text).unwrap();
         assert_eq!(reply.message.unwrap().get(), "null");
         assert_eq!((reply.timestamp, reply.id()), (Some(5), None));
+    }
+
+    #[test]
+    fn what_is_said_about_history_is_read() {
+        let reply = Reply::read(
+            r#"{"type":"subscribed","topic":"a\u0062","offset":7,"epoch":"00ff","recovered":true}"#,
+        )
+        .unwrap();
+        let place = Place {
+            offset: 7,
+            epoch: "00ff".into(),
+        };
+        assert_eq!(reply.about().as_deref(), Some("topic:ab"));
+        assert_eq!(
+            (reply.place(), reply.is_recovered()),
+            (Some(place.clone()), true)
+        );
+        let gap = |text| Reply::read(text).unwrap().gap();
+        assert_eq!(
+            gap(
+                r#"{"type":"gap","channel":"c","from":5,"to":7,"epoch":"00ff","reason":"evicted"}"#
+            ),
+            Some(Gap {
+                missed: 3,
+                to: Some(place.clone()),
+                reason: "evicted".into()
+            })
+        );
+        let missed = gap(r#"{"type":"gap","channel":"c","missed":12,"reason":"slow"}"#).unwrap();
+        assert_eq!((missed.missed, missed.to), (12, None));
+        // An application's own message with the same names, and nonsense.
+        let own =
+            Reply::read(r#"{"type":"x","from":"ann","to":[],"offset":-1,"epoch":1}"#).unwrap();
+        assert_eq!(
+            (own.place(), own.gap(), own.is_recovered()),
+            (None, None, false)
+        );
+        assert_eq!(gap(r#"{"type":"gap","from":9,"to":7,"epoch":"e"}"#), None);
+        assert_eq!(
+            written(|out| subscribe(out, "c", Some(&place), 1)),
+            r#"{"type":"subscribe","channel":"c","since":{"offset":7,"epoch":"00ff"},"id":1}"#
+        );
+        assert_eq!(
+            written(|out| publish(out, "c", "1", false, Some("k"), 2)),
+            r#"{"type":"publish","channel":"c","message":1,"idempotencyKey":"k","id":2}"#
+        );
     }
 
     #[test]

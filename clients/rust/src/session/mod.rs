@@ -15,9 +15,11 @@
 //!
 //! **Invariants.**
 //! * A subscription either gives every message of its channel, in order, or says [`Gap`](SubscriptionEvent::Gap) where some
-//!   may be missing: after each reconnection, and when its own queue overflowed.
+//!   may be missing: after a reconnection that could not be resumed, where the server left some out, and when its own queue
+//!   overflowed.
 //! * Every request ends: with its answer, [`SessionError::Lost`], or [`SessionError::TimedOut`].
-//! * Nothing is sent twice. A publish that was under way when the connection was cut may or may not have arrived.
+//! * Nothing is sent twice, except what has a key by which the server knows it again. A publish without one that was under way
+//!   when the connection was cut may or may not have arrived.
 //! * All queues are bounded. A subscription that is not read holds up neither others nor the connection.
 //!
 //! **Who calls in.** Users. **Tests**: `tests/session.rs`; against the real server `tests/servers.rs`.
@@ -28,8 +30,8 @@ mod vocabulary;
 
 pub use subscriptions::{GapReason, Publication, Subscription, SubscriptionEvent};
 pub use vocabulary::{
-    Answer, Hello, PublishOptions, Published, Refusal, SessionEnd, SessionError, SessionEvent,
-    SessionOptions, SessionState,
+    Acknowledged, Answer, Hello, PublishOptions, Published, Refusal, SessionEnd, SessionError,
+    SessionEvent, SessionOptions, SessionState,
 };
 
 use crate::{announce::Events, error::ConnectError, reconnect::Reconnector, target::Target};
@@ -110,8 +112,8 @@ impl Session {
         self.ask(command, answered).await
     }
 
-    /// Publishes to a channel. Returns when the message is queued: the server acknowledges no publish yet, and refusals
-    /// come as [`SessionEvent::Refused`].
+    /// Publishes to a channel. Returns when the message is queued; refusals come as [`SessionEvent::Refused`]. What is under way
+    /// when the connection is cut may or may not arrive: [`Session::publish_acknowledged`] knows.
     ///
     /// # Errors
     ///
@@ -144,6 +146,37 @@ impl Session {
             answer,
         };
         self.ask(command, answered).await
+    }
+
+    /// Publishes to a channel with history, and waits until the server has it as safe as the channel's rule asks. `key` (1 to 64
+    /// bytes) says which publication it is: with the same one it counts once, however often it is sent, as long as the server
+    /// remembers it (`docs/reference/config.md`). Therefore, when the connection is cut before the answer came, it is sent again on
+    /// the next one. `None`: a random key.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::Refused`], with code 117 where the channel has no history; [`SessionError::TimedOut`]: it may have been
+    /// published or not, and the same key may be tried again. Else as [`Session::request`].
+    pub async fn publish_acknowledged(
+        &self,
+        channel: &str,
+        message: &(impl Serialize + ?Sized),
+        key: Option<&str>,
+        options: PublishOptions,
+    ) -> Result<Acknowledged, SessionError> {
+        let key = match key {
+            Some(key) => key.into(),
+            None => format!("{:032x}", rand::random::<u128>()).into(),
+        };
+        let (answer, answered) = oneshot::channel();
+        let command = Command::PublishAcknowledged {
+            channel: channel.into(),
+            message: serde_json::value::to_raw_value(message)?,
+            exclude_self: options.exclude_self,
+            key,
+            answer,
+        };
+        Ok(self.ask(command, answered).await?.decode()?)
     }
 
     /// Sends a message of any type with an `id`, and waits for the answer that carries it. `fields` must be a JSON object;

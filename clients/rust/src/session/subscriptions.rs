@@ -4,6 +4,7 @@ use super::{Refusal, SessionError};
 use futures_core::Stream;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
+use shardwire_protocol::envelope::client::{Gap, Place};
 use std::{
     collections::BTreeMap,
     fmt,
@@ -27,6 +28,8 @@ pub struct Publication {
     pub message: Arc<RawValue>,
     /// When the server took it, in Unix milliseconds of its clock.
     pub timestamp: u64,
+    /// Its place in the channel's history, if the channel has one.
+    pub offset: Option<u64>,
 }
 
 impl Publication {
@@ -44,8 +47,11 @@ impl Publication {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GapReason {
-    /// The connection was lost for that long. What was published meanwhile has not been received.
+    /// The connection was lost for that long, and the channel has no history, or it does not reach back to the last message that
+    /// came. What was published meanwhile has not been received. (A channel with history gives it, and there is no gap.)
     Reconnected(Duration),
+    /// The server left out so many messages: the history did not reach far enough back, or the connection was too slow.
+    LeftOut(u64),
     /// So many messages were dropped because the subscription was not read fast enough.
     Overflowed(u64),
 }
@@ -159,6 +165,8 @@ struct Channel {
     /// Id of the subscribe under way.
     request: Option<u64>,
     subscribed: bool,
+    /// The last message that came, or where the subscription began: from where to resume.
+    place: Option<Place>,
 }
 
 /// All channels.
@@ -190,6 +198,7 @@ impl Channels {
                 asking: Vec::new(),
                 request: None,
                 subscribed: false,
+                place: None,
             });
         let ask = !channel.subscribed && channel.request.is_none();
         channel.asking.push(asking);
@@ -239,15 +248,27 @@ impl Channels {
         channels.find(|channel| channel.request == Some(request))
     }
 
-    /// The server granted it. Whoever listened before learns of the gap; `away`: how long the connection was lost. Whether
-    /// there was such a request.
-    pub(super) fn granted(&mut self, request: u64, away: Option<Duration>) -> bool {
+    /// From where a channel is to be resumed.
+    pub(super) fn place(&self, name: &str) -> Option<&Place> {
+        self.channels.get(name)?.place.as_ref()
+    }
+
+    /// The server granted it, from `place` on. `away`: how long the connection was lost; unless everything of that time has been
+    /// `recovered`, whoever listened before learns of the gap. Whether there was such a request.
+    pub(super) fn granted(
+        &mut self,
+        request: u64,
+        place: Option<Place>,
+        recovered: bool,
+        away: Option<Duration>,
+    ) -> bool {
         let Some(channel) = self.by_request(request) else {
             return false;
         };
         channel.request = None;
         channel.subscribed = true;
-        if let Some(away) = away {
+        channel.place = place;
+        if let Some(away) = away.filter(|_| !recovered) {
             for listener in &channel.listeners {
                 listener.tell(SubscriptionEvent::Gap(GapReason::Reconnected(away)));
             }
@@ -313,14 +334,39 @@ impl Channels {
         told
     }
 
-    pub(super) fn deliver(&mut self, name: &str, message: &RawValue, timestamp: u64) {
-        let Some(channel) = self.channels.get(name) else {
+    /// The server left out messages of a channel.
+    pub(super) fn left_out(&mut self, name: &str, gap: Gap) {
+        let Some(channel) = self.channels.get_mut(name) else {
             return;
         };
+        tracing::debug!(channel = name, ?gap, "messages left out");
+        if gap.to.is_some() {
+            channel.place = gap.to;
+        }
+        for listener in &channel.listeners {
+            listener.tell(SubscriptionEvent::Gap(GapReason::LeftOut(gap.missed)));
+        }
+    }
+
+    pub(super) fn deliver(
+        &mut self,
+        name: &str,
+        message: &RawValue,
+        timestamp: u64,
+        place: Option<Place>,
+    ) {
+        let Some(channel) = self.channels.get_mut(name) else {
+            return;
+        };
+        let offset = place.as_ref().map(|place| place.offset);
+        if place.is_some() {
+            channel.place = place;
+        }
         let publication = Publication {
             channel: channel.name.clone(),
             message: Arc::from(message.to_owned()),
             timestamp,
+            offset,
         };
         for listener in &channel.listeners {
             listener.tell(SubscriptionEvent::Message(publication.clone()));

@@ -171,6 +171,15 @@ pub enum Published {
     Dropped,
 }
 
+/// Where an acknowledged publication is in the history of its channel.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+pub struct Acknowledged {
+    /// Its offset.
+    pub offset: u64,
+    /// In which life of the history.
+    pub epoch: String,
+}
+
 /// An answer of the server.
 #[derive(Clone, Debug)]
 pub struct Answer {

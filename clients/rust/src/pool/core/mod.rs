@@ -22,6 +22,7 @@ mod openings;
 mod pump;
 mod requests;
 mod serve;
+#[cfg(debug_assertions)]
 mod sound;
 
 pub(super) use balance::hash_of;

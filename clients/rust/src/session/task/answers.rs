@@ -17,23 +17,30 @@ impl Task {
             }
         };
         match (&*reply.kind, reply.id()) {
-            ("broadcast", _) => {
-                if let (Some(channel), Some(message)) = (&reply.channel, reply.message) {
+            ("broadcast" | "topic-message", _) => {
+                if let (Some(channel), Some(message)) = (reply.about(), reply.message) {
+                    let timestamp = reply.timestamp.unwrap_or_default();
                     self.channels
-                        .deliver(channel, message, reply.timestamp.unwrap_or_default());
+                        .deliver(&channel, message, timestamp, reply.place());
+                }
+            }
+            ("gap", _) => {
+                if let (Some(channel), Some(gap)) = (reply.about(), reply.gap()) {
+                    self.channels.left_out(&channel, gap);
                 }
             }
             ("subscribed", Some(id)) => {
                 let away = self.lost_at.map(|at| at.elapsed());
-                self.channels.granted(id, away);
+                let recovered = reply.is_recovered();
+                self.channels.granted(id, reply.place(), recovered, away);
             }
             ("hello", _) => self.greeted(message),
             ("token-expiring", _) => self.refresh(Instant::now()),
             ("refreshed", Some(id)) if self.refreshed(id) => {}
             ("error", id) => self.refused(&reply, id),
             (kind, Some(id)) => {
-                if let Some(answer) = self.pending.remove(&id) {
-                    let _ = answer.send(Ok(Answer {
+                if let Some(pending) = self.pending.remove(&id) {
+                    let _ = pending.answer.send(Ok(Answer {
                         kind: kind.to_owned(),
                         text: message.to_owned(),
                     }));
@@ -54,8 +61,8 @@ impl Task {
                 .announce(&SessionEvent::Refused { id, refusal });
             return;
         };
-        if let Some(answer) = self.pending.remove(&number) {
-            let _ = answer.send(Err(SessionError::Refused(refusal)));
+        if let Some(pending) = self.pending.remove(&number) {
+            let _ = pending.answer.send(Err(SessionError::Refused(refusal)));
             return;
         }
         if self.refreshed(number) {

@@ -49,6 +49,14 @@ pub(super) enum Command {
         options: PublishOptions,
         answer: Asking<Published>,
     },
+    /// Ends with the server's `published`.
+    PublishAcknowledged {
+        channel: Box<str>,
+        message: Box<RawValue>,
+        exclude_self: bool,
+        key: Box<str>,
+        answer: Asking<Answer>,
+    },
     Request {
         kind: String,
         fields: Vec<(String, Box<RawValue>)>,
@@ -58,6 +66,14 @@ pub(super) enum Command {
         answer: oneshot::Sender<Events<SessionEvent>>,
     },
     Close,
+}
+
+/// Somebody waits for an answer.
+struct Pending {
+    answer: Asking<Answer>,
+    /// To be said again on the next connection if this one is cut before the answer comes: it has a key, by which the server
+    /// knows it again.
+    again: Option<String>,
 }
 
 /// Why a connected session stopped being one.
@@ -75,7 +91,7 @@ pub(super) struct Task {
     leaving: mpsc::UnboundedReceiver<(Arc<str>, u64)>,
     hello: watch::Sender<Option<Hello>>,
     outbox: Outbox,
-    pending: HashMap<u64, Asking<Answer>>,
+    pending: HashMap<u64, Pending>,
     /// Subscriptions to be tried again.
     again: VecDeque<(Instant, Arc<str>)>,
     refresh: Refresh,
@@ -198,8 +214,22 @@ impl Task {
             .drain()
             .partition::<HashMap<_, _>, _>(|(id, _)| unsent.contains(id));
         self.pending = kept;
-        for answer in lost.into_values() {
-            let _ = answer.send(Err(SessionError::Lost));
+        let mut again = Vec::new();
+        for (id, pending) in lost {
+            match &pending.again {
+                Some(text) => {
+                    again.push((id, text.clone()));
+                    self.pending.insert(id, pending);
+                }
+                None => {
+                    let _ = pending.answer.send(Err(SessionError::Lost));
+                }
+            }
+        }
+        // In the order in which they were sent, before what was not sent yet.
+        again.sort_unstable_by_key(|(id, _)| std::cmp::Reverse(*id));
+        for (id, text) in again {
+            self.outbox.push_front(text, What::Request(id));
         }
     }
 
@@ -248,7 +278,12 @@ impl Task {
     fn next_to_send(&mut self) -> Option<String> {
         while let Some(Waiting { text, what }) = self.outbox.pop() {
             match what {
-                What::Request(id) if self.pending.get(&id).is_none_or(Asking::is_closed) => {
+                What::Request(id)
+                    if self
+                        .pending
+                        .get(&id)
+                        .is_none_or(|pending| pending.answer.is_closed()) =>
+                {
                     self.pending.remove(&id);
                 }
                 _ => return Some(text),
@@ -265,7 +300,7 @@ impl Task {
     fn subscribe_text(&mut self, channel: &str) -> String {
         let id = self.number();
         self.channels.asked(channel, id);
-        text(|out| wire::subscribe(out, channel, id))
+        text(|out| wire::subscribe(out, channel, self.channels.place(channel), id))
     }
 
     fn command(&mut self, command: Option<Command>) {
@@ -296,7 +331,8 @@ impl Task {
             }) => {
                 let id = self.number();
                 let raw = message.get();
-                let text = text(|out| wire::publish(out, &channel, raw, options.exclude_self, id));
+                let text =
+                    text(|out| wire::publish(out, &channel, raw, options.exclude_self, None, id));
                 let _ = answer.send(match options.volatile {
                     true if !self.connected || !self.outbox.is_empty() => Ok(Published::Dropped),
                     _ if !self.outbox.has_room(text.len()) => Err(SessionError::QueueFull),
@@ -306,27 +342,45 @@ impl Task {
                     }
                 });
             }
+            Some(Command::PublishAcknowledged {
+                channel,
+                message,
+                exclude_self,
+                key,
+                answer,
+            }) => {
+                let id = self.number();
+                let text = text(|out| {
+                    wire::publish(out, &channel, message.get(), exclude_self, Some(&key), id);
+                });
+                let again = Some(text.clone());
+                self.await_answer(id, text, Pending { answer, again });
+            }
             Some(Command::Request {
                 kind,
                 fields,
                 answer,
-            }) => self.request(&kind, &fields, answer),
+            }) => {
+                let id = self.number();
+                let fields = fields.iter().map(|(name, value)| (name.as_str(), &**value));
+                let text = text(|out| wire::message(out, &kind, fields, Some(id)));
+                let again = None;
+                self.await_answer(id, text, Pending { answer, again });
+            }
         }
     }
 
-    fn request(&mut self, kind: &str, fields: &[(String, Box<RawValue>)], answer: Asking<Answer>) {
-        let id = self.number();
-        let fields = fields.iter().map(|(name, value)| (name.as_str(), &**value));
-        let text = text(|out| wire::message(out, kind, fields, Some(id)));
+    fn await_answer(&mut self, id: u64, text: String, pending: Pending) {
         if self.pending.len() >= PENDING_MAX {
             // Those who have given up waiting.
-            self.pending.retain(|_, answer| !answer.is_closed());
+            self.pending
+                .retain(|_, pending| !pending.answer.is_closed());
         }
         if self.pending.len() >= PENDING_MAX || !self.outbox.has_room(text.len()) {
-            let _ = answer.send(Err(SessionError::QueueFull));
+            let _ = pending.answer.send(Err(SessionError::QueueFull));
             return;
         }
-        self.pending.insert(id, answer);
+        self.pending.insert(id, pending);
         self.outbox.push(text, What::Request(id));
     }
 
