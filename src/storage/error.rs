@@ -52,6 +52,9 @@ pub enum StorageError {
         /// Where, and what.
         damage: Damage,
     },
+    /// The disk has failed, or the store has a fault, while it was being opened.
+    #[error("the storage has failed: {0}")]
+    Failed(String),
     /// The system does not let us.
     #[error("storage.directory {}: {doing}: {source}", .path.display())]
     Io {
