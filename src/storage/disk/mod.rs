@@ -249,6 +249,19 @@ impl DiskStore {
         opened.keyspace.rotate_memtable_and_wait().unwrap();
     }
 
+    /// Writes and merges all tables now.
+    pub(super) fn merge_tables(&self) {
+        self.flush_tables();
+        let opened = self.database.as_ref().unwrap();
+        opened.keyspace.major_compact().unwrap();
+    }
+
+    /// Leaves the store as after a sync that failed: all commits after this one were refused, and are on the disk all the same.
+    pub(super) fn fail_after(mut self, commit: u64) {
+        self.witness.tell(commit).unwrap();
+        self.witness.doubt().unwrap();
+    }
+
     /// Bytes of the tables, all but the newest records.
     pub(super) fn disk_space(&self) -> u64 {
         self.database.as_ref().unwrap().keyspace.disk_space()
@@ -321,10 +334,15 @@ impl Store for DiskStore {
             }
         }
         self.removals.extend(removals);
-        // The records are safe. But a witness that cannot be told any more would let later damage pass.
-        self.witness
-            .tell(number)
-            .map_err(|error| CommitError::Failed(format!("the witness cannot be written: {error}")))
+        match self.witness.tell(number) {
+            Ok(()) => Ok(()),
+            // (File systems that copy what they write may need room for it.) It knows less then, until it is told again.
+            Err(error) if is_full(error.kind()) => Ok(()),
+            // The records are safe. But a witness that cannot be told any more would let later damage pass.
+            Err(error) => Err(CommitError::Failed(format!(
+                "the witness cannot be written: {error}"
+            ))),
+        }
     }
 
     fn tidy(&mut self) -> Result<bool, CommitError> {

@@ -6,6 +6,7 @@ mod directory;
 mod full;
 mod kill;
 mod model;
+mod refused;
 mod thread;
 
 use std::collections::BTreeMap;
