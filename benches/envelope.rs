@@ -42,6 +42,7 @@ fn envelope(criterion: &mut Criterion) {
                     "room:42",
                     black_box(r#""hello there""#),
                     1_790_000_000_000,
+                    None,
                 );
             });
             black_box(&out);

@@ -39,6 +39,7 @@ fn fan_out(criterion: &mut Criterion) {
                     channel: "c".into(),
                     message: message.clone(),
                     exclude: Vec::new(),
+                    options: None,
                     answer: None,
                 };
                 bench.shard.handle(NOW, Input::Command(command));

@@ -31,12 +31,14 @@ pub mod telemetry;
 mod transport;
 
 pub use engine::{
-    CloseError, Engine, EngineBuilder, EngineError, EngineHandle, Pending, PerShard, Phase,
-    PublishError, ReloadError, Reloaded, StartError,
+    CloseError, Engine, EngineBuilder, EngineError, EngineHandle, Pending, PendingPublication,
+    PerShard, Phase, PublishError, ReloadError, Reloaded, StartError,
 };
 pub use handlers::{
     Context, Failure, FailureCause, FromMessage, HandlerError, Json, Message, Next, TagError,
 };
 pub use shardwire_shards::permissions::{Access, Action};
 pub use shardwire_shards::search;
-pub use shardwire_shards::vocabulary::{Audience, CloseCause, ConnectionId};
+pub use shardwire_shards::vocabulary::{
+    Audience, CloseCause, ConnectionId, Epoch, Position, PublishOptions,
+};

@@ -153,6 +153,7 @@ fn fan_out() {
                 channel: "c".into(),
                 message: message.clone(),
                 exclude: Vec::new(),
+                options: None,
                 answer: None,
             };
             bench.shard.handle(NOW, Input::Command(command));

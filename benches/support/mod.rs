@@ -37,6 +37,7 @@ impl Bench {
             Placement::new(Rule::Accept, 1),
             MailboxEnds::connect(1).remove(0),
             NodeCount::default(),
+            1,
         );
         let mut ids = Vec::with_capacity(connections);
         for socket in 0..connections as u64 {

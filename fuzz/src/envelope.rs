@@ -81,7 +81,7 @@ fn answers(inbound: &Inbound<'_>) {
         None,
     );
     check(
-        &mut |out| outbound::subscribed(out, channel, id),
+        &mut |out| outbound::subscribed(out, channel, None, None, id),
         "subscribed",
         Some(channel),
         None,
@@ -100,7 +100,7 @@ fn answers(inbound: &Inbound<'_>) {
             Some(message),
         );
         check(
-            &mut |out| outbound::broadcast(out, channel, message, 1),
+            &mut |out| outbound::broadcast(out, channel, message, 1, None),
             "broadcast",
             Some(channel),
             Some(message),

@@ -128,10 +128,10 @@ fn parsing_and_answering_allocate_nothing() {
         let channel = inbound.channel.unwrap();
         let message = inbound.message.unwrap().get();
         frame::write_text_with(&mut out, |out| {
-            outbound::broadcast(out, &channel, message, 17)
+            outbound::broadcast(out, &channel, message, 17, None)
         });
         frame::write_text_with(&mut out, |out| {
-            outbound::subscribed(out, &channel, inbound.id)
+            outbound::subscribed(out, &channel, None, None, inbound.id)
         });
         frame::write_text_with(&mut out, |out| outbound::pong(out, 17, inbound.id));
         frame::write_text_with(&mut out, |out| {

@@ -68,6 +68,43 @@ pub const DRAIN_BATCH: usize = 256;
 
 /// Slots a search looks at per turn: a few hundred microseconds.
 pub const SEARCH_SLICE: usize = 4096;
+/// Idempotency keys a log remembers: a publisher that repeats itself does so within seconds, and a key takes as much as a
+/// small message.
+pub const IDEMPOTENCY_KEYS_MAX: usize = 1000;
+
+/// Logs on one shard. Each takes half a KiB even when it is empty, and whoever may publish to any name may make one.
+pub const LOGS_MAX: usize = 65_536;
+
+/// Records that wait to be stored on one shard before more are refused: many group commits' worth.
+pub const UNSTORED_RECORDS_MAX: usize = 4096;
+
+/// Bytes of those.
+pub const UNSTORED_BYTES_MAX: usize = 32 << 20;
+
+/// Publishers of one record that wait until it is stored: the first, and those that have sent it again.
+pub const UNSTORED_ASKERS_MAX: usize = 4;
+
+/// Records evicted before a store is told that it may let go of them, so that it is not told of each.
+pub const STORE_TRIM_RECORDS: u64 = 64;
+
+/// Records given to one subscriber that catches up before it is the turn of the next, and to one shard whose lane was full.
+pub const CATCH_UP_RECORDS: usize = 64;
+
+/// Bytes of those, one record apart.
+pub const CATCH_UP_BYTES: usize = 64 << 10;
+
+/// Questions about logs under way from one shard to one home: what they are answered with waits in lanes that live
+/// publications need, too. 16 answers are at most a MiB and a message.
+pub const FETCHES_MAX: u32 = 16;
+
+/// Messages in one answer to `history`.
+pub const HISTORY_MESSAGES_MAX: usize = 100;
+
+/// Messages in one answer to a `history` that asks for no number.
+pub const HISTORY_MESSAGES: usize = 50;
+
+/// Bytes of the messages in one answer to `history`, one message apart.
+pub const HISTORY_BYTES_MAX: usize = 256 << 10;
 
 /// Edits a document keeps to bring others behind them. Who was away for more gets the whole document.
 pub const DOCUMENT_LOG_EDITS_MAX: usize = 1000;

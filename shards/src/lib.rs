@@ -16,6 +16,7 @@ mod calls;
 mod channels;
 pub mod collaboration;
 mod connections;
+pub mod history;
 pub mod mesh;
 pub mod metrics;
 pub mod permissions;

@@ -4,6 +4,7 @@
 //! does either.
 
 use crate::shard::Shard;
+use crate::vocabulary::{ChannelName, Epoch};
 
 /// One fault, as a slip of the engine's own code would make it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -14,11 +15,17 @@ pub enum Fault {
     DoubleDelivery,
     /// A connection goes, and its user or address stays counted.
     ForgetDeregistration,
+    /// A subscriber that catches up is taken for level with the others one record too early.
+    EarlySeam,
+    /// A shard whose lane was full is not thought of when there is room again.
+    ForgetOverflow,
+    /// A log is forgotten, and the next one of its channel goes by the same epoch.
+    KeepEpoch,
 }
 
 /// What a shard is about to do wrong.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Planted(Option<Fault>);
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Planted(Option<Fault>, Option<(ChannelName, Epoch)>);
 
 impl Planted {
     /// True once, if it is this fault that was planted.
@@ -29,11 +36,21 @@ impl Planted {
         }
         strikes
     }
+
+    pub(crate) fn keep_epoch(&mut self, channel: &ChannelName, epoch: Epoch) {
+        self.1 = Some((channel.clone(), epoch));
+    }
+
+    /// The epoch that was kept for this channel, if one was.
+    pub(crate) fn kept_epoch(&self, channel: &ChannelName) -> Option<Epoch> {
+        let (kept, epoch) = self.1.as_ref()?;
+        (kept == channel).then_some(*epoch)
+    }
 }
 
 impl Shard {
     /// At the next opportunity this shard makes this fault, once.
     pub fn plant(&mut self, fault: Fault) {
-        self.planted = Planted(Some(fault));
+        self.planted = Planted(Some(fault), None);
     }
 }

@@ -1,5 +1,6 @@
 //! What the operator chose, as the shard reads it: checked and in native types.
 
+use crate::history::ChannelSettings;
 use crate::permissions::{AuthorizeHook, Permissions};
 use crate::rate_limits::Rates;
 
@@ -57,6 +58,8 @@ pub struct ShardSettings {
     pub permissions: Permissions,
     /// How fast one may send, and how fast connections may come (decision D22).
     pub rates: Rates,
+    /// What is kept of channels, and what is done about slow subscribers.
+    pub channels: ChannelSettings,
     /// None: nobody is verified, and the messages `auth` and `refresh` are unknown.
     pub authentication: Option<AuthenticationTimes>,
 }
@@ -80,6 +83,7 @@ impl Default for ShardSettings {
             publish_shard_counts: true,
             permissions: Permissions::default(),
             rates: Rates::default(),
+            channels: ChannelSettings::default(),
             authentication: None,
         }
     }

@@ -9,6 +9,7 @@ use shardwire_protocol::websocket::{Role, Rules};
 use crate::bounds::OVERFLOW_RETRY_MS;
 use crate::channels::Channels;
 use crate::connections::{Codec, Drain, Frames, NodeCount, Pool, Registry, Tags, Waiting};
+use crate::history::{History, Origin};
 use crate::mesh::MailboxEnds;
 use crate::metrics::{CountRound, Counters, EndCounts};
 use crate::placement::Placement;
@@ -44,8 +45,11 @@ pub struct Shard {
     pub(crate) work: u64,
     /// Counts turns, around and around.
     pub(crate) turn: u32,
+    /// As of the last input, for what happens without time of its own.
+    pub(crate) now: Now,
     pub(crate) node_count: NodeCount,
     pub(crate) channels: Channels,
+    pub(crate) history: History,
     pub(crate) directory: Directory,
     pub(crate) shared_buckets: SharedBuckets,
     pub(crate) ends: MailboxEnds,
@@ -75,13 +79,15 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// A shard with nothing in it. `ends` names which one it is; `node_count` is the one all shards share.
+    /// A shard with nothing in it. `ends` names which one it is; `node_count` is the one all shards share; from `seed` the epochs of
+    /// logs are drawn, so it must be another one, by chance, for every shard and every start.
     #[must_use]
     pub fn new(
         settings: Arc<ShardSettings>,
         placement: Placement,
         ends: MailboxEnds,
         node_count: NodeCount,
+        seed: u64,
     ) -> Self {
         let id = ends.shard();
         Self {
@@ -94,6 +100,7 @@ impl Shard {
             waiting: Waiting::default(),
             work: 0,
             turn: 0,
+            now: Now::default(),
             settings,
             placement,
             registry: Registry::new(id),
@@ -101,7 +108,8 @@ impl Shard {
             frames: Frames::default(),
             pool: Pool::default(),
             node_count,
-            channels: Channels::default(),
+            channels: Channels::new(placement.shards()),
+            history: History::new(seed),
             directory: Directory::default(),
             shared_buckets: SharedBuckets::default(),
             ends,
@@ -132,6 +140,7 @@ impl Shard {
 
     /// Takes in one thing that happened.
     pub fn handle(&mut self, now: Now, input: Input<'_>) {
+        self.now = now;
         match input {
             Input::Opened(opening) => self.opened(now, opening),
             Input::Bytes { connection, bytes } => self.received(now, connection, bytes),
@@ -144,13 +153,14 @@ impl Shard {
                 connection,
                 outcome,
             } => self.returned(now, connection, outcome),
+            Input::Stored { ticket, outcome } => self.stored(now, ticket, outcome),
             Input::Command(command) => self.command(now, command),
             Input::Mail => self.take_mail(now),
             Input::Deadline => self.deadlines(now),
         }
         self.judge_stuck(now);
         self.report_spending();
-        if self.ends.held() > 0 {
+        if self.ends.held() > 0 || self.history.is_behind() || self.channels.has_parked() {
             self.retry.get_or_insert(now.ms + OVERFLOW_RETRY_MS);
         }
     }
@@ -177,7 +187,7 @@ impl Shard {
             self.shared_buckets.next_tick(),
         ]
         .map(|tick| tick.map(|tick| u64::from(tick) * TICK_MS));
-        let postponed = self.waiting.is_due().then_some(now.ms);
+        let postponed = self.waiting.is_due() || self.has_catching_up();
         [
             wheel,
             session,
@@ -185,7 +195,8 @@ impl Shard {
             self.retry,
             self.count_round.deadline(),
             self.drain.as_ref().and_then(Drain::deadline),
-            postponed,
+            self.next_log_deadline(),
+            postponed.then_some(now.ms),
         ]
         .into_iter()
         .flatten()
@@ -223,7 +234,11 @@ impl Shard {
             connections: self.registry.len(),
             tagged: self.tags.len(),
             local_channels: self.channels.audiences.len(),
-            homed_channels: self.channels.homes.len(),
+            homed_channels: self.channels.homes.listened(),
+            logs: self.history.logs(),
+            log_bytes: self.history.bytes(),
+            laggards: self.channels.audiences.laggards(),
+            queued_bytes: self.channels.queued_bytes(),
             counted_users: self.directory.users(),
             counted_addresses: self.directory.addresses(),
             buckets: self.shared_buckets.held(),
@@ -242,11 +257,13 @@ impl Shard {
             self.judge_stuck(now);
         }
         self.mail = mail;
-        self.retry_full_lanes();
+        self.retry_full_lanes(now);
     }
 
-    fn retry_full_lanes(&mut self) {
+    fn retry_full_lanes(&mut self, now: Now) {
         self.ends.retry();
+        self.stream_on(now);
+        self.go_on_asking();
         self.retry = None;
     }
 
@@ -269,25 +286,65 @@ impl Shard {
                 self.channels.homes.note_deflates(&channel, shard, on);
             }
             ShardMessage::ContextsEnded { bytes } => self.contexts_ended(bytes),
-            ShardMessage::Interested { channel, ask } => self.interest_noted(&channel, ask),
+            ShardMessage::Interested {
+                channel,
+                ask,
+                place,
+            } => self.interest_noted(&channel, ask, place),
             ShardMessage::Publish {
                 channel,
                 message,
                 exclude,
                 publisher,
                 reply,
+                options,
             } => {
-                if !self.publish_at_home(now, &channel, &message, &exclude)
-                    && let Some(publisher) = publisher
-                {
-                    self.refuse(publisher, reply);
-                }
+                let origin = Origin {
+                    publisher,
+                    reply: reply.as_deref(),
+                    answer: None,
+                    options: options.as_deref(),
+                };
+                self.publish_at_home(now, &channel, &message, &exclude, origin);
             }
             ShardMessage::Deliver {
                 channel,
                 frame,
                 exclude,
-            } => self.fan_out(&channel, frame, &exclude),
+                place,
+            } => self.fan_out(&channel, frame, &exclude, place),
+            ShardMessage::Skipped { channel, from, to } => self.skip(&channel, from, to),
+            ShardMessage::Fetch {
+                channel,
+                shard,
+                reader,
+                ask,
+                since,
+                bytes,
+            } => self.answer_fetch(now, channel, shard, reader, ask, since, bytes),
+            ShardMessage::Fetched {
+                channel,
+                reader,
+                ask,
+                whole,
+                items,
+                next,
+            } => self.fetched(&channel, reader, ask, whole, items, next),
+            ShardMessage::Published {
+                connection,
+                channel,
+                place,
+                reply,
+            } => self.tell_published(connection, &channel, place, reply),
+            ShardMessage::ReadHistory {
+                connection,
+                channel,
+                query,
+                reply,
+            } => self.answer_history(now, connection, &channel, query, reply),
+            ShardMessage::Answered { connection, text } => {
+                self.answer(connection, |out| out.extend_from_slice(&text));
+            }
             ShardMessage::Refused {
                 connection,
                 code,
@@ -320,7 +377,7 @@ impl Shard {
     }
 
     fn deadlines(&mut self, now: Now) {
-        self.retry_full_lanes();
+        self.retry_full_lanes(now);
         self.notice_a_stall(self.tick(now));
         let mut due = std::mem::take(&mut self.due);
         self.wheel
@@ -335,7 +392,9 @@ impl Shard {
         }
         self.due = due;
         self.shared_buckets.sweep(now, self.tick(now));
+        self.sweep_logs(now);
         self.read_postponed(now);
+        self.catch_up(now);
         self.count_shards(now);
         self.go_on_draining(now);
     }
@@ -362,6 +421,14 @@ pub struct Residue {
     pub local_channels: usize,
     /// Channels homed here in which some shard is interested.
     pub homed_channels: usize,
+    /// Logs of channels homed here; they go by themselves when nothing has happened in them for long enough.
+    pub logs: usize,
+    /// Bytes of those.
+    pub log_bytes: usize,
+    /// Subscribers that are not level with the others of their channel.
+    pub laggards: usize,
+    /// Bytes that wait for slow ones of those.
+    pub queued_bytes: usize,
     /// Users counted here.
     pub counted_users: usize,
     /// Addresses counted here.

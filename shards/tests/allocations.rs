@@ -72,7 +72,15 @@ impl Bench {
         let node_count = NodeCount::default();
         let shards = MailboxEnds::connect(shards)
             .into_iter()
-            .map(|ends| Shard::new(Arc::clone(&settings), placement, ends, node_count.clone()))
+            .map(|ends| {
+                Shard::new(
+                    Arc::clone(&settings),
+                    placement,
+                    ends,
+                    node_count.clone(),
+                    1,
+                )
+            })
             .collect();
         Self {
             shards,

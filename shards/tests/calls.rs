@@ -196,6 +196,7 @@ fn what_a_handler_asks_for_a_closing_connection_is_not_done() {
                 channel,
                 message,
                 exclude: Vec::new(),
+                options: None,
                 answer: None,
             },
         );

@@ -113,6 +113,7 @@ fn a_command_publishes_from_any_shard_and_may_exclude_connections() {
                 channel: channel.as_str().into(),
                 message: Bytes::from_static(b"\"news\""),
                 exclude: vec![world.id(b)],
+                options: None,
                 answer: None,
             };
             world.command(shard, command);

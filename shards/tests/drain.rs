@@ -116,6 +116,7 @@ fn what_is_published_while_shards_are_emptied_arrives_until_the_close() {
                 channel: channel.as_str().into(),
                 message: published.to_string().into(),
                 exclude: Vec::new(),
+                options: None,
                 answer: None,
             },
         );

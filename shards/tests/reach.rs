@@ -114,10 +114,11 @@ fn a_publisher_outside_is_told_whether_it_was_taken() {
             channel: "nobody listens".into(),
             message: Bytes::from_static(b"1"),
             exclude: Vec::new(),
+            options: None,
             answer: ASKED,
         },
     );
-    assert_eq!(world.answers, [Answer::Taken(true)]);
+    assert_eq!(world.answers, [Answer::Published(Ok(None))]);
 }
 
 #[test]

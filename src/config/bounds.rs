@@ -126,6 +126,31 @@ pub(super) const API_KEYS: usize = 1_024;
 /// Rules are asked one after the other at every subscribe and publish.
 pub(super) const PERMISSION_RULES: usize = 256;
 
+/// Rules are asked one after the other when a channel gets its first subscriber or publication.
+pub(super) const CHANNEL_RULES: usize = 256;
+
+/// The most is what one client could be made to take in after a while away.
+pub(super) const HISTORY_MESSAGES: Range<usize> = whole(1..=1_000_000);
+
+/// A message that is kept for less than a second cannot be recovered by anybody; what is to be kept for longer than a month wants a
+/// database.
+pub(super) const HISTORY_AGE: Range<TextDuration> = duration(ms(1_000), minutes(31 * 24 * 60));
+
+/// Bytes of one channel's history.
+pub(super) const HISTORY_BYTES: Range<ByteSize> = size(ByteSize::kib(1), ByteSize::mib(4_096));
+
+/// The least holds a few channels; the most is memory enough for any shard.
+pub(super) const HISTORY_MEMORY: Range<ByteSize> = size(ByteSize::mib(1), ByteSize::mib(65_536));
+
+/// The least lets a few messages wait; the most is memory enough for any shard.
+pub(super) const SLOW_MEMORY: Range<ByteSize> = size(ByteSize::mib(1), ByteSize::mib(65_536));
+
+/// Long enough for a client to come back; what is empty costs half a KiB.
+pub(super) const FORGET_AFTER: Range<TextDuration> = duration(ms(1_000), minutes(31 * 24 * 60));
+
+/// Publishers repeat themselves within seconds or minutes.
+pub(super) const IDEMPOTENCY_WINDOW: Range<TextDuration> = duration(ms(1_000), minutes(24 * 60));
+
 /// Zero cuts the connections at once, for tests and for the impatient; an hour is a long goodbye.
 pub(super) const DRAIN_TIMEOUT: Range<TextDuration> = duration(ms(0), minutes(60));
 

@@ -42,6 +42,7 @@ pub use sections::authentication::{
     ApiKey, ApiKeySettings, Authentication, AuthenticationMethod, AuthenticationSettings,
     AuthenticationType, JwtAlgorithm, JwtKey, JwtKeySettings, JwtSettings, KeyMaterial,
 };
+pub use sections::channels::{Channels, ChannelsRule, Persistence, Slow, Topics};
 pub use sections::compression::{Compression, CompressionSettings};
 pub use sections::connections::{ConnectionSettings, Connections};
 pub use sections::echo::{Echo, EchoSettings};
@@ -96,6 +97,10 @@ pub struct Config {
     pub handlers: Handlers,
     /// Who may do what in which channel.
     pub permissions: Permissions,
+    /// What is kept of channels, and what is done about slow subscribers.
+    pub channels: Channels,
+    /// Channels with history that clients name by `topic`.
+    pub topics: Topics,
     /// How fast one may send, and how fast connections may come.
     pub rates: Rates,
     /// How long leaving may take.
@@ -127,6 +132,8 @@ pub struct Settings {
     pub handlers: HandlerSettings,
     /// Who may do what in which channel.
     pub permissions: shardwire_shards::permissions::Permissions,
+    /// What is kept of channels, topics among them.
+    pub channels: shardwire_shards::history::ChannelSettings,
     /// How fast one may send.
     pub rates: RatesSettings,
     /// How long leaving may take.
@@ -179,6 +186,7 @@ impl Config {
         let verifies = authentication.method != AuthenticationMethod::None
             && (authentication.method != AuthenticationMethod::Unset);
         let permissions = self.permissions.check(verifies, &mut checker);
+        let channels = self.channels.check(&self.topics, &mut checker);
         let rates = self
             .rates
             .check(self.connections.max_message_size, &mut checker);
@@ -203,6 +211,7 @@ impl Config {
             page,
             handlers,
             permissions,
+            channels,
             rates,
             shutdown,
             log,

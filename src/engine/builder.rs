@@ -1,6 +1,7 @@
 //! From a configuration to a running engine.
 
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::net::TcpListener;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
@@ -326,7 +327,7 @@ fn start(
             inboxes.hang_bell(ShardId(index as u16), driver.bell());
             let id = ShardId(index as u16);
             let tasks = Tasks::new(handlers, engine, id, inboxes, handler_timeout_ms);
-            let shard = Shard::new(settings, placement, ends, node_count);
+            let shard = Shard::new(settings, placement, ends, node_count, seed());
             RunningShard::new(parts, shard, driver, tasks, listener)
         };
         match spawn_shard(
@@ -435,12 +436,18 @@ pub(super) fn shard_settings(
         publish_shard_counts: settings.page.enabled,
         permissions: settings.permissions.clone(),
         rates: rates(&settings.rates),
+        channels: settings.channels.clone(),
         authentication: verifies.then_some(AuthenticationTimes {
             timeout_ms: settings.authentication.timeout_ms,
             warning_ms: settings.authentication.expiry_warning_ms,
             grace_ms: settings.authentication.expiry_grace_ms,
         }),
     }
+}
+
+/// A number that no other shard and no other start has, by the system's chance: what hash maps are seeded with.
+fn seed() -> u64 {
+    RandomState::new().hash_one(std::process::id())
 }
 
 fn rates(settings: &RatesSettings) -> Rates {

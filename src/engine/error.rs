@@ -1,5 +1,7 @@
 //! What can go wrong outside the shards, and who mends it.
 
+use shardwire_protocol::codes::ErrorCode;
+
 use crate::auth::AuthError;
 use crate::config::Faults;
 use crate::runtime::{PreflightError, RuntimeError};
@@ -82,6 +84,31 @@ pub enum PublishError {
     /// The shard has more to do than it can hold. Nothing was published; try again a little later.
     #[error("the shard is overloaded or the engine has stopped; nothing was published")]
     Overloaded,
+    /// An idempotency key has 1 to 64 bytes. The caller's mistake.
+    #[error("an idempotency key has 1 to 64 bytes; nothing was published")]
+    Key,
+    /// The publication asks for what only a channel with history has, and this one has none. The caller's mistake, or the
+    /// operator's.
+    #[error("the channel has no history, so it knows no idempotency keys; nothing was published")]
+    NoHistory,
+    /// What keeps the channel's messages has no room. Nothing was published; try again when there is.
+    #[error("the storage of the channel's history is full; nothing was published")]
+    StorageFull,
+    /// What keeps the channel's messages is broken. Nothing was published; the operator mends it.
+    #[error("the storage of the channel's history has failed; nothing was published")]
+    StorageFailed,
+}
+
+impl PublishError {
+    /// What a shard says when it does not take a publication.
+    pub(crate) fn from_code(code: ErrorCode) -> Self {
+        match code {
+            ErrorCode::NoHistory => Self::NoHistory,
+            ErrorCode::StorageFull => Self::StorageFull,
+            ErrorCode::StorageFailed => Self::StorageFailed,
+            _ => Self::Overloaded,
+        }
+    }
 }
 
 /// Why nobody was closed.

@@ -13,7 +13,7 @@ use shardwire_shards::Shard;
 use shardwire_shards::mesh::Sleepers;
 use shardwire_shards::search::Search;
 use shardwire_shards::vocabulary::{
-    Answer, AnswerId, Command, ConnectionId, Now, ShardId, Verdict,
+    Answer, AnswerId, Command, ConnectionId, Now, PublishOutcome, ShardId, Verdict,
 };
 
 use crate::runtime::{Bell, SocketId};
@@ -61,6 +61,7 @@ pub(crate) enum Waiting {
     Connections(oneshot::Sender<Vec<ConnectionId>>),
     Count(oneshot::Sender<usize>),
     Taken(oneshot::Sender<bool>),
+    Published(oneshot::Sender<PublishOutcome>),
 }
 
 /// A search of any kind, with whoever waits for what it finds.
@@ -232,8 +233,11 @@ impl Questions {
             (Some(Waiting::Count(sender)), Answer::Count(count)) => {
                 let _ = sender.send(count);
             }
-            (Some(Waiting::Taken(sender)), Answer::Taken(taken)) => {
-                let _ = sender.send(taken);
+            (Some(Waiting::Taken(sender)), Answer::Published(outcome)) => {
+                let _ = sender.send(outcome.is_ok());
+            }
+            (Some(Waiting::Published(sender)), Answer::Published(outcome)) => {
+                let _ = sender.send(outcome);
             }
             (waiting, answer) => {
                 debug_assert!(

@@ -28,7 +28,7 @@ pub use builder::{Engine, EngineBuilder};
 pub use error::{CloseError, EngineError, PublishError, ReloadError, StartError};
 pub use handle::EngineHandle;
 pub(crate) use inbox::{Inboxes, Item};
-pub use pending::{Pending, PerShard};
+pub use pending::{Pending, PendingPublication, PerShard};
 pub use phase::Phase;
 pub(crate) use reach::check_code;
 pub use reload::Reloaded;

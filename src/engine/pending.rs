@@ -4,6 +4,10 @@ use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
+use shardwire_shards::vocabulary::{Position, PublishOutcome};
+
+use super::error::PublishError;
+
 /// An answer that is on its way: `.await` it from any async runtime, or [`wait`](Self::wait) for it.
 #[derive(Debug)]
 #[must_use = "the answer is lost unless somebody waits for it"]
@@ -25,6 +29,38 @@ impl<T: Default + Send + 'static> IntoFuture for Pending<T> {
         let receiver = self.0.into_future();
         Box::pin(async move { receiver.await.unwrap_or_default() })
     }
+}
+
+/// What becomes of a publication: `.await` it from any async runtime, or [`wait`](Self::wait) for it.
+#[derive(Debug)]
+#[must_use = "the answer is lost unless somebody waits for it"]
+pub struct PendingPublication(pub(super) oneshot::Receiver<PublishOutcome>);
+
+impl PendingPublication {
+    /// Blocks until it is known. In a channel without history a publication that was taken has no place.
+    ///
+    /// # Errors
+    /// See [`PublishError`]; when it says so, nobody got anything. `Overloaded` can also mean that the engine stopped meanwhile.
+    pub fn wait(self) -> Result<Option<Position>, PublishError> {
+        published(self.0.recv())
+    }
+}
+
+impl IntoFuture for PendingPublication {
+    type Output = Result<Option<Position>, PublishError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let receiver = self.0.into_future();
+        Box::pin(async move { published(receiver.await) })
+    }
+}
+
+fn published(
+    told: Result<PublishOutcome, oneshot::RecvError>,
+) -> Result<Option<Position>, PublishError> {
+    told.map_err(|_| PublishError::Overloaded)?
+        .map_err(PublishError::from_code)
 }
 
 /// One answer of every shard, in order, on their way. A shard that is overloaded or has ended gives none.

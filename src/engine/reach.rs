@@ -3,14 +3,15 @@
 use bytes::Bytes;
 use serde::Serialize;
 use shardwire_protocol::codes::close;
+use shardwire_protocol::envelope::MAX_KEY_BYTES;
 use shardwire_protocol::websocket::frame;
 use shardwire_shards::is_valid_channel_name;
-use shardwire_shards::vocabulary::{Audience, Command, ConnectionId, ShardId};
+use shardwire_shards::vocabulary::{Audience, Command, ConnectionId, PublishOptions, ShardId};
 
 use super::error::{CloseError, PublishError};
 use super::handle::EngineHandle;
 use super::inbox::{Item, Waiting};
-use super::pending::Pending;
+use super::pending::{Pending, PendingPublication};
 
 impl EngineHandle {
     /// Publishes a message into a channel (contract B4): every subscriber on every shard gets
@@ -50,6 +51,7 @@ impl EngineHandle {
             channel: channel.into(),
             message,
             exclude: exclude.to_vec(),
+            options: None,
             answer: Some(answer),
         };
         self.inner
@@ -57,6 +59,51 @@ impl EngineHandle {
             .ask(home, Waiting::Taken(waiting), command)
             .map_err(|_| PublishError::Overloaded)?;
         Ok(Pending(taken))
+    }
+
+    /// As [`publish`](Self::publish), with wishes of its own, and says what became of it: in a channel with history, the place at
+    /// which it is kept.
+    ///
+    /// ```no_run
+    /// # use shardwire::{EngineHandle, PublishOptions};
+    /// # async fn sell(engine: EngineHandle) -> Result<(), shardwire::PublishError> {
+    /// let once = PublishOptions { key: Some("order-4711".into()), ..PublishOptions::default() };
+    /// let place = engine.publish_with("topic:orders", &"sold", once)?.await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`PublishError`]; when it says so, nobody got anything.
+    pub fn publish_with(
+        &self,
+        channel: &str,
+        message: &(impl Serialize + ?Sized),
+        options: PublishOptions,
+    ) -> Result<PendingPublication, PublishError> {
+        check_channel(channel)?;
+        let key = options.key.as_deref();
+        if key.is_some_and(|key| key.is_empty() || key.len() > MAX_KEY_BYTES) {
+            return Err(PublishError::Key);
+        }
+        let message = Bytes::from(self.encode(message)?);
+        let (waiting, published) = oneshot::channel();
+        let command = |answer| Command::Publish {
+            channel: channel.into(),
+            message,
+            exclude: Vec::new(),
+            options: Some(Box::new(options)),
+            answer: Some(answer),
+        };
+        self.inner
+            .inboxes
+            .ask(
+                self.home_of_channel(channel),
+                Waiting::Published(waiting),
+                command,
+            )
+            .map_err(|_| PublishError::Overloaded)?;
+        Ok(PendingPublication(published))
     }
 
     /// Sends a message to connections wherever they are (contract M24), as it is, without an envelope.
@@ -216,6 +263,7 @@ impl EngineHandle {
             channel: channel.into(),
             message: Bytes::from(self.encode(message)?),
             exclude,
+            options: None,
             answer: None,
         })
     }

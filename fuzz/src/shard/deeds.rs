@@ -292,6 +292,7 @@ impl World {
                         channel,
                         message: value.into(),
                         exclude,
+                        options: None,
                         answer: None,
                     },
                 )

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arbitrary::{Result, Unstructured};
 use shardwire_shards::bounds::WRITE_SLICES_MAX;
+use shardwire_shards::history::ChannelSettings;
 use shardwire_shards::mesh::{LaneBounds, MailboxEnds};
 use shardwire_shards::permissions::{Action, Grant, Permissions, Rule as Permission};
 use shardwire_shards::placement::{Placement, Rule};
@@ -59,7 +60,15 @@ impl World {
         let node_count = NodeCount::default();
         let shards = MailboxEnds::connect_bounded(placement.shards(), lanes)
             .into_iter()
-            .map(|ends| Shard::new(Arc::clone(&settings), placement, ends, node_count.clone()))
+            .map(|ends| {
+                Shard::new(
+                    Arc::clone(&settings),
+                    placement,
+                    ends,
+                    node_count.clone(),
+                    1,
+                )
+            })
             .collect();
         Ok(Self {
             ms: 0,
@@ -149,6 +158,7 @@ impl World {
             }
             Effect::Ring(shard) => assert_ne!(shard.index(), at, "it rings itself"),
             Effect::Answer { .. } => {}
+            Effect::Store(_) => unreachable!("no channel is kept across restarts"),
             Effect::Event(Event::Connected { connection }) => {
                 self.living(connection);
             }
@@ -328,6 +338,7 @@ fn settings(u: &mut Unstructured<'_>) -> Result<ShardSettings> {
             context_memory: 700_000,
         },
         publish_shard_counts: u.arbitrary()?,
+        channels: ChannelSettings::default(),
         permissions: match u.arbitrary()? {
             true => Permissions::new([closed, own], true),
             false => Permissions::default(),

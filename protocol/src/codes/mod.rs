@@ -58,6 +58,12 @@ pub enum ErrorCode {
     NotPermitted,
     /// The token of a `refresh` message was not accepted, or nothing here checks tokens.
     AuthenticationFailed,
+    /// The message asks for what only a channel with history has.
+    NoHistory,
+    /// What keeps the channel's history across restarts has no room.
+    StorageFull,
+    /// What keeps the channel's history across restarts is broken.
+    StorageFailed,
 }
 
 /// One row of the table of error codes.
@@ -88,7 +94,7 @@ const fn row(
 }
 
 /// All error codes, ordered by number without gaps.
-pub static ERRORS: [ErrorRow; 16] = [
+pub static ERRORS: [ErrorRow; 19] = [
     row(
         ErrorCode::MissingType,
         "Missing message type",
@@ -185,6 +191,24 @@ pub static ERRORS: [ErrorRow; 16] = [
         false,
         "The new token was not accepted; the connection goes on with the old one until that expires.",
     ),
+    row(
+        ErrorCode::NoHistory,
+        "No history",
+        false,
+        "The channel has no history, and the message asks for something that needs one.",
+    ),
+    row(
+        ErrorCode::StorageFull,
+        "Storage full",
+        true,
+        "The channel's messages are kept on disk, and the disk is full: the message was not published. Send it again later.",
+    ),
+    row(
+        ErrorCode::StorageFailed,
+        "Storage failed",
+        true,
+        "The channel's messages are kept on disk, and the disk failed: the message was not published. Send it again when the operator has seen to it.",
+    ),
 ];
 
 impl ErrorCode {
@@ -233,7 +257,7 @@ mod tests {
         }
         // The last variant has the last row, so no variant is without one.
         assert_eq!(
-            ErrorCode::AuthenticationFailed.row().text,
+            ErrorCode::StorageFailed.row().text,
             ERRORS[ERRORS.len() - 1].text
         );
     }

@@ -341,7 +341,7 @@ mod tests {
         let reply = Reply::read(&text).unwrap();
         assert_eq!((&*reply.kind, reply.id()), ("error", Some(9)));
         assert_eq!((reply.code, reply.temporary), (Some(110), Some(true)));
-        let text = written(|out| envelope::outbound::broadcast(out, "news", "null", 5));
+        let text = written(|out| envelope::outbound::broadcast(out, "news", "null", 5, None));
         let reply = Reply::read(&text).unwrap();
         assert_eq!(reply.message.unwrap().get(), "null");
         assert_eq!((reply.timestamp, reply.id()), (Some(5), None));

@@ -9,6 +9,9 @@ use std::fmt;
 /// Longest `id`, in bytes of JSON (the quotes of a string included).
 pub const MAX_ID_BYTES: usize = 64;
 
+/// Longest `idempotencyKey`, in bytes: a UUID or a hash in any usual spelling.
+pub const MAX_KEY_BYTES: usize = 64;
+
 /// The fields any message may have; which of them it needs depends on its `type`. All borrowed from the text of the
 /// frame. Unknown fields were checked as JSON and ignored.
 #[derive(Clone, Debug)]
@@ -27,6 +30,128 @@ pub struct Inbound<'a> {
     pub token: Option<Text<'a>>,
     /// `id`: a string or number of at most [`MAX_ID_BYTES`], given back in the answer.
     pub id: Option<&'a RawValue>,
+    /// What only messages about history and topics have. Any JSON, so that an application's own messages may use the names otherwise;
+    /// see the methods of [`Inbound`].
+    pub more: More<'a>,
+}
+
+/// Fields that few messages have, as they came.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct More<'a> {
+    topic: Option<&'a RawValue>,
+    since: Option<&'a RawValue>,
+    from: Option<&'a RawValue>,
+    limit: Option<&'a RawValue>,
+    direction: Option<&'a RawValue>,
+    key: Option<&'a RawValue>,
+    ttl: Option<&'a RawValue>,
+    volatile: Option<&'a RawValue>,
+}
+
+/// Where a client has been in a channel's log: `{"offset":…,"epoch":"…"}`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Since {
+    /// The last offset it has got.
+    pub offset: u64,
+    /// Of which life of the log; none: a text that is no epoch of ours, so that it names no life of any log.
+    pub epoch: Option<u64>,
+}
+
+impl<'a> Inbound<'a> {
+    /// `topic`, of a message about one.
+    ///
+    /// # Errors
+    /// [`ErrorCode::InvalidChannel`]: it is there and is not text.
+    pub fn topic(&self) -> Result<Option<Text<'a>>, ErrorCode> {
+        read(self.more.topic).map_err(|_| ErrorCode::InvalidChannel)
+    }
+
+    /// `since` of `subscribe`.
+    ///
+    /// # Errors
+    /// [`ErrorCode::InvalidMessage`]: it is there and is not an object of `offset` and `epoch`.
+    pub fn since(&self) -> Result<Option<Since>, ErrorCode> {
+        #[derive(serde::Deserialize)]
+        struct Written<'a> {
+            offset: u64,
+            #[serde(borrow)]
+            epoch: Text<'a>,
+        }
+        let written: Option<Written<'_>> = read(self.more.since)?;
+        Ok(written.map(|written| Since {
+            offset: written.offset,
+            epoch: read_epoch(&written.epoch),
+        }))
+    }
+
+    /// `from` of `history`: an offset.
+    ///
+    /// # Errors
+    /// [`ErrorCode::InvalidMessage`]: it is there and is no offset. Likewise for the other fields.
+    pub fn from(&self) -> Result<Option<u64>, ErrorCode> {
+        read(self.more.from)
+    }
+
+    /// `limit` of `history`.
+    #[allow(clippy::missing_errors_doc)]
+    pub fn limit(&self) -> Result<Option<u64>, ErrorCode> {
+        read(self.more.limit)
+    }
+
+    /// `direction` of `history`: whether it is `"backward"` instead of `"forward"`.
+    #[allow(clippy::missing_errors_doc)]
+    pub fn backward(&self) -> Result<bool, ErrorCode> {
+        let direction: Option<Text<'_>> = read(self.more.direction)?;
+        match direction.as_deref() {
+            None | Some("forward") => Ok(false),
+            Some("backward") => Ok(true),
+            Some(_) => Err(ErrorCode::InvalidMessage),
+        }
+    }
+
+    /// `idempotencyKey` of `publish`: 1 to [`MAX_KEY_BYTES`] bytes of text.
+    #[allow(clippy::missing_errors_doc)]
+    pub fn idempotency_key(&self) -> Result<Option<Text<'a>>, ErrorCode> {
+        let key: Option<Text<'a>> = read(self.more.key)?;
+        match key {
+            Some(key) if key.is_empty() || key.len() > MAX_KEY_BYTES => {
+                Err(ErrorCode::InvalidMessage)
+            }
+            key => Ok(key),
+        }
+    }
+
+    /// `ttl` of `publish`, in milliseconds.
+    #[allow(clippy::missing_errors_doc)]
+    pub fn ttl(&self) -> Result<Option<u64>, ErrorCode> {
+        read(self.more.ttl)
+    }
+
+    /// `volatile` of `publish`.
+    #[allow(clippy::missing_errors_doc)]
+    pub fn volatile(&self) -> Result<bool, ErrorCode> {
+        Ok(read(self.more.volatile)?.unwrap_or(false))
+    }
+
+    /// Whether any of `idempotencyKey`, `ttl` and `volatile` is there.
+    #[must_use]
+    pub fn has_publish_options(&self) -> bool {
+        self.more.key.is_some() || self.more.ttl.is_some() || self.more.volatile.is_some()
+    }
+}
+
+/// An epoch as it is written: exactly 16 hexadecimal digits.
+fn read_epoch(text: &str) -> Option<u64> {
+    let ours = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    ours.then(|| u64::from_str_radix(text, 16).ok()).flatten()
+}
+
+/// A field in its proper shape; `null` counts as missing.
+fn read<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Result<Option<T>, ErrorCode> {
+    match raw {
+        None => Ok(None),
+        Some(raw) => serde_json::from_str(raw.get()).map_err(|_| ErrorCode::InvalidMessage),
+    }
 }
 
 /// Reads one message.
@@ -48,6 +173,7 @@ pub fn parse(text: &str) -> Result<Inbound<'_>, ErrorCode> {
         exclude,
         token,
         id,
+        more,
     } = serde_json::from_str(text).map_err(|_| ErrorCode::InvalidFormat)?;
     let inbound = Inbound {
         kind: match kind {
@@ -61,6 +187,7 @@ pub fn parse(text: &str) -> Result<Inbound<'_>, ErrorCode> {
         exclude,
         token,
         id,
+        more,
     };
     if inbound.id.is_some_and(|id| !is_id(id.get())) {
         return Err(ErrorCode::InvalidFormat);
@@ -86,6 +213,7 @@ struct Fields<'a> {
     exclude: Option<Text<'a>>,
     token: Option<Text<'a>>,
     id: Option<&'a RawValue>,
+    more: More<'a>,
 }
 
 #[derive(Clone, Copy, serde::Deserialize)]
@@ -98,6 +226,15 @@ enum Name {
     Exclude,
     Token,
     Id,
+    Topic,
+    Since,
+    From,
+    Limit,
+    Direction,
+    #[serde(rename = "idempotencyKey")]
+    Key,
+    Ttl,
+    Volatile,
     #[serde(other)]
     Other,
 }
@@ -120,7 +257,7 @@ impl<'de> Visitor<'de> for FieldsVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut fields = Fields::default();
-        let mut seen = 0u16;
+        let mut seen = 0u32;
         while let Some(name) = map.next_key::<Name>()? {
             if !matches!(name, Name::Other) {
                 let bit = 1 << name as u16;
@@ -137,6 +274,14 @@ impl<'de> Visitor<'de> for FieldsVisitor {
                 Name::Exclude => fields.exclude = map.next_value()?,
                 Name::Token => fields.token = map.next_value()?,
                 Name::Id => fields.id = Some(map.next_value()?),
+                Name::Topic => fields.more.topic = Some(map.next_value()?),
+                Name::Since => fields.more.since = Some(map.next_value()?),
+                Name::From => fields.more.from = Some(map.next_value()?),
+                Name::Limit => fields.more.limit = Some(map.next_value()?),
+                Name::Direction => fields.more.direction = Some(map.next_value()?),
+                Name::Key => fields.more.key = Some(map.next_value()?),
+                Name::Ttl => fields.more.ttl = Some(map.next_value()?),
+                Name::Volatile => fields.more.volatile = Some(map.next_value()?),
                 Name::Other => {
                     map.next_value::<IgnoredAny>()?;
                 }

@@ -161,3 +161,77 @@ fn deep_nesting_is_refused_wherever_it_is_passed_on() {
         ErrorCode::InvalidType | ErrorCode::InvalidFormat
     ));
 }
+
+#[test]
+fn fields_about_history_are_read_where_they_are_asked_for() {
+    let text = r#"{"type":"x","since":{"offset":7,"epoch":"00000000000000ff"},"from":3,"limit":9,"direction":"backward",
+        "idempotencyKey":"k","ttl":50,"volatile":true,"topic":"t\u0021"}"#;
+    let inbound = parse(text).unwrap();
+    let since = Since {
+        offset: 7,
+        epoch: Some(255),
+    };
+    assert_eq!(inbound.since(), Ok(Some(since)));
+    assert_eq!(
+        (inbound.from(), inbound.limit()),
+        (Ok(Some(3)), Ok(Some(9)))
+    );
+    assert_eq!(
+        (inbound.backward(), inbound.volatile()),
+        (Ok(true), Ok(true))
+    );
+    assert_eq!(inbound.idempotency_key().unwrap().as_deref(), Some("k"));
+    assert_eq!(inbound.ttl(), Ok(Some(50)));
+    assert_eq!(inbound.topic().unwrap().as_deref(), Some("t!"));
+    assert!(inbound.has_publish_options());
+}
+
+#[test]
+fn an_applications_own_message_may_use_their_names_otherwise() {
+    let text = r#"{"type":"transfer","from":"ann","limit":{"max":1},"since":null,"topic":7,"volatile":"very","ttl":-1}"#;
+    let inbound = parse(text).unwrap();
+    assert_eq!(inbound.since(), Ok(None));
+    assert_eq!(inbound.from(), Err(ErrorCode::InvalidMessage));
+    assert_eq!(inbound.limit(), Err(ErrorCode::InvalidMessage));
+    assert_eq!(inbound.volatile(), Err(ErrorCode::InvalidMessage));
+    assert_eq!(inbound.ttl(), Err(ErrorCode::InvalidMessage));
+    assert_eq!(inbound.topic().unwrap_err(), ErrorCode::InvalidChannel);
+}
+
+#[test]
+fn what_is_no_position_of_ours_is_none_of_ours() {
+    let since = |json: &str| {
+        parse(&format!("{{\"type\":\"subscribe\",\"since\":{json}}}"))
+            .unwrap()
+            .since()
+    };
+    for wrong in [
+        "7",
+        "{}",
+        r#"{"offset":-1,"epoch":""}"#,
+        r#"{"offset":1,"epoch":5}"#,
+    ] {
+        assert_eq!(since(wrong), Err(ErrorCode::InvalidMessage), "{wrong}");
+    }
+    for strange in [
+        "\"\"",
+        "\"ff\"",
+        "\"+0000000000000ff\"",
+        "\"00000000000000fg\"",
+    ] {
+        let read = since(&format!("{{\"offset\":1,\"epoch\":{strange}}}"))
+            .unwrap()
+            .unwrap();
+        assert_eq!((read.offset, read.epoch), (1, None), "{strange}");
+    }
+    let key = |json: &str| {
+        parse(&format!(
+            "{{\"type\":\"publish\",\"idempotencyKey\":{json}}}"
+        ))
+        .unwrap()
+        .idempotency_key()
+        .is_ok()
+    };
+    assert!(key("\"a\"") && key("null") && !key("\"\"") && !key("1"));
+    assert!(!key(&format!("\"{}\"", "k".repeat(MAX_KEY_BYTES + 1))));
+}

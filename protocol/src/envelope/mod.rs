@@ -18,7 +18,11 @@ mod inbound;
 pub mod outbound;
 mod text;
 
+/// What the names of topics (contract Q4 to Q7) begin with: the topic `news` is the channel `topic:news`. What is said about such a
+/// channel names the topic, in `topic` instead of `channel`, and its messages are `topic-message`.
+pub const TOPIC_PREFIX: &str = "topic:";
+
 pub use depth::{MAX_DEPTH, is_deeper_than};
-pub use inbound::{Inbound, MAX_ID_BYTES, parse};
+pub use inbound::{Inbound, MAX_ID_BYTES, MAX_KEY_BYTES, More, Since, parse};
 pub use serde_json::value::RawValue;
 pub use text::Text;

@@ -4,8 +4,35 @@
 //! each, which holds for what [`super::parse`] gave. Channels and other text are escaped. Timestamps are Unix
 //! milliseconds. An `id` is that of the message this one answers.
 
-use super::RawValue;
+use super::{RawValue, TOPIC_PREFIX};
 use crate::codes::ErrorCode;
+
+/// A place in a channel's log, as clients read it: `"offset":…,"epoch":"…"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Grows with every message of one epoch; 0 is before the first.
+    pub offset: u64,
+    /// Which life of the log; 16 hexadecimal digits on the wire.
+    pub epoch: u64,
+}
+
+/// Why a subscriber has not got something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GapReason {
+    /// It did not read as fast as was published.
+    Slow,
+    /// The channel's history does not reach that far back any more.
+    Evicted,
+}
+
+impl GapReason {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Slow => "slow",
+            Self::Evicted => "evicted",
+        }
+    }
+}
 
 /// `{"type":"echo","data":…,"timestamp":…}` (contract W1).
 pub fn echo(out: &mut Vec<u8>, data_raw: &str, timestamp: u64, id: Option<&RawValue>) {
@@ -22,27 +49,58 @@ pub fn pong(out: &mut Vec<u8>, timestamp: u64, id: Option<&RawValue>) {
     end(out, id);
 }
 
-/// `{"type":"subscribed","channel":…}` (contract B5).
-pub fn subscribed(out: &mut Vec<u8>, channel: &str, id: Option<&RawValue>) {
-    out.extend_from_slice(br#"{"type":"subscribed","channel":"#);
-    write_text(out, channel);
+/// `{"type":"subscribed","channel":…}` (contract B5). With history: `"offset":…,"epoch":…`: what is behind that place comes. If the
+/// client said where it had been: `"recovered":…`, whether it gets everything from there on.
+pub fn subscribed(
+    out: &mut Vec<u8>,
+    channel: &str,
+    place: Option<Place>,
+    recovered: Option<bool>,
+    id: Option<&RawValue>,
+) {
+    begin_about(out, "subscribed", channel);
+    if let Some(place) = place {
+        write_place(out, place);
+    }
+    match recovered {
+        Some(true) => out.extend_from_slice(br#","recovered":true"#),
+        Some(false) => out.extend_from_slice(br#","recovered":false"#),
+        None => {}
+    }
     end(out, id);
 }
 
 /// `{"type":"unsubscribed","channel":…}` (contract B6).
 pub fn unsubscribed(out: &mut Vec<u8>, channel: &str, id: Option<&RawValue>) {
-    out.extend_from_slice(br#"{"type":"unsubscribed","channel":"#);
-    write_text(out, channel);
+    begin_about(out, "unsubscribed", channel);
     end(out, id);
 }
 
-/// `{"type":"broadcast","channel":…,"message":…,"timestamp":…}` (contract B7).
-pub fn broadcast(out: &mut Vec<u8>, channel: &str, message_raw: &str, timestamp: u64) {
-    out.extend_from_slice(br#"{"type":"broadcast","channel":"#);
-    write_text(out, channel);
+/// `{"type":"broadcast","channel":…,"message":…,"timestamp":…}` (contract B7); of a topic
+/// `{"type":"topic-message","topic":…,"message":…,"timestamp":…}` (contract Q7). With history: `"offset":…,"epoch":…`.
+pub fn broadcast(
+    out: &mut Vec<u8>,
+    channel: &str,
+    message_raw: &str,
+    timestamp: u64,
+    place: Option<Place>,
+) {
+    match channel.strip_prefix(TOPIC_PREFIX) {
+        None => {
+            out.extend_from_slice(br#"{"type":"broadcast","channel":"#);
+            write_text(out, channel);
+        }
+        Some(topic) => {
+            out.extend_from_slice(br#"{"type":"topic-message","topic":"#);
+            write_text(out, topic);
+        }
+    }
     out.extend_from_slice(br#","message":"#);
     out.extend_from_slice(message_raw.as_bytes());
     write_timestamp(out, timestamp);
+    if let Some(place) = place {
+        write_place(out, place);
+    }
     end(out, None);
 }
 
@@ -51,6 +109,95 @@ pub fn reconnect(out: &mut Vec<u8>, delay_ms: u64) {
     out.extend_from_slice(br#"{"type":"reconnect","delay":"#);
     write_number(out, delay_ms);
     end(out, None);
+}
+
+/// `{"type":"published","channel":…,"offset":…,"epoch":…}`: it is stored as the channel's rule says, there.
+pub fn published(out: &mut Vec<u8>, channel: &str, place: Place, id: Option<&RawValue>) {
+    begin_about(out, "published", channel);
+    write_place(out, place);
+    end(out, id);
+}
+
+/// `{"type":"gap","channel":…,"from":…,"to":…,"epoch":…,"reason":…}`: these offsets, both ends included, do not come.
+pub fn gap(out: &mut Vec<u8>, channel: &str, from: u64, to: Place, reason: GapReason) {
+    begin_about(out, "gap", channel);
+    out.extend_from_slice(br#","from":"#);
+    write_number(out, from);
+    out.extend_from_slice(br#","to":"#);
+    write_number(out, to.offset);
+    write_epoch(out, to.epoch);
+    write_reason(out, reason);
+    end(out, None);
+}
+
+/// `{"type":"gap","channel":…,"missed":…,"reason":…}`: so many messages of a channel without history do not come.
+pub fn gap_without_history(out: &mut Vec<u8>, channel: &str, missed: u64, reason: GapReason) {
+    begin_about(out, "gap", channel);
+    out.extend_from_slice(br#","missed":"#);
+    write_number(out, missed);
+    write_reason(out, reason);
+    end(out, None);
+}
+
+/// `{"type":"history","channel":…,"offset":…,"epoch":…,"messages":[…],"more":…}`: the messages as subscribers get them, and whether
+/// there are more in that direction. `place` is where the log stands.
+pub fn history<'m>(
+    out: &mut Vec<u8>,
+    channel: &str,
+    place: Place,
+    messages: impl IntoIterator<Item = &'m [u8]>,
+    more: bool,
+    id: Option<&RawValue>,
+) {
+    begin_about(out, "history", channel);
+    write_place(out, place);
+    out.extend_from_slice(br#","messages":["#);
+    for (index, message) in messages.into_iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(message);
+    }
+    out.extend_from_slice(match more {
+        true => br#"],"more":true"#,
+        false => br#"],"more":false"#,
+    });
+    end(out, id);
+}
+
+/// `{"type":…,"channel":…`, or for a topic `{"type":…,"topic":…`.
+fn begin_about(out: &mut Vec<u8>, kind: &str, channel: &str) {
+    out.extend_from_slice(br#"{"type":"#);
+    write_text(out, kind);
+    match channel.strip_prefix(TOPIC_PREFIX) {
+        None => {
+            out.extend_from_slice(br#","channel":"#);
+            write_text(out, channel);
+        }
+        Some(topic) => {
+            out.extend_from_slice(br#","topic":"#);
+            write_text(out, topic);
+        }
+    }
+}
+
+fn write_place(out: &mut Vec<u8>, place: Place) {
+    out.extend_from_slice(br#","offset":"#);
+    write_number(out, place.offset);
+    write_epoch(out, place.epoch);
+}
+
+fn write_epoch(out: &mut Vec<u8>, epoch: u64) {
+    out.extend_from_slice(br#","epoch":""#);
+    for shift in (0..16).rev() {
+        out.push(b"0123456789abcdef"[(epoch >> (shift * 4)) as usize & 15]);
+    }
+    out.push(b'"');
+}
+
+fn write_reason(out: &mut Vec<u8>, reason: GapReason) {
+    out.extend_from_slice(br#","reason":"#);
+    write_text(out, reason.text());
 }
 
 /// `{"type":"error","error":…,"code":…,"temporary":…}` (contract W5 to W9).
@@ -148,8 +295,7 @@ pub fn refreshed(out: &mut Vec<u8>, expires: Option<u64>, id: Option<&RawValue>)
 
 /// `{"type":"unsubscribed","channel":…,"error":…,"code":…}`: taken out of a channel by the server, and why.
 pub fn taken_out(out: &mut Vec<u8>, channel: &str, code: ErrorCode) {
-    out.extend_from_slice(br#"{"type":"unsubscribed","channel":"#);
-    write_text(out, channel);
+    begin_about(out, "unsubscribed", channel);
     out.extend_from_slice(br#","error":"#);
     write_text(out, code.text());
     out.extend_from_slice(br#","code":"#);
@@ -213,7 +359,7 @@ mod tests {
             r#"{"type":"pong","timestamp":18446744073709551615,"id":"a"}"#
         );
         assert_eq!(
-            written(|out| subscribed(out, "a\"b", id)),
+            written(|out| subscribed(out, "a\"b", None, None, id)),
             r#"{"type":"subscribed","channel":"a\"b","id":"a"}"#
         );
         assert_eq!(
@@ -221,7 +367,7 @@ mod tests {
             r#"{"type":"unsubscribed","channel":"c"}"#
         );
         assert_eq!(
-            written(|out| broadcast(out, "c", "null", 0)),
+            written(|out| broadcast(out, "c", "null", 0, None)),
             r#"{"type":"broadcast","channel":"c","message":null,"timestamp":0}"#
         );
         assert_eq!(
@@ -292,13 +438,47 @@ mod tests {
         );
     }
 
+    #[test]
+    fn the_words_about_history() {
+        let place = Place {
+            offset: 7,
+            epoch: 0x0123_4567_89ab_cdef,
+        };
+        assert_eq!(
+            written(|out| subscribed(out, "c", Some(place), Some(false), None)),
+            r#"{"type":"subscribed","channel":"c","offset":7,"epoch":"0123456789abcdef","recovered":false}"#
+        );
+        assert_eq!(
+            written(|out| broadcast(out, "topic:t", "1", 5, Some(place))),
+            r#"{"type":"topic-message","topic":"t","message":1,"timestamp":5,"offset":7,"epoch":"0123456789abcdef"}"#
+        );
+        let id = RawValue::from_string("4".into()).unwrap();
+        assert_eq!(
+            written(|out| published(out, "topic:t", place, Some(&id))),
+            r#"{"type":"published","topic":"t","offset":7,"epoch":"0123456789abcdef","id":4}"#
+        );
+        assert_eq!(
+            written(|out| gap(out, "c", 3, place, GapReason::Evicted)),
+            r#"{"type":"gap","channel":"c","from":3,"to":7,"epoch":"0123456789abcdef","reason":"evicted"}"#
+        );
+        assert_eq!(
+            written(|out| gap_without_history(out, "c", 3, GapReason::Slow)),
+            r#"{"type":"gap","channel":"c","missed":3,"reason":"slow"}"#
+        );
+        let messages: [&[u8]; 2] = [b"{}", b"{\"a\":1}"];
+        assert_eq!(
+            written(|out| history(out, "c", place, messages, true, None)),
+            r#"{"type":"history","channel":"c","offset":7,"epoch":"0123456789abcdef","messages":[{},{"a":1}],"more":true}"#
+        );
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
         fn any_channel_and_message_survive(channel in any::<String>(), message in any::<String>()) {
             let raw = serde_json::to_string(&json!({ "m": message })).unwrap();
-            let text = written(|out| broadcast(out, &channel, &raw, 5));
+            let text = written(|out| broadcast(out, &channel, &raw, 5, None));
             let value: Value = serde_json::from_str(&text).unwrap();
             let expected = json!({
                 "type": "broadcast", "channel": channel, "message": { "m": message }, "timestamp": 5,

@@ -2,7 +2,9 @@
 
 use ahash::AHashMap;
 
-use crate::vocabulary::{ChannelName, ConnectionId};
+use super::lag::{Lag, Laggard};
+use crate::history::SlowPolicy;
+use crate::vocabulary::{ChannelName, ConnectionId, Position};
 
 /// Place of a channel in [`Audiences`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -13,6 +15,8 @@ pub(crate) struct AudienceKey(u32);
 pub(crate) struct Membership {
     pub(crate) audience: AudienceKey,
     pub(crate) position: u32,
+    /// Among those that are not level, instead of among the others.
+    pub(crate) lags: bool,
 }
 
 /// Whether the channel's home knows of this audience.
@@ -24,16 +28,49 @@ pub(crate) enum Interest {
     Noted,
 }
 
+/// Somebody who is told `subscribed` once the home knows.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) id: ConnectionId,
+    /// The `id` of its request.
+    pub(crate) reply: Option<Box<str>>,
+    /// Where it has been, if it said so.
+    pub(crate) since: Option<SinceAsked>,
+}
+
+/// Where a client says it has been; without an epoch: nowhere in any log of ours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct SinceAsked(pub(crate) Option<Position>);
+
 /// The local audience of one channel.
 #[derive(Debug)]
 pub(crate) struct Audience {
     pub(crate) name: ChannelName,
+    /// Those that get publications as they come.
     pub(crate) members: Vec<ConnectionId>,
-    /// How many of them take compressed broadcasts.
+    /// Those that are not level with them.
+    pub(crate) laggards: Vec<Laggard>,
+    /// How many of all take compressed broadcasts.
     pub(crate) deflating: u32,
     pub(crate) interest: Interest,
-    /// Who is told `subscribed` once the home knows, with the id of their request.
-    pub(crate) waiting: Vec<(ConnectionId, Option<Box<str>>)>,
+    /// Who is told `subscribed` once the home knows.
+    pub(crate) waiting: Vec<Waiting>,
+    /// Where the channel's log stood with the last publication that came here; none: it has no history.
+    pub(crate) place: Option<Position>,
+    pub(crate) slow: SlowPolicy,
+}
+
+impl Audience {
+    /// Everybody in it.
+    pub(crate) fn len(&self) -> usize {
+        self.members.len() + self.laggards.len()
+    }
+
+    pub(crate) fn lag_mut(&mut self, membership: Membership) -> Option<&mut Lag> {
+        let at = membership.position as usize;
+        let laggard = membership.lags.then(|| self.laggards.get_mut(at))?;
+        laggard.map(|laggard| &mut laggard.lag)
+    }
 }
 
 /// All local audiences.
@@ -64,13 +101,22 @@ impl Audiences {
         self.asks
     }
 
-    pub(crate) fn create(&mut self, name: ChannelName, interest: Interest) -> AudienceKey {
+    pub(crate) fn create(
+        &mut self,
+        name: ChannelName,
+        interest: Interest,
+        place: Option<Position>,
+        slow: SlowPolicy,
+    ) -> AudienceKey {
         let audience = Audience {
             name: name.clone(),
             members: Vec::new(),
+            laggards: Vec::new(),
             deflating: 0,
             interest,
             waiting: Vec::new(),
+            place,
+            slow,
         };
         let key = match self.free.pop() {
             Some(key) => {
@@ -109,5 +155,11 @@ impl Audiences {
     ) -> Option<impl Iterator<Item = &Audience>> {
         let places = self.entries.get(from..).filter(|rest| !rest.is_empty())?;
         Some(places.iter().take(count).flatten())
+    }
+
+    /// Subscribers that are not level with the others of their audience.
+    pub(crate) fn laggards(&self) -> usize {
+        let audiences = self.entries.iter().flatten();
+        audiences.map(|audience| audience.laggards.len()).sum()
     }
 }

@@ -1,23 +1,49 @@
 //! From one frame to the outboxes of a local audience.
 
+use smallvec::SmallVec;
+
 use super::audience::Interest;
-use crate::connections::cost;
+use super::lag::{Cursor, Lag, Queue, Queued};
+use crate::connections::{Flags, cost};
+use crate::history::SlowPolicy;
 use crate::shard::Shard;
-use crate::vocabulary::{ConnectionId, SharedFrame};
+use crate::vocabulary::{ConnectionId, Position, SharedFrame};
 
 impl Shard {
     /// Puts the frame into every member's outbox but the excluded ones': a reference each, no copy of the payload.
     ///
     /// What arrives while the home has still to answer was meant for an audience that has left since: the new one has not been
     /// told `subscribed`, and there may be a hole behind this frame.
-    pub(crate) fn fan_out(&mut self, channel: &str, frame: SharedFrame, exclude: &[ConnectionId]) {
-        let audiences = &self.channels.audiences;
-        let Some(audience) = audiences.find(channel).and_then(|key| audiences.get(key)) else {
+    pub(crate) fn fan_out(
+        &mut self,
+        channel: &str,
+        frame: SharedFrame,
+        exclude: &[ConnectionId],
+        place: Option<Position>,
+    ) {
+        let audiences = &mut self.channels.audiences;
+        let Some(key) = audiences.find(channel) else {
+            return;
+        };
+        let Some(audience) = audiences.get_mut(key) else {
             return;
         };
         if audience.interest != Interest::Noted {
             return;
         }
+        if let Some(place) = place {
+            debug_assert!(
+                audience
+                    .place
+                    .is_some_and(|last| last.offset < place.offset)
+            );
+            audience.place = Some(place);
+        }
+        // Without a policy of the channel's own, what waits in the outbox decides, when it is judged.
+        let patient = audience.slow != SlowPolicy::Disconnect;
+        let lagging = !audience.laggards.is_empty();
+        let kept = (patient || lagging).then(|| frame.clone());
+        let mut slow: SmallVec<[ConnectionId; 8]> = SmallVec::new();
         let forms = self.frames.insert_shared(frame);
         let mut deliveries = 0;
         for &id in &audience.members {
@@ -27,6 +53,13 @@ impl Shard {
             let Some(connection) = self.registry.get_mut(id) else {
                 continue;
             };
+            if patient
+                && connection.flags.has(Flags::BLOCKED)
+                && connection.outbox.len() > self.settings.outbox_soft_limit
+            {
+                slow.push(id);
+                continue;
+            }
             #[cfg(feature = "planted-faults")]
             {
                 use crate::planted::Fault;
@@ -53,9 +86,68 @@ impl Shard {
             Self::ask_flush(&mut self.effects, &mut self.stuck, id, connection);
             deliveries += 1;
         }
+        let policy = audience.slow;
         self.frames.release_shared(&forms);
         self.work += deliveries * cost::DELIVERY;
         self.counters.deliveries += deliveries;
         self.counters.messages_sent += deliveries;
+        if let Some(frame) = kept {
+            if lagging {
+                self.queue_for_laggards(key, &Queued::Frame(frame.clone(), place), exclude);
+            }
+            for id in slow {
+                self.fall_behind(key, id, policy, &frame, place);
+            }
+        }
+    }
+
+    /// Publications did not come here, and are not kept any more: everybody is told.
+    pub(crate) fn skip(&mut self, channel: &str, from: u64, to: Position) {
+        let audiences = &mut self.channels.audiences;
+        let Some(key) = audiences.find(channel) else {
+            return;
+        };
+        let Some(audience) = audiences.get_mut(key) else {
+            return;
+        };
+        if audience.interest != Interest::Noted {
+            return;
+        }
+        audience.place = Some(to);
+        let members = audience.members.clone();
+        for id in members {
+            self.tell_evicted(id, channel, from, to);
+        }
+        self.queue_for_laggards(key, &Queued::Gap { from, to }, &[]);
+    }
+
+    /// A member reads too slowly: it gets nothing directly until it has caught up.
+    fn fall_behind(
+        &mut self,
+        key: super::audience::AudienceKey,
+        id: ConnectionId,
+        policy: SlowPolicy,
+        frame: &SharedFrame,
+        place: Option<Position>,
+    ) {
+        self.counters.fallen_behind += 1;
+        let lag = match (policy, place) {
+            (SlowPolicy::CatchUp, Some(place)) => Lag::Log(Cursor {
+                next: place.offset,
+                ..Cursor::default()
+            }),
+            (SlowPolicy::CatchUp, None) => {
+                // A volatile one, of which there is no other copy: that is what volatile means.
+                self.counters.fallen_behind -= 1;
+                self.counters.volatile_dropped += 1;
+                return;
+            }
+            (policy, _) => Lag::Queue(Queue::new(policy == SlowPolicy::KeepLatest)),
+        };
+        let queues = matches!(lag, Lag::Queue(_));
+        self.set_lagging(key, id, lag);
+        if queues {
+            self.queue_for(key, id, Queued::Frame(frame.clone(), place));
+        }
     }
 }

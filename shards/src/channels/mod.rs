@@ -1,25 +1,38 @@
 //! Named audiences: subscribe, publish, order, interest, fan-out.
 //!
 //! **Lives here:** which local connections listen to a channel (`audience.rs`), which shards do (`home.rs`, on the
-//! channel's home), and the way of a publication between them. **Does not:** history, presence, permissions; writing
-//! to sockets (an outbox is only filled).
+//! channel's home), the way of a publication between them, and subscribers that are not level with the others of their audience: what
+//! they lag by (`lag.rs`, `laggards.rs`) and how they catch up (`catch_up.rs`). **Does not:** logs (`history/`), presence, permissions;
+//! writing to sockets (an outbox is only filled).
 //! **Invariants:** a channel's home orders all its publications, so every subscriber sees the same order and a
-//! publisher's own order is kept; a client told `subscribed` gets everything its channel's home accepts from then on;
-//! a publication reaches every interested shard or, refused to its publisher, none; one encoding per publication.
-//! **Called by:** `routing/`, mail from other shards, `connections/` (leaving). **Calls:** `permissions/`, `mesh/`, `connections/` outboxes.
-//! **Tests:** `tests/channels.rs`; the simulator checks order, loss, duplicates and strays.
+//! publisher's own order is kept; a client told `subscribed` gets everything its channel's home accepts from then on, or is told what
+//! not; a publication of a channel without history reaches every interested shard or, refused to its publisher, none; one encoding per
+//! publication; what waits for slow subscribers is bounded for each connection and for the shard.
+//! **Called by:** `routing/`, mail from other shards, `connections/` (leaving, drained sockets), `history/`. **Calls:** `permissions/`,
+//! `history/`, `mesh/`, `connections/` outboxes.
+//! **Tests:** beside `lag.rs`; `tests/channels.rs`, `tests/catching_up.rs`, `tests/slow_policies.rs`; the simulator checks order, loss,
+//! duplicates and strays.
 
 mod audience;
+mod catch_up;
 mod fan_out;
 mod home;
+mod lag;
+mod laggards;
 mod names;
 mod publish;
 mod subscribe;
 
-pub(crate) use audience::{Audiences, Membership};
+use std::collections::VecDeque;
+
+use shardwire_protocol::envelope::outbound::Place;
+
+pub(crate) use audience::{Audiences, Membership, SinceAsked};
 pub(crate) use home::{Homes, Interested};
 pub use names::is_valid_channel_name;
 pub(crate) use names::{SHARD_COUNTS, is_reserved};
+
+use crate::vocabulary::{ConnectionId, Position};
 
 /// The channels a shard knows: those with a local audience, and those it is home of.
 #[derive(Debug, Default)]
@@ -28,4 +41,39 @@ pub(crate) struct Channels {
     pub(crate) homes: Homes,
     /// Members of all local audiences together.
     pub(crate) memberships: usize,
+    /// Who can go on catching up, in a row; each at most once.
+    catching_up: VecDeque<ConnectionId>,
+    /// Who would have asked another shard, which is asked enough already.
+    parked: Vec<ConnectionId>,
+    /// Questions about logs under way, by home.
+    asking: Box<[u32]>,
+    /// Bytes that wait for slow subscribers.
+    queued_bytes: usize,
+}
+
+impl Channels {
+    pub(crate) fn new(shards: u16) -> Self {
+        Self {
+            asking: vec![0; usize::from(shards)].into(),
+            ..Self::default()
+        }
+    }
+
+    /// Bytes that wait for slow subscribers.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.queued_bytes
+    }
+
+    /// Whether somebody waits for a question of another to be answered.
+    pub(crate) fn has_parked(&self) -> bool {
+        !self.parked.is_empty()
+    }
+}
+
+/// A place as clients read it.
+pub(crate) fn place_on_the_wire(position: Position) -> Place {
+    Place {
+        offset: position.offset,
+        epoch: position.epoch.0,
+    }
 }

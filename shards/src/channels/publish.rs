@@ -9,11 +9,15 @@ use shardwire_protocol::codes::ErrorCode;
 use shardwire_protocol::envelope::outbound;
 use shardwire_protocol::websocket::frame;
 
-use super::Interested;
+use super::{Interested, place_on_the_wire};
+use crate::history::Origin;
 use crate::mesh::Lane;
 use crate::permissions::Action;
 use crate::shard::Shard;
-use crate::vocabulary::{ChannelName, ConnectionId, Now, ShardId, ShardMessage, SharedFrame};
+use crate::vocabulary::{
+    AnswerId, ChannelName, ConnectionId, Now, Position, PublishOptions, ShardId, ShardMessage,
+    SharedFrame,
+};
 
 /// Frames up to this size are cut from a chunk shared with others; larger ones get storage of their own, so that a large
 /// frame is not copied once more and a slow reader of one does not keep a chunk alive.
@@ -22,6 +26,7 @@ const CHUNK_BYTES: usize = 64 << 10;
 
 impl Shard {
     /// A client publishes `message`, one valid JSON value.
+    #[allow(clippy::too_many_arguments)]
     pub(crate) fn publish(
         &mut self,
         now: Now,
@@ -29,6 +34,7 @@ impl Shard {
         channel: &str,
         message: &str,
         exclude: SmallVec<[ConnectionId; 1]>,
+        options: Option<PublishOptions>,
         reply: Option<&RawValue>,
     ) {
         if let Err(code) = self.authorize(publisher, Action::Publish, channel) {
@@ -36,19 +42,24 @@ impl Shard {
         }
         self.counters.publications += 1;
         let home = self.placement.home_of_channel(channel);
-        let taken = if home == self.id {
-            self.publish_at_home(now, channel, message.as_bytes(), &exclude)
-        } else {
-            let message = ShardMessage::Publish {
-                channel: self.channel_name(channel),
-                message: Bytes::copy_from_slice(message.as_bytes()),
-                exclude,
+        if home == self.id {
+            let origin = Origin {
                 publisher: Some(publisher),
-                reply: reply.map(|raw| raw.get().into()),
+                reply: reply.map(RawValue::get),
+                answer: None,
+                options: options.as_ref(),
             };
-            self.send_home(home, message)
+            return self.publish_at_home(now, channel, message.as_bytes(), &exclude, origin);
+        }
+        let message = ShardMessage::Publish {
+            channel: self.channel_name(channel),
+            message: Bytes::copy_from_slice(message.as_bytes()),
+            exclude,
+            publisher: Some(publisher),
+            reply: reply.map(|raw| raw.get().into()),
+            options: options.map(Box::new),
         };
-        if !taken {
+        if !self.send_home(home, message) {
             self.answer_error(publisher, ErrorCode::Overloaded, reply);
         }
     }
@@ -60,20 +71,37 @@ impl Shard {
         channel: &ChannelName,
         message: Bytes,
         exclude: SmallVec<[ConnectionId; 1]>,
-    ) -> bool {
+        options: Option<Box<PublishOptions>>,
+        answer: Option<AnswerId>,
+    ) {
         self.counters.publications += 1;
         let home = self.placement.home_of_channel(channel);
-        if home == self.id {
-            return self.publish_at_home(now, channel, &message, &exclude);
-        }
-        let message = ShardMessage::Publish {
-            channel: channel.clone(),
-            message,
-            exclude,
-            publisher: None,
-            reply: None,
+        let origin = Origin {
+            answer,
+            options: options.as_deref(),
+            ..Origin::default()
         };
-        self.send_home(home, message)
+        if home == self.id {
+            return self.publish_at_home(now, channel, &message, &exclude, origin);
+        }
+        let sent = self.send_home(
+            home,
+            ShardMessage::Publish {
+                channel: channel.clone(),
+                message,
+                exclude,
+                publisher: None,
+                reply: None,
+                options: options.clone(),
+            },
+        );
+        // What becomes of it at home nobody tells us.
+        let outcome = if sent {
+            Ok(None)
+        } else {
+            Err(ErrorCode::Overloaded)
+        };
+        self.settle(channel, origin, outcome);
     }
 
     /// False: the way is full, the publication is refused.
@@ -84,7 +112,7 @@ impl Shard {
     }
 
     /// The shared name if this shard already holds one, so that a busy publisher allocates none.
-    fn channel_name(&self, channel: &str) -> ChannelName {
+    pub(crate) fn channel_name(&self, channel: &str) -> ChannelName {
         let audiences = &self.channels.audiences;
         match audiences.find(channel).and_then(|key| audiences.get(key)) {
             Some(audience) => audience.name.clone(),
@@ -92,76 +120,126 @@ impl Shard {
         }
     }
 
-    /// At home: the publication takes its place in the channel's order, or (false) is refused as a whole.
+    /// At home: the publication takes its place in the channel's order, or is refused as a whole. Its publisher is told.
     pub(crate) fn publish_at_home(
         &mut self,
         now: Now,
         channel: &str,
         message: &[u8],
         exclude: &[ConnectionId],
-    ) -> bool {
-        let interested: SmallVec<[Interested; 8]> =
-            SmallVec::from_slice(self.channels.homes.interested(channel));
-        if interested.is_empty() {
-            return true;
+        origin: Origin<'_>,
+    ) {
+        let Some((name, home)) = self.channels.homes.get_named(channel) else {
+            return self.publish_unheard(now, channel, message, exclude, origin);
+        };
+        let name = name.clone();
+        if home.log.is_some() {
+            return self.publish_into_log(now, &name, message, exclude, origin);
+        }
+        let interested: SmallVec<[Interested; 8]> = SmallVec::from_slice(&home.interested);
+        if origin.options.is_some_and(|options| options.key.is_some()) {
+            return self.settle(channel, origin, Err(ErrorCode::NoHistory));
         }
         if interested
             .iter()
             .any(|at| at.shard != self.id && self.ends.is_full(at.shard, Lane::Delivery))
         {
             self.counters.publications_refused += 1;
-            return false;
+            return self.settle(channel, origin, Err(ErrorCode::Overloaded));
         }
-        let plain = self.encode_broadcast(now, channel, message);
-        // Once for everybody on the node.
-        let deflated = if interested.iter().any(|at| at.deflates) {
-            self.codec.compress_shared(&plain)
-        } else {
-            None
-        };
+        let deflates = interested.iter().any(|at| at.deflates);
+        let frame = self.encode_shared(now, &name, message, None, deflates);
         let mut here = None;
         for at in &interested {
             let frame = SharedFrame {
-                plain: plain.clone(),
-                deflated: deflated.clone().filter(|_| at.deflates),
+                plain: frame.plain.clone(),
+                deflated: frame.deflated.clone().filter(|_| at.deflates),
             };
             if at.shard == self.id {
                 here = Some(frame);
                 continue;
             }
             let deliver = ShardMessage::Deliver {
-                channel: self.channel_name(channel),
+                channel: name.clone(),
                 frame,
                 exclude: exclude.into(),
+                place: None,
             };
             self.ends.post(at.shard, Lane::Delivery, deliver);
         }
         if let Some(frame) = here {
-            self.fan_out(channel, frame, exclude);
+            self.fan_out(channel, frame, exclude, None);
         }
-        true
+        self.settle(channel, origin, Ok(None));
     }
 
-    /// Tells a publisher on another shard that its publication was not taken.
-    pub(crate) fn refuse(&mut self, publisher: ConnectionId, reply: Option<Box<str>>) {
-        let refused = ShardMessage::Refused {
-            connection: publisher,
-            code: ErrorCode::Overloaded,
-            reply,
+    /// Nobody listens, and nothing is kept yet.
+    fn publish_unheard(
+        &mut self,
+        now: Now,
+        channel: &str,
+        message: &[u8],
+        exclude: &[ConnectionId],
+        origin: Origin<'_>,
+    ) {
+        let options = origin.options;
+        let outcome = if self.settings.channels.history_of(channel).is_none() {
+            match options.is_some_and(|options| options.key.is_some()) {
+                true => Err(ErrorCode::NoHistory),
+                false => Ok(None),
+            }
+        } else if options.is_some_and(|options| options.volatile) {
+            Ok(None)
+        } else {
+            let name = self.channel_name(channel);
+            if self.begin_log(now, &name) {
+                return self.publish_into_log(now, &name, message, exclude, origin);
+            }
+            self.counters.publications_refused += 1;
+            Err(ErrorCode::Overloaded)
         };
-        self.ends.post(publisher.shard(), Lane::Control, refused);
+        self.settle(channel, origin, outcome);
+    }
+
+    /// Encodes a publication once for everybody on the node, compressed too if somebody takes that.
+    pub(crate) fn encode_shared(
+        &mut self,
+        now: Now,
+        channel: &str,
+        message: &[u8],
+        place: Option<Position>,
+        deflates: bool,
+    ) -> SharedFrame {
+        let plain = self.encode_broadcast(now, channel, message, place);
+        let deflated = if deflates {
+            self.codec.compress_shared(&plain)
+        } else {
+            None
+        };
+        SharedFrame { plain, deflated }
     }
 
     /// Encodes once what every subscriber on every shard gets.
-    fn encode_broadcast(&mut self, now: Now, channel: &str, message: &[u8]) -> Bytes {
+    fn encode_broadcast(
+        &mut self,
+        now: Now,
+        channel: &str,
+        message: &[u8],
+        place: Option<Position>,
+    ) -> Bytes {
         // Valid by construction: the parser or the embedding door checked it; a broken one becomes `null`, not a broken envelope.
         let message = std::str::from_utf8(message).unwrap_or("null");
         self.scratch.clear();
         frame::write_text_with(&mut self.scratch, |out| {
-            outbound::broadcast(out, channel, message, now.unix_ms)
+            let place = place.map(place_on_the_wire);
+            outbound::broadcast(out, channel, message, now.unix_ms, place);
         });
         if self.scratch.len() > CHUNKED_FRAME_MAX {
             return Bytes::from(std::mem::take(&mut self.scratch));
+        }
+        if place.is_some() {
+            // It will be kept for long, which a chunk that others are cut from must not be.
+            return Bytes::copy_from_slice(&self.scratch);
         }
         if self.chunk.capacity() < self.scratch.len() {
             self.chunk.reserve(CHUNK_BYTES);

@@ -6,25 +6,29 @@ use shardwire_protocol::codes::ErrorCode;
 use shardwire_protocol::envelope::outbound;
 use shardwire_protocol::websocket::frame;
 
-use super::audience::{AudienceKey, Interest, Membership};
+use super::audience::{AudienceKey, Interest, Membership, SinceAsked, Waiting};
+use super::lag::{Cursor, Lag};
 use super::names::{SHARD_COUNTS, is_valid_channel_name};
+use super::place_on_the_wire;
 use crate::bounds::WAITING_PER_MEMBER_MAX;
 use crate::mesh::Lane;
 use crate::permissions::Action;
 use crate::routing::kept_reply;
 use crate::shard::Shard;
-use crate::vocabulary::{ChannelName, ConnectionId, Now, ShardId, ShardMessage};
+use crate::vocabulary::{ChannelName, ConnectionId, Now, Position, ShardId, ShardMessage};
 
 impl Shard {
+    /// `since`: where the client says it has been.
     pub(crate) fn subscribe(
         &mut self,
         now: Now,
         id: ConnectionId,
         channel: &str,
+        since: Option<SinceAsked>,
         reply: Option<&RawValue>,
     ) {
         match self.authorize(id, Action::Subscribe, channel) {
-            Ok(()) => self.join(now, id, channel, reply),
+            Ok(()) => self.join(now, id, channel, since, reply),
             Err(code) => self.answer_error(id, code, reply),
         }
     }
@@ -32,12 +36,19 @@ impl Shard {
     /// The application subscribes a connection: no rule about clients is asked, but names are as for everybody.
     pub(crate) fn subscribe_for_application(&mut self, now: Now, id: ConnectionId, channel: &str) {
         match self.check_name(Action::Subscribe, channel) {
-            Ok(()) => self.join(now, id, channel, None),
+            Ok(()) => self.join(now, id, channel, None, None),
             Err(code) => self.answer_error(id, code, None),
         }
     }
 
-    fn join(&mut self, now: Now, id: ConnectionId, channel: &str, reply: Option<&RawValue>) {
+    fn join(
+        &mut self,
+        now: Now,
+        id: ConnectionId,
+        channel: &str,
+        since: Option<SinceAsked>,
+        reply: Option<&RawValue>,
+    ) {
         let max_channels = self.settings.max_channels;
         // A handler may be late: what closes or has ended has left its channels, and must not come into one again.
         let Some(connection) = self.registry.get_mut(id).filter(|it| it.is_reachable()) else {
@@ -57,10 +68,11 @@ impl Shard {
             Some(key) => key,
             None => {
                 let name: ChannelName = channel.into();
-                let Some(interest) = self.announce_interest(now, &name) else {
+                let Some((interest, place)) = self.announce_interest(now, &name) else {
                     return self.answer_error(id, ErrorCode::Overloaded, reply);
                 };
-                self.channels.audiences.create(name, interest)
+                let slow = self.settings.channels.slow_policy_of(channel);
+                self.channels.audiences.create(name, interest, place, slow)
             }
         };
         let (Some(audience), Some(connection)) = (
@@ -76,6 +88,7 @@ impl Shard {
             connection.memberships.push(Membership {
                 audience: key,
                 position,
+                lags: false,
             });
             self.channels.memberships += 1;
             if connection.extension.takes_shared() {
@@ -89,25 +102,93 @@ impl Shard {
         let Some(audience) = self.channels.audiences.get_mut(key) else {
             return;
         };
+        // Who is in already has got, or gets, everything since it came in.
+        let since = since.filter(|_| !member);
+        let reply_kept = reply.map(|raw| raw.get().into());
         match audience.interest {
-            Interest::Noted => self.answer(id, |out| outbound::subscribed(out, channel, reply)),
+            Interest::Noted => self.begin_subscription(key, id, channel, since, reply_kept),
             Interest::Asked(_)
-                if audience.waiting.len() >= audience.members.len() * WAITING_PER_MEMBER_MAX =>
+                if audience.waiting.len() >= audience.len() * WAITING_PER_MEMBER_MAX =>
             {
                 self.answer_error(id, ErrorCode::Overloaded, reply);
             }
-            Interest::Asked(_) => audience
-                .waiting
-                .push((id, reply.map(|raw| raw.get().into()))),
+            Interest::Asked(_) => audience.waiting.push(Waiting {
+                id,
+                reply: reply_kept,
+                since,
+            }),
         }
     }
 
-    /// Tells the home that this shard has an audience now. None: the way there is full.
-    fn announce_interest(&mut self, now: Now, channel: &ChannelName) -> Option<Interest> {
+    /// The home knows of this audience: a subscription begins, or (asked for again) is told where it is.
+    fn begin_subscription(
+        &mut self,
+        key: AudienceKey,
+        id: ConnectionId,
+        channel: &str,
+        since: Option<SinceAsked>,
+        reply: Option<Box<str>>,
+    ) {
+        let Some(place) = self
+            .channels
+            .audiences
+            .get(key)
+            .and_then(|audience| audience.place)
+        else {
+            // Nothing is kept, so nothing can be recovered.
+            let recovered = since.map(|_| false);
+            return self.tell_subscribed(id, channel, None, recovered, reply);
+        };
+        let mut reached = place;
+        if let Some(lag) = self.lag_mut(key, id) {
+            if let Lag::Log(cursor) = lag
+                && !cursor.untold.is_empty()
+            {
+                if cursor.untold.len() < WAITING_PER_MEMBER_MAX {
+                    return cursor.untold.push(reply);
+                }
+                let reply = kept_reply(reply);
+                return self.answer_error(id, ErrorCode::Overloaded, reply.as_deref());
+            }
+            reached = lag.reached(place);
+        }
+        let Some(SinceAsked(since)) = since else {
+            return self.tell_subscribed(id, channel, Some(reached), None, reply);
+        };
+        match since {
+            Some(since) if since == place => {
+                self.counters.recoveries += 1;
+                self.tell_subscribed(id, channel, Some(place), Some(true), reply);
+            }
+            Some(since) if since.epoch == place.epoch && since.offset < place.offset => {
+                let cursor = Cursor {
+                    next: since.offset + 1,
+                    asked: None,
+                    untold: vec![reply],
+                };
+                self.set_lagging(key, id, Lag::Log(cursor));
+                self.has_drained(id);
+            }
+            // Another life of the log, or a place it has not come to.
+            _ => {
+                self.counters.recoveries_incomplete += 1;
+                self.tell_subscribed(id, channel, Some(place), Some(false), reply);
+            }
+        }
+    }
+
+    /// Tells the home that this shard has an audience now, and where the channel's log stands if that is here. None: the way
+    /// there is full.
+    fn announce_interest(
+        &mut self,
+        now: Now,
+        channel: &ChannelName,
+    ) -> Option<(Interest, Option<Position>)> {
         let home = self.placement.home_of_channel(channel);
         if home == self.id {
             self.note_interest_here(now, channel.clone(), self.id, true);
-            return Some(Interest::Noted);
+            let log = self.channels.homes.log(channel);
+            return Some((Interest::Noted, log.map(|log| log.position())));
         }
         let ask = self.channels.audiences.next_ask();
         let message = ShardMessage::Interest {
@@ -117,7 +198,7 @@ impl Shard {
             on: true,
         };
         self.ends.send(home, Lane::Control, message).ok()?;
-        Some(Interest::Asked(ask))
+        Some((Interest::Asked(ask), None))
     }
 
     /// Tells the home whether some of this shard's audience take compressed broadcasts.
@@ -146,17 +227,31 @@ impl Shard {
     ) {
         self.note_interest_here(now, channel.clone(), shard, on);
         if on {
+            let log = self.channels.homes.log(&channel);
+            let place = log.map(|log| log.position());
             self.ends.post(
                 shard,
                 Lane::Delivery,
-                ShardMessage::Interested { channel, ask },
+                ShardMessage::Interested {
+                    channel,
+                    ask,
+                    place,
+                },
             );
         }
     }
 
     fn note_interest_here(&mut self, now: Now, channel: ChannelName, shard: ShardId, on: bool) {
         let counts = &*channel == SHARD_COUNTS;
-        self.channels.homes.note(channel, shard, on);
+        if on {
+            // Without room for one more log the channel goes without: its subscribers are given no place.
+            self.begin_log(now, &channel);
+        }
+        self.channels.homes.note(channel.clone(), shard, on);
+        if !on && let Some(log) = self.channels.homes.log_mut(&channel) {
+            log.touched = log.touched.max(now.ms);
+            self.look_after_log(now, &channel);
+        }
         if counts {
             self.count_round.wanted(
                 now,
@@ -166,7 +261,7 @@ impl Shard {
     }
 
     /// The home knows: everybody who waited is told. An answer to an older question is not for this audience.
-    pub(crate) fn interest_noted(&mut self, channel: &str, ask: u32) {
+    pub(crate) fn interest_noted(&mut self, channel: &str, ask: u32, place: Option<Position>) {
         let Some(key) = self.channels.audiences.find(channel) else {
             return;
         };
@@ -177,9 +272,9 @@ impl Shard {
             return;
         }
         audience.interest = Interest::Noted;
-        let waiting = std::mem::take(&mut audience.waiting);
-        for (id, reply) in waiting {
-            self.tell_subscribed(id, channel, reply);
+        audience.place = place;
+        for waiting in std::mem::take(&mut audience.waiting) {
+            self.begin_subscription(key, waiting.id, channel, waiting.since, waiting.reply);
         }
     }
 
@@ -208,77 +303,85 @@ impl Shard {
 
     /// Takes a connection out of a channel, if it is in.
     pub(crate) fn leave_channel(&mut self, id: ConnectionId, channel: &str) {
-        if let Some(key) = self.channels.audiences.find(channel)
-            && let Some(connection) = self.registry.get_mut(id)
+        let Some(key) = self.channels.audiences.find(channel) else {
+            return;
+        };
+        self.answer_waiting(id, key, channel);
+        if let Some(connection) = self.registry.get_mut(id)
             && let Some(index) = connection
                 .memberships
                 .iter()
                 .position(|membership| membership.audience == key)
         {
             let membership = connection.memberships.swap_remove(index);
-            self.answer_waiting(id, key, channel);
             self.leave(id, membership);
         }
     }
 
-    /// Whoever leaves before the home has answered still gets the answer to its `subscribe`, ahead of the next one.
+    /// Whoever leaves before the home has answered still gets the answer to its `subscribe`, ahead of the next one. Nothing was
+    /// recovered for it.
     fn answer_waiting(&mut self, id: ConnectionId, key: AudienceKey, channel: &str) {
         let Some(audience) = self.channels.audiences.get_mut(key) else {
             return;
         };
+        let mut place = audience.place;
         let mut own = Vec::new();
-        audience.waiting.retain_mut(|(waiting, reply)| {
-            if *waiting == id {
-                own.push(reply.take());
+        audience.waiting.retain_mut(|waiting| {
+            if waiting.id == id {
+                own.push((waiting.reply.take(), waiting.since.is_some()));
             }
-            *waiting != id
+            waiting.id != id
         });
-        for reply in own {
-            self.tell_subscribed(id, channel, reply);
+        if let Some(lag) = self.lag_mut(key, id) {
+            place = place.map(|live| lag.reached(live));
+        }
+        if let Some(Lag::Log(cursor)) = self.lag_mut(key, id) {
+            own.extend(cursor.untold.drain(..).map(|reply| (reply, true)));
+        }
+        for (reply, asked_since) in own {
+            let recovered = asked_since.then_some(false);
+            self.tell_subscribed(id, channel, place, recovered, reply);
         }
     }
 
-    fn tell_subscribed(&mut self, id: ConnectionId, channel: &str, reply: Option<Box<str>>) {
+    pub(super) fn tell_subscribed(
+        &mut self,
+        id: ConnectionId,
+        channel: &str,
+        place: Option<Position>,
+        recovered: Option<bool>,
+        reply: Option<Box<str>>,
+    ) {
         let reply = kept_reply(reply);
+        let place = place.map(place_on_the_wire);
         self.answer(id, |out| {
-            outbound::subscribed(out, channel, reply.as_deref())
+            outbound::subscribed(out, channel, place, recovered, reply.as_deref());
         });
     }
 
     pub(crate) fn leave_all_channels(&mut self, id: ConnectionId) {
-        let Some(connection) = self.registry.get_mut(id) else {
-            return;
-        };
-        for membership in std::mem::take(&mut connection.memberships) {
+        while let Some(connection) = self.registry.get_mut(id)
+            && let Some(membership) = connection.memberships.pop()
+        {
             self.leave(id, membership);
         }
     }
 
-    /// Takes one member out; the last one's place is filled by the last member, who is told its new position.
+    /// Takes one member out of the audience; it is out of its own list already.
     fn leave(&mut self, id: ConnectionId, membership: Membership) {
         self.channels.memberships -= 1;
+        self.take_place(membership);
+        self.note_lagging(id);
         let Some(audience) = self.channels.audiences.get_mut(membership.audience) else {
             return;
         };
-        let position = membership.position as usize;
-        debug_assert_eq!(audience.members[position], id);
-        audience.members.swap_remove(position);
-        audience.waiting.retain(|(waiting, _)| *waiting != id);
-        if let Some(&moved) = audience.members.get(position)
-            && let Some(connection) = self.registry.get_mut(moved)
-            && let Some(theirs) = connection
-                .memberships
-                .iter_mut()
-                .find(|theirs| theirs.audience == membership.audience)
-        {
-            theirs.position = membership.position;
-        }
+        audience.waiting.retain(|waiting| waiting.id != id);
         let deflates = self
             .registry
             .get(id)
             .is_some_and(|connection| connection.extension.takes_shared());
         audience.deflating -= u32::from(deflates);
-        if audience.members.is_empty() {
+        if audience.len() == 0 {
             if let Some(audience) = self.channels.audiences.remove(membership.audience) {
                 self.end_interest(audience.name);
             }
@@ -291,7 +394,7 @@ impl Shard {
     fn end_interest(&mut self, channel: ChannelName) {
         let home = self.placement.home_of_channel(&channel);
         if home == self.id {
-            self.note_interest_here(Now::default(), channel, self.id, false);
+            self.note_interest_here(self.now, channel, self.id, false);
         } else {
             let message = ShardMessage::Interest {
                 channel,

@@ -104,6 +104,10 @@ impl Flags {
     pub(crate) const POSTPONED: Self = Self(1 << 8);
     /// Its socket is gone; what came before is still being handled, and nothing is written any more.
     pub(crate) const ENDED: Self = Self(1 << 9);
+    /// It is not level with the others in some of its channels.
+    pub(crate) const LAGGING: Self = Self(1 << 10);
+    /// It is in the row of those that go on catching up.
+    pub(crate) const CATCHING_UP: Self = Self(1 << 11);
 
     pub(crate) fn has(self, flag: Self) -> bool {
         self.0 & flag.0 != 0

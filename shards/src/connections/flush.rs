@@ -66,10 +66,12 @@ impl Shard {
     /// The socket took `written` bytes of [`pending`](Self::pending). `blocked`: it takes no more for now; flush again when it
     /// is writable. If it is not blocked and something is left, another `Flush` follows.
     pub fn sent(&mut self, now: Now, id: ConnectionId, written: usize, blocked: bool) {
+        self.now = now;
         let tick = self.tick(now);
         let Some(connection) = self.registry.get_mut(id) else {
             return;
         };
+        let lagging = connection.flags.has(Flags::LAGGING);
         if connection.flags.has(Flags::BLOCKED) && written > 0 {
             // There is room only because the peer has read. Its pongs may be behind what we do not read from it.
             connection.heard = tick;
@@ -84,6 +86,9 @@ impl Shard {
             self.finish_if_flushed(id);
         } else if !blocked {
             Self::ask_flush(&mut self.effects, &mut self.stuck, id, connection);
+        }
+        if lagging {
+            self.has_drained(id);
         }
         self.judge_backlog(now, id);
     }

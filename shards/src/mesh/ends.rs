@@ -137,6 +137,14 @@ impl MailboxEnds {
             || overflow.bytes >= bounds.overflow_bytes
     }
 
+    /// Whether one more message to `to` would go straight into the lane: for senders with much to send that can wait.
+    #[must_use]
+    pub fn has_room(&self, to: ShardId, lane: Lane) -> bool {
+        let overflow = &self.overflow[to.index() * LANES.len() + lane as usize];
+        let queue = self.mesh.queue(self.shard.index(), to.index(), lane);
+        overflow.messages.is_empty() && queue.len() < self.mesh.bounds.lane_messages
+    }
+
     /// Queues a message.
     ///
     /// # Errors
@@ -321,6 +329,7 @@ mod tests {
             channel: "c".into(),
             frame: bytes::Bytes::from(vec![0; 1 << 20]).into(),
             exclude: smallvec::SmallVec::new(),
+            place: None,
         };
         let mut sent = 0;
         while a.send(ShardId(1), Lane::Delivery, large.clone()).is_ok() {

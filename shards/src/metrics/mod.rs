@@ -94,8 +94,32 @@ numbers! {
         publications: "channels_publications_total",
         /// Publications refused because a way was full.
         publications_refused: "channels_publications_refused_total",
-        /// Messages put into outboxes by fan-out.
+        /// Messages put into outboxes by fan-out, and out of logs and queues.
         deliveries: "channels_deliveries_total",
+        /// Times a subscriber fell behind the others of its channel because it read too slowly.
+        fallen_behind: "channels_fallen_behind_total",
+        /// Publications that slow subscribers were told they would not get.
+        messages_dropped: "channels_dropped_messages_total",
+        /// Gaps told to subscribers.
+        gaps_told: "channels_gaps_total",
+        /// Times a shard's lane was full for a channel with history; what it missed followed.
+        lanes_overflowed: "channels_lanes_overflowed_total",
+        /// Volatile publications that did not reach a shard or subscriber.
+        volatile_dropped: "channels_volatile_dropped_total",
+        /// Subscriptions that got everything from where they had been.
+        recoveries: "channels_recoveries_total",
+        /// Subscriptions that did not.
+        recoveries_incomplete: "channels_recoveries_incomplete_total",
+        /// Records put into logs.
+        history_records: "history_records_total",
+        /// Records that had to go before their time because the logs of the shard took too much.
+        history_evicted: "history_evicted_total",
+        /// Publications given to subscribers out of a log.
+        history_deliveries: "history_deliveries_total",
+        /// Publications known for repetitions by their idempotency key.
+        publications_repeated: "history_repeated_total",
+        /// Publications refused because they could not be stored.
+        publications_unstored: "history_unstored_total",
     }
 }
 
@@ -124,6 +148,14 @@ numbers! {
         promised_bytes: "connections_promised_bytes",
         /// Messages for other shards that wait because a lane is full.
         held_mail: "mesh_held_messages",
+        /// Logs of channels homed here.
+        logs: "history_logs",
+        /// Bytes they take.
+        log_bytes: "history_bytes",
+        /// Subscribers that are not level with the others of their channel: they recover, or read too slowly.
+        laggards: "channels_laggards",
+        /// Bytes that wait for slow subscribers besides their outboxes.
+        queued_bytes: "channels_queued_bytes",
         /// Timers that have not fired.
         timers: "timers_armed",
     }
@@ -158,6 +190,10 @@ impl Shard {
             buckets: residue.buckets as u64,
             promised_bytes: residue.promised_bytes as u64,
             held_mail: residue.held_mail as u64,
+            logs: residue.logs as u64,
+            log_bytes: residue.log_bytes as u64,
+            laggards: residue.laggards as u64,
+            queued_bytes: residue.queued_bytes as u64,
             timers: self.wheel.armed() as u64,
         }
     }

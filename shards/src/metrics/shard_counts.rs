@@ -2,6 +2,7 @@
 
 use crate::bounds::SHARD_COUNT_INTERVAL_MS;
 use crate::channels::SHARD_COUNTS;
+use crate::history::Origin;
 use crate::mesh::Lane;
 use crate::shard::Shard;
 use crate::vocabulary::{Now, ShardId, ShardMessage};
@@ -83,7 +84,8 @@ impl Shard {
         if round.missing == 0 {
             let list: Vec<String> = round.counts.iter().map(u64::to_string).collect();
             let message = format!("{{\"shards\":[{}]}}", list.join(","));
-            self.publish_at_home(now, SHARD_COUNTS, message.as_bytes(), &[]);
+            let origin = Origin::default();
+            self.publish_at_home(now, SHARD_COUNTS, message.as_bytes(), &[], origin);
         }
     }
 }

@@ -6,23 +6,41 @@
 //! **Called by:** `connections/inbound`, the shard. **Calls:** `channels/`, `connections/`.
 //! **Tests:** `tests/first_messages.rs`.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
 use shardwire_protocol::codes::ErrorCode;
-use shardwire_protocol::envelope::{self, Inbound, outbound};
+use shardwire_protocol::envelope::{self, Inbound, TOPIC_PREFIX, outbound};
 use shardwire_protocol::websocket::frame;
 
-use crate::channels::Channels;
+use crate::bounds::HISTORY_MESSAGES;
+use crate::channels::{Channels, SinceAsked};
 use crate::connections::{Connection, Tags};
 use crate::shard::Shard;
-use crate::vocabulary::{Answer, AnswerId, Audience, Command, ConnectionId, Effect, Mode, Now};
+use crate::vocabulary::{
+    Answer, AnswerId, Audience, Command, ConnectionId, Effect, Epoch, HistoryQuery, Mode, Now,
+    Position, PublishOptions,
+};
 
 /// The `id` of a request whose answer had to wait, as it was kept.
 pub(crate) fn kept_reply(kept: Option<Box<str>>) -> Option<Box<RawValue>> {
     // It was read from JSON, so it is JSON.
     kept.and_then(|text| RawValue::from_string(text.into()).ok())
+}
+
+/// The channel a message is about; a topic is one, by another name.
+fn named_channel<'a>(inbound: &'a Inbound<'_>) -> Result<Cow<'a, str>, ErrorCode> {
+    if let Some(channel) = inbound.channel.as_deref() {
+        return Ok(Cow::Borrowed(channel));
+    }
+    let topic = inbound.topic()?.ok_or(ErrorCode::InvalidChannel)?;
+    if topic.is_empty() {
+        return Err(ErrorCode::InvalidChannel);
+    }
+    Ok(Cow::Owned(format!("{TOPIC_PREFIX}{}", &*topic)))
 }
 
 impl Shard {
@@ -55,33 +73,87 @@ impl Shard {
                 let data = inbound.data.map_or("null", RawValue::get);
                 self.answer(id, |out| outbound::echo(out, data, now.unix_ms, reply));
             }
-            "subscribe" => match inbound.channel.as_deref() {
-                Some(channel) => self.subscribe(now, id, channel, reply),
-                None => self.answer_error(id, ErrorCode::InvalidChannel, reply),
+            "subscribe" | "subscribe-topic" => match Self::subscription(inbound) {
+                Ok((channel, since)) => self.subscribe(now, id, &channel, since, reply),
+                Err(code) => self.answer_error(id, code, reply),
             },
-            "unsubscribe" => match inbound.channel.as_deref() {
-                Some(channel) => self.unsubscribe(id, channel, reply),
-                None => self.answer_error(id, ErrorCode::InvalidChannel, reply),
+            "unsubscribe" | "unsubscribe-topic" => match named_channel(inbound) {
+                Ok(channel) => self.unsubscribe(id, &channel, reply),
+                Err(code) => self.answer_error(id, code, reply),
             },
-            "publish" => self.publish_message(now, id, inbound),
+            "publish" => {
+                if let Err(code) = self.publish_message(now, id, inbound) {
+                    self.answer_error(id, code, reply);
+                }
+            }
+            "history" => match Self::history_query(inbound) {
+                Ok((channel, query)) => self.ask_history(now, id, &channel, query, reply),
+                Err(code) => self.answer_error(id, code, reply),
+            },
             _ => self.answer_error(id, ErrorCode::UnknownType, reply),
         }
     }
 
-    fn publish_message(&mut self, now: Now, id: ConnectionId, inbound: &Inbound<'_>) {
-        let Some(channel) = inbound.channel.as_deref() else {
-            return self.answer_error(id, ErrorCode::InvalidChannel, inbound.id);
+    fn subscription<'a>(
+        inbound: &'a Inbound<'_>,
+    ) -> Result<(Cow<'a, str>, Option<SinceAsked>), ErrorCode> {
+        let channel = named_channel(inbound)?;
+        let since = inbound.since()?.map(|since| {
+            SinceAsked(since.epoch.map(|epoch| Position {
+                epoch: Epoch(epoch),
+                offset: since.offset,
+            }))
+        });
+        Ok((channel, since))
+    }
+
+    fn history_query<'a>(
+        inbound: &'a Inbound<'_>,
+    ) -> Result<(Cow<'a, str>, HistoryQuery), ErrorCode> {
+        let limit = inbound.limit()?;
+        let query = HistoryQuery {
+            from: inbound.from()?,
+            limit: limit.map_or(HISTORY_MESSAGES, |limit| {
+                usize::try_from(limit).unwrap_or(usize::MAX)
+            }),
+            backward: inbound.backward()?,
         };
+        Ok((named_channel(inbound)?, query))
+    }
+
+    fn publish_message(
+        &mut self,
+        now: Now,
+        id: ConnectionId,
+        inbound: &Inbound<'_>,
+    ) -> Result<(), ErrorCode> {
+        let channel = named_channel(inbound)?;
         let mut exclude = SmallVec::new();
         match inbound.exclude.as_deref() {
             None => {}
             Some("self") => exclude.push(id),
-            Some(_) => return self.answer_error(id, ErrorCode::InvalidMessage, inbound.id),
+            Some(_) => return Err(ErrorCode::InvalidMessage),
         }
-        let Some(message) = inbound.message else {
-            return self.answer_error(id, ErrorCode::InvalidMessage, inbound.id);
+        let message = inbound.message.ok_or(ErrorCode::InvalidMessage)?;
+        let options = if inbound.has_publish_options() {
+            Some(PublishOptions {
+                lifetime_ms: inbound.ttl()?,
+                volatile: inbound.volatile()?,
+                key: inbound.idempotency_key()?.as_deref().map(Into::into),
+            })
+        } else {
+            None
         };
-        self.publish(now, id, channel, message.get(), exclude, inbound.id);
+        self.publish(
+            now,
+            id,
+            &channel,
+            message.get(),
+            exclude,
+            options,
+            inbound.id,
+        );
+        Ok(())
     }
 
     /// Answers a client with a text message.
@@ -114,10 +186,10 @@ impl Shard {
                 channel,
                 message,
                 exclude,
+                options,
                 answer,
             } => {
-                let taken = self.publish_command(now, &channel, message, exclude.into());
-                self.tell(answer, Answer::Taken(taken));
+                self.publish_command(now, &channel, message, exclude.into(), options, answer);
             }
             Command::Broadcast { frame, audience } => self.broadcast(frame, &audience),
             Command::SendToUser {

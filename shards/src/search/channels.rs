@@ -46,8 +46,7 @@ impl Search for ChannelSearch {
         self.next += SEARCH_SLICE;
         for audience in slice {
             if self.filter.wants(&audience.name) {
-                self.found
-                    .insert(audience.name.clone(), audience.members.len());
+                self.found.insert(audience.name.clone(), audience.len());
                 if self.found.len() > self.filter.limit {
                     self.found.pop_last();
                 }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{ChannelName, ConnectionId, UserId};
+use shardwire_protocol::codes::ErrorCode;
+
+use super::{ChannelName, ConnectionId, Position, PublishOptions, UserId};
 use crate::settings::ShardSettings;
 
 /// Ties an [`Answer`] to the question; chosen by whoever asks.
@@ -44,7 +46,9 @@ pub enum Command {
         message: Bytes,
         /// Connections that shall not get it.
         exclude: Vec<ConnectionId>,
-        /// Who wants to know whether it was taken: [`Answer::Taken`]. What a shard that is not the home takes, the home may
+        /// How to treat it, if not like most.
+        options: Option<Box<PublishOptions>>,
+        /// Who wants to know what becomes of it, by [`Answer::Published`]. What a shard that is not the home takes, the home may
         /// still refuse.
         answer: Option<AnswerId>,
     },
@@ -161,6 +165,9 @@ pub enum Answer {
     Connections(Vec<ConnectionId>),
     /// How many connections were reached.
     Count(usize),
-    /// Whether a publication was taken.
-    Taken(bool),
+    /// What became of a publication.
+    Published(PublishOutcome),
 }
+
+/// What became of a publication: where it is kept, if the channel has history; else that it went its way to those who listened.
+pub type PublishOutcome = Result<Option<Position>, ErrorCode>;

@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use super::{
-    Answer, AnswerId, CallTarget, ConnectionId, Identity, Opening, ShardId, SocketToken, Token,
+    Answer, AnswerId, CallTarget, ConnectionId, Identity, Opening, ShardId, SocketToken, StoreRequest,
+    Token,
     UserId,
 };
 
@@ -76,6 +77,9 @@ pub enum Effect {
         /// The whole message; empty for `Connect`.
         message: Box<str>,
     },
+    /// Something for the store that keeps logs across restarts; only while some channel's rule asks for that. To be handed on in
+    /// order.
+    Store(Box<StoreRequest>),
     /// What came of a [`Command`](super::Command) that asked something.
     Answer {
         /// As given with the question.

@@ -5,7 +5,10 @@ use std::net::IpAddr;
 use shardwire_protocol::codes::ErrorCode;
 use shardwire_protocol::websocket::deflate::Negotiated;
 
-use super::{Command, ConnectionId, Identity, ShardId, SocketToken, UserId, Verdict};
+use super::{
+    Command, ConnectionId, Identity, ShardId, SocketToken, StoreOutcome, StoreTicket, UserId,
+    Verdict,
+};
 
 /// What a connection speaks; chosen by the path of its upgrade request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -131,6 +134,13 @@ pub enum Input<'a> {
         connection: ConnectionId,
         /// How it ended.
         outcome: Returned,
+    },
+    /// What became of a [`StoreRequest::Append`](super::StoreRequest::Append); in the order of the tickets.
+    Stored {
+        /// As asked.
+        ticket: StoreTicket,
+        /// What became of it.
+        outcome: StoreOutcome,
     },
     /// Somebody outside asks for something.
     Command(Command),

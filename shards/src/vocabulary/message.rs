@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use shardwire_protocol::codes::ErrorCode;
 
-use super::{ChannelName, ConnectionId, ShardId, UserId};
+use super::{ChannelName, ConnectionId, Position, ShardId, UserId};
 
 /// A key under which the number of connections is limited; its home shard counts.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -18,7 +18,7 @@ pub enum LimitedKey {
 }
 
 /// One message for many, as whole server frames, in every form its receivers take.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct SharedFrame {
     /// Not compressed: everybody takes it.
     pub plain: Bytes,
@@ -42,11 +42,64 @@ impl SharedFrame {
         self.plain.len() + self.deflated.as_ref().map_or(0, Bytes::len)
     }
 
-    /// Never so: a frame has a header.
+    /// Whether there is nothing: a frame has a header at least.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// How a publication is to be treated; only channels with history know these wishes.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct PublishOptions {
+    /// How long it is of use, in milliseconds, if that is shorter than the channel's history reaches.
+    pub lifetime_ms: Option<u64>,
+    /// Not to be kept: who listens now gets it, if nothing is in the way.
+    pub volatile: bool,
+    /// What makes a repetition known for what it is: at most 64 bytes.
+    pub key: Option<Box<str>>,
+}
+
+/// A part of a channel's log, in order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Kept {
+    /// A record.
+    Record {
+        /// Its place.
+        offset: u64,
+        /// What every subscriber gets.
+        frame: SharedFrame,
+        /// Who shall not get it.
+        exclude: SmallVec<[ConnectionId; 1]>,
+    },
+    /// What was there, from the first to the last of these offsets, is not there any more.
+    Gone {
+        /// First offset.
+        from: u64,
+        /// Last offset.
+        to: u64,
+    },
+}
+
+impl Kept {
+    /// Bytes of its frames.
+    fn len(&self) -> usize {
+        match self {
+            Self::Record { frame, .. } => frame.len(),
+            Self::Gone { .. } => 0,
+        }
+    }
+}
+
+/// What a client asks of a channel's history.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HistoryQuery {
+    /// Where to begin; none: at the end the direction comes from.
+    pub from: Option<u64>,
+    /// Most messages wanted.
+    pub limit: usize,
+    /// From newer to older.
+    pub backward: bool,
 }
 
 /// All that shards say to each other.
@@ -102,6 +155,8 @@ pub enum ShardMessage {
         channel: ChannelName,
         /// As asked.
         ask: u32,
+        /// Where the channel's log stands; none: it has no history.
+        place: Option<Position>,
     },
     /// A publication on its way to the channel's home.
     Publish {
@@ -113,8 +168,10 @@ pub enum ShardMessage {
         exclude: SmallVec<[ConnectionId; 1]>,
         /// Who is told when it is refused.
         publisher: Option<ConnectionId>,
-        /// The `id` to tell it with, as JSON.
+        /// The `id` to tell it with, as JSON. Who gave one is also told where the publication is kept, if it is.
         reply: Option<Box<str>>,
+        /// How to treat it, if not like most.
+        options: Option<Box<PublishOptions>>,
     },
     /// A broadcast on its way to one shard's audience.
     Deliver {
@@ -124,6 +181,79 @@ pub enum ShardMessage {
         frame: SharedFrame,
         /// Who shall not get it.
         exclude: SmallVec<[ConnectionId; 1]>,
+        /// Where it is in the channel's log; none: it is in none.
+        place: Option<Position>,
+    },
+    /// The way to a shard was full for so long that these publications are no longer kept: its audience does not get them.
+    /// In the delivery lane, in the place of those.
+    Skipped {
+        /// Which channel.
+        channel: ChannelName,
+        /// First offset.
+        from: u64,
+        /// Last offset.
+        to: Position,
+    },
+    /// What follows this place in the channel's log? For one subscriber that is not level with the others of its shard; to the
+    /// home. Answered by `Fetched`.
+    Fetch {
+        /// Which channel.
+        channel: ChannelName,
+        /// Who asks.
+        shard: ShardId,
+        /// For whom.
+        reader: ConnectionId,
+        /// Comes back with the answer, so that a late one is not taken for a newer one's.
+        ask: u32,
+        /// The last it has got.
+        since: Position,
+        /// Most bytes wanted.
+        bytes: usize,
+    },
+    /// The answer to `Fetch`, in the delivery lane: what the home has sent to that shard for all is before it there, what it
+    /// will send is behind it.
+    Fetched {
+        /// Which channel.
+        channel: ChannelName,
+        /// For whom.
+        reader: ConnectionId,
+        /// As asked.
+        ask: u32,
+        /// All that was published since, as far as that shard was sent it, is in the log.
+        whole: bool,
+        /// The beginning of it.
+        items: Vec<Kept>,
+        /// The offset to go on with.
+        next: u64,
+    },
+    /// A publication is kept as its channel's rule says; tell its publisher.
+    Published {
+        /// Whom to tell.
+        connection: ConnectionId,
+        /// Where.
+        channel: ChannelName,
+        /// At which place.
+        place: Position,
+        /// The `id` of the publication's message, as JSON.
+        reply: Option<Box<str>>,
+    },
+    /// A client wants to read in a channel's log; to the home. Answered by `Answered` or `Refused`.
+    ReadHistory {
+        /// Who.
+        connection: ConnectionId,
+        /// In which channel.
+        channel: ChannelName,
+        /// What of it.
+        query: HistoryQuery,
+        /// The `id` of its message, as JSON.
+        reply: Option<Box<str>>,
+    },
+    /// What a client is to be answered: the text of one message.
+    Answered {
+        /// Whom to tell.
+        connection: ConnectionId,
+        /// What to tell.
+        text: Bytes,
     },
     /// Something a client asked for could not be done; tell it.
     Refused {
@@ -199,6 +329,8 @@ impl ShardMessage {
             Self::Publish { message, .. } => message.len(),
             Self::Deliver { frame, .. } => frame.len(),
             Self::Send { frame, .. } => frame.len(),
+            Self::Fetched { items, .. } => items.iter().map(Kept::len).sum(),
+            Self::Answered { text, .. } => text.len(),
             _ => 0,
         }
     }

@@ -16,14 +16,14 @@ mod message;
 mod now;
 mod store;
 
-pub use command::{Answer, AnswerId, Audience, Command};
+pub use command::{Answer, AnswerId, Audience, Command, PublishOutcome};
 pub use effect::{CloseCause, Effect, Event};
 pub use identity::{Denied, Identity, Token, Verdict, is_valid_user};
 pub use ids::{
     CallTarget, ChannelName, ConnectionId, NoConnectionId, ShardId, SocketToken, UserId,
 };
 pub use input::{Compression, Input, Mode, Opening, Returned, Standing};
-pub use message::{LimitedKey, ShardMessage, SharedFrame};
+pub use message::{HistoryQuery, Kept, LimitedKey, PublishOptions, ShardMessage, SharedFrame};
 pub use now::Now;
 pub use store::{
     Epoch, Position, RestoredLog, StoreOutcome, StoreRequest, StoreTicket, StoredRecord,

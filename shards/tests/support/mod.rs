@@ -17,7 +17,7 @@ use shardwire_shards::mesh::{LaneBounds, MailboxEnds};
 use shardwire_shards::placement::{Placement, Rule};
 use shardwire_shards::vocabulary::{
     Answer, CallTarget, Command, ConnectionId, Effect, Event, Identity, Input, Mode, Now, Opening,
-    Returned, SocketToken, Standing, Verdict,
+    Returned, SocketToken, Standing, StoreRequest, Verdict,
 };
 use shardwire_shards::{NodeCount, Residue, Shard, ShardSettings};
 
@@ -151,6 +151,8 @@ pub struct World {
     pub calls: Vec<(PeerId, CallTarget, String)>,
     /// Tokens that wait for a verdict: whose, the token, and who it is already.
     pub verifications: Vec<(PeerId, String, Option<String>)>,
+    /// What shards asked of their store, which answers when a test says so.
+    pub store: Vec<(usize, StoreRequest)>,
     /// Writes to sockets so far.
     pub writes: usize,
     pub node_count: NodeCount,
@@ -185,7 +187,16 @@ impl World {
         let node_count = NodeCount::default();
         let shards = MailboxEnds::connect_bounded(shards, lanes)
             .into_iter()
-            .map(|ends| Shard::new(Arc::clone(&settings), placement, ends, node_count.clone()))
+            .map(|ends| {
+                let seed = u64::from(ends.shard().0) + 1;
+                Shard::new(
+                    Arc::clone(&settings),
+                    placement,
+                    ends,
+                    node_count.clone(),
+                    seed,
+                )
+            })
             .collect();
         Self {
             ms: 0,
@@ -195,6 +206,7 @@ impl World {
             answers: Vec::new(),
             calls: Vec::new(),
             verifications: Vec::new(),
+            store: Vec::new(),
             writes: 0,
             node_count,
             placement,
@@ -412,6 +424,7 @@ impl World {
                     self.hand_in(home.index(), Input::Opened(*opening));
                 }
                 Effect::Ring(_) => {}
+                Effect::Store(request) => self.store.push((shard, *request)),
                 Effect::Answer { answer, .. } => self.answers.push(answer),
                 Effect::Call {
                     connection,
@@ -527,6 +540,10 @@ impl World {
             sum.tagged += held.tagged;
             sum.local_channels += held.local_channels;
             sum.homed_channels += held.homed_channels;
+            sum.logs += held.logs;
+            sum.log_bytes += held.log_bytes;
+            sum.laggards += held.laggards;
+            sum.queued_bytes += held.queued_bytes;
             sum.counted_users += held.counted_users;
             sum.counted_addresses += held.counted_addresses;
             sum.buckets += held.buckets;

@@ -214,6 +214,7 @@ impl World<'_> {
                 channel,
                 message,
                 exclude: Vec::new(),
+                options: None,
                 answer: None,
             }),
         );

@@ -102,7 +102,7 @@ impl<'t> World<'t> {
     /// A world before its first step.
     pub(crate) fn new(
         scenario: Scenario,
-        random: Random,
+        mut random: Random,
         trace: &'t mut Trace,
         checks: Checks,
     ) -> Self {
@@ -118,6 +118,7 @@ impl<'t> World<'t> {
                     scenario.placement,
                     ends,
                     node_count.clone(),
+                    random.bits(),
                 ))
             })
             .collect();

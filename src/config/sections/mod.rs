@@ -9,6 +9,7 @@
 
 pub(super) mod admin;
 pub(super) mod authentication;
+pub(super) mod channels;
 pub(super) mod compression;
 pub(super) mod connections;
 pub(super) mod echo;

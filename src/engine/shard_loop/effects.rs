@@ -1,6 +1,8 @@
 //! Carrying out what the shard asks for, and the end of a socket.
 
-use shardwire_shards::vocabulary::{Effect, Event, Input, Now, SocketToken};
+use shardwire_shards::vocabulary::{
+    Effect, Event, Input, Now, SocketToken, StoreOutcome, StoreRequest,
+};
 
 use super::RunningShard;
 use crate::auth::Attempt;
@@ -51,6 +53,7 @@ impl<D: Driver> RunningShard<D> {
                     }
                 }
                 Effect::Ring(shard) => self.parts.inboxes.ring(shard),
+                Effect::Store(request) => self.store(now, *request),
                 Effect::Answer { id, answer } => self.questions.answer(id, answer),
                 Effect::Call {
                     connection,
@@ -70,6 +73,14 @@ impl<D: Driver> RunningShard<D> {
                 }
                 Effect::Event(event) => self.observe(event),
             }
+        }
+    }
+
+    /// There is no store yet, and the configuration lets no channel ask for one: nothing can be kept.
+    fn store(&mut self, now: Now, request: StoreRequest) {
+        if let StoreRequest::Append { ticket, .. } = request {
+            let outcome = StoreOutcome::Failed;
+            self.shard.handle(now, Input::Stored { ticket, outcome });
         }
     }
 
