@@ -3,9 +3,8 @@
 use std::net::IpAddr;
 
 use super::{
-    Answer, AnswerId, CallTarget, ConnectionId, Identity, Opening, ShardId, SocketToken, StoreRequest,
-    Token,
-    UserId,
+    Answer, AnswerId, CallTarget, ConnectionId, Identity, Opening, ShardId, SocketToken,
+    StoreRequest, Token, UserId,
 };
 
 /// All that a shard asks of the world. The world carries effects out in order, after each turn.

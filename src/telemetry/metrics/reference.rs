@@ -18,6 +18,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("rate_limits", "What is refused for coming too fast."),
     ("routing", "Messages of clients, as they are understood."),
     ("channels", "Channels, subscriptions, publications."),
+    ("history", "Logs of channels, at their homes."),
     ("users", "Users and addresses, counted at their homes."),
     ("mesh", "What shards say to each other."),
     ("timers", "Deadlines."),
