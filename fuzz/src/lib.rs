@@ -19,6 +19,7 @@ pub mod mutation;
 mod proxy;
 mod reading;
 mod shard;
+mod text;
 
 pub use deflate::{deflate, inflate};
 pub use envelope::envelope;
@@ -26,6 +27,7 @@ pub use frames::{compressed_frames, frames};
 pub use handshake::handshake;
 pub use proxy::proxy;
 pub use shard::shard;
+pub use text::text;
 
 /// One target.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +48,7 @@ pub const TARGETS: &[Target] = &[
     target("envelope", envelope),
     target("proxy", proxy),
     target("shard", shard),
+    target("text", text),
 ];
 
 /// Longest input that is tried, in bytes: what the limits of the targets are chosen for.

@@ -92,7 +92,8 @@ targets!(
     deflate,
     envelope,
     proxy,
-    shard
+    shard,
+    text
 );
 
 #[test]
