@@ -402,6 +402,9 @@ impl Shard {
     /// What the operator chose anew. Connections live on; what is decided from now on is decided by this.
     pub(crate) fn change_settings(&mut self, settings: Arc<ShardSettings>) {
         self.rules.max_message_size = settings.max_message_size;
+        if settings.rates != self.settings.rates {
+            self.fill_all_buckets();
+        }
         self.settings = settings;
     }
 

@@ -6,6 +6,7 @@ mod support;
 
 use shardwire_shards::ShardSettings;
 use shardwire_shards::rate_limits::{Rate, Rates};
+use shardwire_shards::vocabulary::Command;
 use support::{Frame, PeerId, World, from, open_settings, user};
 
 const REFUSED: &str =
@@ -217,4 +218,42 @@ fn nothing_is_held_for_those_who_are_gone() {
     assert!(world.residue().buckets > 0);
     world.pass(3_500);
     assert_eq!(world.residue(), shardwire_shards::Residue::default());
+}
+
+#[test]
+fn new_rates_hold_at_once_and_nobody_owes_what_an_old_one_was_about() {
+    let slow = |count| {
+        let rate = Some(Rate::new(count, 3_600_000, 5));
+        ShardSettings {
+            rates: Rates {
+                connection_messages: rate,
+                user_messages: rate,
+                new_connections: Some(Rate::new(1, 3_600_000, 1)),
+                ..Rates::default()
+            },
+            ..open_settings()
+        }
+    };
+    let mut world = World::with(2, slow(1));
+    let ann = world.connect_as(0, user("ann"));
+    let (first, second) = (world.now(), world.now());
+    assert!(world.shards[1].admit_another(first).is_ok());
+    assert!(world.shards[0].admit_another(second).is_err());
+    assert_eq!(pings(&mut world, ann, 8), (5, 3));
+    // The same again changes nothing.
+    let change = |world: &mut World, settings: &ShardSettings| {
+        for shard in 0..2 {
+            let settings = std::sync::Arc::new(settings.clone());
+            world.command(shard, Command::Settings(settings));
+        }
+    };
+    change(&mut world, &slow(1));
+    assert_eq!(pings(&mut world, ann, 1), (0, 1));
+    // A new rate, were it only a little faster, begins with its burst.
+    change(&mut world, &slow(2));
+    assert_eq!(pings(&mut world, ann, 8), (5, 3));
+    let now = world.now();
+    assert!(world.shards[0].admit_another(now).is_ok());
+    change(&mut world, &open_settings());
+    assert_eq!(pings(&mut world, ann, 50), (50, 0));
 }

@@ -78,7 +78,7 @@ mod tests {
     fn live_keys_are_taken_over_and_the_others_told() {
         let old = Config::from_toml("[connections]\nmax_connections_per_ip = 7").unwrap();
         let new = Config::from_toml(
-            "[shards]\ncount = 3\n[connections]\nmax_channels = 9\nheartbeat_interval = \"40s\"\n[log]\nlevel = \"debug\"\n[admin]\nkey = \"0123456789abcdef\"",
+            "[shards]\ncount = 3\n[connections]\nmax_channels = 9\nheartbeat_interval = \"40s\"\n[log]\nlevel = \"debug\"\n[admin]\nkey = \"0123456789abcdef\"\n[rates]\nconnection_messages = \"5/s\"\n[[permissions.rules]]\nchannel = \"a:*\"\nsubscribe = [\"*\"]",
         )
         .unwrap();
         let (merged, applied, needs_restart) = old.with_live_keys_of(&new);
@@ -89,7 +89,9 @@ mod tests {
                 "connections.heartbeat_interval",
                 "connections.max_channels",
                 "connections.max_connections_per_ip",
-                "log.level"
+                "log.level",
+                "permissions.rules",
+                "rates.connection_messages"
             ]
         );
         assert_eq!(needs_restart, ["shards.count"]);
@@ -97,6 +99,7 @@ mod tests {
         assert_eq!(merged.log.level, LogLevel::Debug);
         assert_eq!(merged.shards.count, None);
         assert_eq!(merged.admin.key, new.admin.key);
+        assert_eq!(merged.permissions, new.permissions);
         // Nothing differs any more but what needs a restart.
         let (_, applied, needs_restart) = merged.with_live_keys_of(&new);
         assert_eq!((applied.len(), needs_restart.len()), (0, 1));

@@ -40,6 +40,11 @@ impl NodeCount {
         self.0.connections.load(Ordering::Relaxed)
     }
 
+    /// Forgets how many newcomers there were.
+    pub(crate) fn fill_bucket(&self) {
+        self.0.newcomers.store(0, Ordering::Relaxed);
+    }
+
     /// Counts one newcomer, or tells how many milliseconds later one may come. Once per connection, so that one shared word
     /// costs nothing that could be measured.
     pub(crate) fn take_token(&self, now_ms: u64, rate: &Rate) -> Result<(), u64> {

@@ -45,7 +45,8 @@ impl Rate {
         self.depth() / 4
     }
 
-    fn depth(&self) -> u64 {
+    /// How long it takes until the whole burst has come, in nanoseconds.
+    pub(crate) fn depth(&self) -> u64 {
         self.time_of(self.burst)
     }
 }

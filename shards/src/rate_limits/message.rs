@@ -3,7 +3,7 @@
 use shardwire_protocol::codes::{ErrorCode, close};
 use shardwire_protocol::envelope;
 
-use super::Bucket;
+use super::{Bucket, SharedBuckets};
 use crate::shard::Shard;
 use crate::vocabulary::{ConnectionId, LimitedKey, Now};
 
@@ -16,6 +16,19 @@ pub(crate) struct Buckets {
 }
 
 impl Shard {
+    /// The rates have changed. What is owed is counted in time, which means nothing under another rate: who has used up a slow rate
+    /// for an hour would be refused for that hour under a fast one. So everybody begins anew.
+    pub(crate) fn fill_all_buckets(&mut self) {
+        let ids: Vec<ConnectionId> = self.registry.ids().collect();
+        for id in ids {
+            if let Some(connection) = self.registry.get_mut(id) {
+                connection.buckets = None;
+            }
+        }
+        self.shared_buckets = SharedBuckets::default();
+        self.node_count.fill_bucket();
+    }
+
     /// Takes what a message of so many payload bytes costs from every bucket it is limited by. False: one of them is empty.
     pub(crate) fn pay_for_message(&mut self, now: Now, id: ConnectionId, bytes: usize) -> bool {
         let rates = self.settings.rates;

@@ -177,8 +177,18 @@ impl Shard {
         }
     }
 
-    /// Elsewhere: the home knows of more that was taken than this shard did.
+    /// Elsewhere: the home knows of more that was taken than this shard did. No more can be owed than one burst for every shard;
+    /// a home that has not heard yet of a new rate may say so.
     pub(crate) fn note_owed(&mut self, now: Now, key: &LimitedKey, full_at_ns: u64) {
+        let Some(rate) = self.settings.rates.of(key) else {
+            return;
+        };
+        let bursts = u64::from(self.placement.shards()) + 1;
+        let latest = now
+            .ms
+            .saturating_mul(1_000_000)
+            .saturating_add(rate.depth().saturating_mul(bursts));
+        let full_at_ns = full_at_ns.min(latest);
         let shared = self.shared_buckets.get(now, key);
         let later = shared.bucket.full_at_ns().max(full_at_ns);
         shared.bucket = Bucket::full_at(later);

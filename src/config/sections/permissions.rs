@@ -10,18 +10,19 @@ use crate::config::bounds;
 use crate::config::check::Checker;
 
 /// Who may do what in which channel (contract D5). The rules are asked in order: the first one whose pattern matches the channel and
-/// that speaks of the action decides. What the embedding program does itself is not asked for.
+/// that speaks of the action decides. What the embedding program does itself is not asked for. Changed in a running engine, they decide
+/// over what comes; nobody is unsubscribed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Permissions {
     /// What holds where no rule decides.
-    #[schemars(extend("x-default" = "`\"allow\"` without rules, `\"deny\"` with rules"))]
+    #[schemars(extend("x-live" = true, "x-default" = "`\"allow\"` without rules, `\"deny\"` with rules"))]
     pub default: Option<PermissionDefault>,
 
     /// The rules, as `[[permissions.rules]]`. `channel` is a pattern: `*` stands for any text, `{user}` for the id of the verified user.
     /// `subscribe` and `publish` each list whom the rule lets do that: permissions of an identity, `"@user"` for every verified user,
     /// `"*"` for everybody; an empty list lets nobody. A rule says nothing about an action it does not list.
-    #[schemars(extend("x-allowed" = "tables with channel, and with subscribe or publish or both"))]
+    #[schemars(extend("x-live" = true, "x-allowed" = "tables with channel, and with subscribe or publish or both"))]
     pub rules: Vec<PermissionRule>,
 }
 

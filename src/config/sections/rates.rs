@@ -8,36 +8,37 @@ use crate::config::text::{Amount, ByteSize, Bytes, Count, Rate, TextDuration};
 
 /// How fast one may send, and how fast connections may come (contract D22). A message beyond a rate has no effect and is answered
 /// `Rate limit exceeded` (contract W6). Each rate is a token bucket: `"100/s burst 500"` lets 100 messages per second through in the
-/// long run, and 500 at once after a silence; without `burst`, what one period brings. The rates of messages hold for `/ws`.
+/// long run, and 500 at once after a silence; without `burst`, what one period brings. The rates of messages hold for `/ws`. When any of
+/// them is changed in a running engine, all buckets begin full again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rates {
     /// Payload bytes of one connection's messages. The burst must hold the largest message.
-    #[schemars(extend("x-allowed" = "a size per time such as \"1MiB/s burst 4MiB\", or \"unlimited\""))]
+    #[schemars(extend("x-live" = true, "x-allowed" = "a size per time such as \"1MiB/s burst 4MiB\", or \"unlimited\""))]
     pub connection_bytes: Rate<Bytes>,
 
     /// Messages of one connection, WebSocket pings included.
-    #[schemars(extend("x-allowed" = COUNT))]
+    #[schemars(extend("x-live" = true, "x-allowed" = COUNT))]
     pub connection_messages: Rate<Count>,
 
     /// Messages of all connections from one IP address; IPv6 addresses count by their first 64 bits. Exact for connections that live on
     /// one shard, as all of an IPv4 address do under `shards.placement = "ip-hash"`; several shards may together let through one
     /// burst more each, which is charged: over any longer time the rate holds.
-    #[schemars(extend("x-allowed" = COUNT))]
+    #[schemars(extend("x-live" = true, "x-allowed" = COUNT))]
     pub ip_messages: Rate<Count>,
 
     /// Connections the node admits, over all shards. One more is refused with 503 and `Retry-After`, before its credentials are looked
     /// at.
-    #[schemars(extend("x-allowed" = COUNT))]
+    #[schemars(extend("x-live" = true, "x-allowed" = COUNT))]
     pub new_connections: Rate<Count>,
 
     /// How many messages of one connection may be refused before it is closed with 4104, because it goes on although it is told.
-    #[schemars(extend("x-allowed" = COUNT))]
+    #[schemars(extend("x-live" = true, "x-allowed" = COUNT))]
     pub refused_messages: Rate<Count>,
 
     /// Messages of all connections of one user. Exact for connections that live on one shard, as all of a user do under
     /// `shards.placement = "user-hash"`; otherwise as for `ip_messages`.
-    #[schemars(extend("x-allowed" = COUNT))]
+    #[schemars(extend("x-live" = true, "x-allowed" = COUNT))]
     pub user_messages: Rate<Count>,
 }
 
