@@ -41,6 +41,12 @@ enum Plant {
     DoubleDelivery,
     /// A connection goes, and its user or address stays counted.
     ForgetDeregistration,
+    /// A subscriber that catches up is taken for level one record too early.
+    EarlySeam,
+    /// A shard whose lane was full is not thought of when there is room again.
+    ForgetOverflow,
+    /// A log is forgotten, and the next one goes by the same epoch.
+    KeepEpoch,
 }
 
 impl From<Plant> for Fault {
@@ -49,6 +55,9 @@ impl From<Plant> for Fault {
             Plant::SkipDelivery => Self::SkipDelivery,
             Plant::DoubleDelivery => Self::DoubleDelivery,
             Plant::ForgetDeregistration => Self::ForgetDeregistration,
+            Plant::EarlySeam => Self::EarlySeam,
+            Plant::ForgetOverflow => Self::ForgetOverflow,
+            Plant::KeepEpoch => Self::KeepEpoch,
         }
     }
 }

@@ -98,7 +98,16 @@ fn run_traced(options: &Options, trace: &mut Trace) -> Outcome {
             if let Some((when, shard, fault)) = planting
                 && when == storm * (options.steps / storms) + step
             {
-                world.plant(shard, fault);
+                // What only the home of a log that is in use can do wrong, or only who reads in one, whichever of them may do.
+                let anywhere = matches!(
+                    fault,
+                    Fault::EarlySeam | Fault::ForgetOverflow | Fault::KeepEpoch
+                );
+                for at in 0..world.hosts.len() {
+                    if anywhere || at == shard {
+                        world.plant(at, fault);
+                    }
+                }
             }
             world.step();
             if world.failure.is_some() {

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use shardwire_shards::history::{ChannelRule, ChannelSettings, HistoryRule, SlowPolicy};
 use shardwire_shards::mesh::LaneBounds;
 use shardwire_shards::placement::{Placement, Rule};
 use shardwire_shards::{ApplicationRoutes, ShardSettings};
@@ -21,8 +22,10 @@ pub struct Scenario {
     pub settings: ShardSettings,
     /// How small the lanes are.
     pub lanes: LaneBounds,
-    /// Channels clients use; the last is `$shards`.
+    /// Channels clients use: some without history, `logs` with it, and last `$shards`.
     pub channels: Vec<String>,
+    /// How many channels have history.
+    pub logs: usize,
     /// Users clients may be.
     pub users: Vec<String>,
     /// Where clients come from.
@@ -96,19 +99,23 @@ impl Scenario {
             outbox_hard_limit: soft * random.pick(&[2, 4]),
             routes: routes(random),
             publish_shard_counts: random.chance(80),
+            channels: history(random),
             ..ShardSettings::default()
         };
         let lanes = if random.chance(40) {
             LaneBounds {
                 lane_messages: random.size(1..=6),
-                overflow_messages: random.size(1..=12),
+                overflow_messages: random.pick(&[1, 2, 3, 6, 12]),
                 overflow_bytes: random.pick(&[1 << 10, 1 << 20]),
             }
         } else {
             LaneBounds::default()
         };
-        let channels = (0..random.size(1..=6))
+        let rooms = random.size(1..=4);
+        let logs = random.pick(&[0, 1, 1, 2, 3]);
+        let channels = (0..rooms)
             .map(|n| format!("room:{n}"))
+            .chain((0..logs).map(|n| format!("log:{n}")))
             .chain(["$shards".to_owned()])
             .collect();
         Self {
@@ -116,6 +123,7 @@ impl Scenario {
             settings,
             lanes,
             channels,
+            logs,
             users: (0..random.size(1..=8))
                 .map(|n| format!("user-{n}"))
                 .collect(),
@@ -144,10 +152,44 @@ impl Scenario {
         }
     }
 
+    /// Whether a channel has history.
+    #[must_use]
+    pub fn has_history(&self, channel: usize) -> bool {
+        channel < self.shard_counts() && channel >= self.shard_counts() - self.logs
+    }
+
     /// The index of `$shards` among the channels.
     #[must_use]
     pub fn shard_counts(&self) -> usize {
         self.channels.len() - 1
+    }
+}
+
+/// Histories that hold everything and such that hold hardly anything, for long and for a moment, forgotten soon or later.
+fn history(random: &mut Random) -> ChannelSettings {
+    let history = HistoryRule {
+        max_messages: random.pick(&[3, 40, 100_000]),
+        max_age_ms: random.pick(&[300, 5_000, 60_000]),
+        max_bytes: random.pick(&[2 << 10, 64 << 20]),
+        durable: false,
+    };
+    let slow = random.pick(&[
+        SlowPolicy::CatchUp,
+        SlowPolicy::CatchUp,
+        SlowPolicy::Disconnect,
+        SlowPolicy::DropOldest,
+        SlowPolicy::KeepLatest,
+    ]);
+    ChannelSettings {
+        rules: Box::new([ChannelRule {
+            channels: "log:*".parse().expect("a good pattern"),
+            history: Some(history),
+            slow,
+        }]),
+        history_memory: random.pick(&[8 << 10, 64 << 20, 64 << 20]),
+        slow_memory: random.pick(&[4 << 10, 64 << 20]),
+        forget_after_ms: random.pick(&[50, 2_000]),
+        idempotency_window_ms: 1_000,
     }
 }
 

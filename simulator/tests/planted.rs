@@ -47,3 +47,39 @@ fn a_deregistration_that_is_forgotten_is_found() {
         "{found:?}"
     );
 }
+
+#[test]
+fn a_seam_that_is_one_record_off_is_found() {
+    let found = found_by(Fault::EarlySeam);
+    assert!(!found.is_empty());
+    assert!(
+        found
+            .iter()
+            .all(|(_, check)| *check == "once, in order, or told"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn a_full_lane_that_is_forgotten_is_found() {
+    let found = found_by(Fault::ForgetOverflow);
+    assert!(!found.is_empty());
+    assert!(
+        found
+            .iter()
+            .all(|(_, check)| *check == "once, in order, or told"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn an_epoch_that_outlives_its_log_is_found() {
+    let found = found_by(Fault::KeepEpoch);
+    assert!(!found.is_empty());
+    assert!(
+        found
+            .iter()
+            .all(|(_, check)| *check == "once, in order, or told"),
+        "{found:?}"
+    );
+}

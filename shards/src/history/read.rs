@@ -154,12 +154,14 @@ impl Shard {
             }
         };
         let limit = query.limit.min(HISTORY_MESSAGES_MAX);
+        // No more than may wait for who asks, one message apart.
+        let most = HISTORY_BYTES_MAX.min(self.settings.outbox_soft_limit);
         let (mut messages, mut bytes, mut more) = (Vec::new(), 0, false);
         for record in log.walk(now.ms, query.from, query.backward) {
             let Some((_, payload)) = frame::read_server(&record.frame.plain) else {
                 continue;
             };
-            if messages.len() == limit || (bytes > 0 && bytes + payload.len() > HISTORY_BYTES_MAX) {
+            if messages.len() == limit || (bytes > 0 && bytes + payload.len() > most) {
                 more = true;
                 break;
             }

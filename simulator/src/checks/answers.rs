@@ -76,10 +76,15 @@ impl Check for Answers {
                 client,
                 channel,
                 id,
+                ..
             } => {
                 let asked = self.take(client, id)?;
+                let right = match asked {
+                    Request::Subscribe(to) | Request::Return(to, _) => to == channel,
+                    _ => false,
+                };
                 demand!(
-                    asked == Request::Subscribe(channel),
+                    right,
                     "client {client} was told subscribed to {channel} when it asked {asked:?}"
                 );
             }
@@ -92,6 +97,34 @@ impl Check for Answers {
                 demand!(
                     asked == Request::Unsubscribe(channel),
                     "client {client} was told unsubscribed from {channel} when it asked {asked:?}"
+                );
+            }
+            Seen::Published {
+                client,
+                channel,
+                id,
+                ..
+            } => {
+                let asked = self.take(client, id)?;
+                let right = match asked {
+                    Request::Publish(number) => world.publications[number].channel == channel,
+                    _ => false,
+                };
+                demand!(
+                    right,
+                    "client {client} was told that it published to {channel} when it asked {asked:?}"
+                );
+            }
+            Seen::History {
+                client,
+                channel,
+                id,
+                ..
+            } => {
+                let asked = self.take(client, id)?;
+                demand!(
+                    asked == Request::History(channel),
+                    "client {client} was told the history of {channel} when it asked {asked:?}"
                 );
             }
             Seen::JsonPong { client, id } => {
@@ -132,8 +165,10 @@ impl Check for Answers {
                 let asked = self.take(client, id)?;
                 let right = match asked {
                     Request::Fault(expected) => expected as u16 == code,
-                    Request::Publish(_) => code == ErrorCode::Overloaded as u16,
-                    Request::Subscribe(channel) => {
+                    Request::Publish(_) | Request::History(_) => {
+                        code == ErrorCode::Overloaded as u16
+                    }
+                    Request::Subscribe(channel) | Request::Return(channel, _) => {
                         code == ErrorCode::Overloaded as u16
                             || code == ErrorCode::TooManyChannels as u16
                             || (code == ErrorCode::ReservedChannel as u16
@@ -180,10 +215,14 @@ impl Check for Answers {
 
     fn at_rest(&mut self, world: &World<'_>) -> Verdict {
         for (client, expected) in self.expected.iter_mut().enumerate() {
-            // A publication that was taken is not answered.
-            expected
-                .by_id
-                .retain(|_, request| !matches!(request, Request::Publish(_)));
+            // A publication that was taken is not answered, unless it is kept.
+            expected.by_id.retain(|_, request| match request {
+                Request::Publish(number) => {
+                    let publication = &world.publications[*number];
+                    world.scenario.has_history(publication.channel) && !publication.volatile
+                }
+                _ => true,
+            });
             if !world.lives(client) {
                 continue;
             }

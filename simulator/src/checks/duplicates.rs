@@ -1,4 +1,4 @@
-//! No publication reaches a connection twice.
+//! No publication without a place reaches a connection twice. (What has a place is looked at place by place.)
 
 use super::{Check, Seen, Verdict, demand, entry};
 use crate::World;
@@ -16,7 +16,14 @@ impl Check for Duplicates {
     }
 
     fn see(&mut self, seen: &Seen<'_>, _world: &World<'_>) -> Verdict {
-        if let Seen::Broadcast { client, number, .. } = *seen {
+        // What has a place may be asked for again: by who says that it was not there yet.
+        if let Seen::Broadcast {
+            client,
+            number,
+            place: None,
+            ..
+        } = *seen
+        {
             let word = entry(entry(&mut self.got, client), number / 64);
             let bit = 1 << (number % 64);
             demand!(

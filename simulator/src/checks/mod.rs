@@ -12,6 +12,7 @@ mod calls;
 mod duplicates;
 mod endings;
 mod heartbeat;
+mod history;
 mod limits;
 mod loss;
 mod order;
@@ -22,7 +23,7 @@ mod wakes;
 use serde_json::Value;
 use shardwire_shards::vocabulary::{CloseCause, ConnectionId};
 
-use crate::clients::Request;
+use crate::clients::{Place, Request};
 use crate::{Failure, World};
 
 /// One observation. Clients, channels, users and publications by number.
@@ -66,6 +67,29 @@ pub enum Seen<'a> {
         client: usize,
         channel: usize,
         id: Option<u64>,
+        place: Option<Place>,
+        recovered: Option<bool>,
+    },
+    /// A client was told which publications it does not get.
+    Gap {
+        client: usize,
+        channel: usize,
+        from: u64,
+        to: Place,
+    },
+    /// A client was told where its publication is kept.
+    Published {
+        client: usize,
+        channel: usize,
+        id: Option<u64>,
+        place: Place,
+    },
+    /// A client was told what is kept.
+    History {
+        client: usize,
+        channel: usize,
+        id: Option<u64>,
+        messages: &'a [(Place, usize)],
     },
     /// A client was told so.
     Unsubscribed {
@@ -79,6 +103,7 @@ pub enum Seen<'a> {
         channel: usize,
         number: usize,
         timestamp: u64,
+        place: Option<Place>,
     },
     /// A client got the connections per shard.
     Counts {
@@ -167,6 +192,7 @@ impl Checks {
             Box::<duplicates::Duplicates>::default(),
             Box::<order::Order>::default(),
             Box::<loss::Loss>::default(),
+            Box::<history::History>::default(),
             Box::<answers::Answers>::default(),
             Box::<calls::Calls>::default(),
             Box::<endings::Endings>::default(),

@@ -1,4 +1,4 @@
-//! All subscribers of a channel see one order, and in it each publisher's own.
+//! All subscribers of a channel see one order, and in it each publisher's own. (What has a place is looked at place by place.)
 
 use std::collections::BTreeMap;
 
@@ -28,6 +28,7 @@ impl Check for Order {
             channel,
             number,
             timestamp,
+            place: None,
         } = *seen
         else {
             return Ok(());

@@ -2,11 +2,25 @@
 
 use serde_json::Value;
 
+/// A place in a log: epoch and offset.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Place {
+    /// Which life of the log.
+    pub epoch: u64,
+    /// Where in it.
+    pub offset: u64,
+}
+
 /// One message of the server, as its client understands it. Channels are named as on the wire.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Heard {
     /// You are subscribed.
-    Subscribed { channel: String, id: Option<u64> },
+    Subscribed {
+        channel: String,
+        place: Option<Place>,
+        recovered: Option<bool>,
+        id: Option<u64>,
+    },
     /// You are no longer subscribed.
     Unsubscribed { channel: String, id: Option<u64> },
     /// Somebody published; `number` is the publication's place in the run.
@@ -14,6 +28,27 @@ pub enum Heard {
         channel: String,
         number: usize,
         timestamp: u64,
+        place: Option<Place>,
+    },
+    /// These offsets do not come.
+    Gap {
+        channel: String,
+        from: u64,
+        to: Place,
+    },
+    /// So many publications without a place do not come.
+    Missed { channel: String },
+    /// Your publication is kept there.
+    Published {
+        channel: String,
+        place: Place,
+        id: Option<u64>,
+    },
+    /// What a log holds: where each publication is.
+    History {
+        channel: String,
+        messages: Vec<(Place, usize)>,
+        id: Option<u64>,
     },
     /// Connections per shard.
     Counts { channel: String, counts: Vec<u64> },
@@ -45,8 +80,39 @@ pub fn understand(text: &str) -> Result<Heard, String> {
     Ok(match value["type"].as_str().ok_or_else(strange)? {
         "subscribed" => Heard::Subscribed {
             channel: channel()?,
+            place: place(&value),
+            recovered: value["recovered"].as_bool(),
             id,
         },
+        "gap" if value["missed"].is_u64() => Heard::Missed {
+            channel: channel()?,
+        },
+        "gap" => Heard::Gap {
+            channel: channel()?,
+            from: value["from"].as_u64().ok_or_else(strange)?,
+            to: Place {
+                epoch: epoch(&value).ok_or_else(strange)?,
+                offset: value["to"].as_u64().ok_or_else(strange)?,
+            },
+        },
+        "published" => Heard::Published {
+            channel: channel()?,
+            place: place(&value).ok_or_else(strange)?,
+            id,
+        },
+        "history" => {
+            let messages = value["messages"].as_array().ok_or_else(strange)?;
+            let number = |it: &Value| Some((place(it)?, it["message"]["n"].as_u64()? as usize));
+            Heard::History {
+                channel: channel()?,
+                messages: messages
+                    .iter()
+                    .map(number)
+                    .collect::<Option<_>>()
+                    .ok_or_else(strange)?,
+                id,
+            }
+        }
         "unsubscribed" => Heard::Unsubscribed {
             channel: channel()?,
             id,
@@ -64,6 +130,7 @@ pub fn understand(text: &str) -> Result<Heard, String> {
                     channel: channel()?,
                     number: message["n"].as_u64().ok_or_else(strange)? as usize,
                     timestamp: value["timestamp"].as_u64().ok_or_else(strange)?,
+                    place: place(&value),
                 }
             }
         }
@@ -82,4 +149,13 @@ pub fn understand(text: &str) -> Result<Heard, String> {
         },
         _ => return Err(strange()),
     })
+}
+
+fn place(value: &Value) -> Option<Place> {
+    let (epoch, offset) = (epoch(value)?, value["offset"].as_u64()?);
+    Some(Place { epoch, offset })
+}
+
+fn epoch(value: &Value) -> Option<u64> {
+    u64::from_str_radix(value["epoch"].as_str()?, 16).ok()
 }

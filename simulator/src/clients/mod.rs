@@ -9,10 +9,10 @@
 mod hearing;
 mod speech;
 
-pub use hearing::{Heard, understand};
+pub use hearing::{Heard, Place, understand};
 pub use speech::{Offence, Request, Speech};
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use shardwire_protocol::websocket::{Decoder, Role, Rules};
@@ -58,6 +58,8 @@ pub struct Client {
     pub heard_at: u64,
     /// The channels it was told that it is subscribed to.
     pub channels: BTreeSet<usize>,
+    /// By channel with history: the place up to which it knows everything.
+    pub places: BTreeMap<usize, Place>,
     /// Codes of `CloseAll` commands that were given to its shard while it was there.
     pub told_to_go: Vec<u16>,
     pub(crate) decoder: Decoder,
@@ -86,6 +88,7 @@ impl Client {
             disconnected: false,
             heard_at: 0,
             channels: BTreeSet::new(),
+            places: BTreeMap::new(),
             told_to_go: Vec::new(),
             decoder: Decoder::default(),
             next_id: 0,

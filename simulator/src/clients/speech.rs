@@ -3,6 +3,7 @@
 use shardwire_protocol::codes::{ErrorCode, close};
 use shardwire_protocol::websocket::frame::{self, Kind};
 
+use super::Place;
 use crate::Random;
 
 /// One message of a client, and what it may expect.
@@ -10,9 +11,13 @@ use crate::Random;
 pub enum Request {
     /// Join the audience of this channel.
     Subscribe(usize),
+    /// Come back to this channel, having been at this place.
+    Return(usize, Place),
+    /// Read what this channel has kept.
+    History(usize),
     /// Leave it.
     Unsubscribe(usize),
-    /// Publish, as number so and so of the run; answered only if refused.
+    /// Publish, as number so and so of the run; answered only if refused, or kept.
     Publish(usize),
     /// The JSON ping.
     Ping,

@@ -87,7 +87,7 @@ impl World<'_> {
                 }
             }
         }
-        self.settle(self.long());
+        self.settle(self.long() + self.oblivion());
         self.judge(Checks::at_end);
     }
 
@@ -100,6 +100,14 @@ impl World<'_> {
     fn long(&self) -> u64 {
         let settings = &self.scenario.settings;
         settings.heartbeat_interval_ms + settings.heartbeat_timeout_ms + self.short() + 100
+    }
+
+    /// Time enough for every log to become empty and be forgotten.
+    fn oblivion(&self) -> u64 {
+        let channels = &self.scenario.settings.channels;
+        let ages = channels.rules.iter().filter_map(|rule| rule.history);
+        let oldest = ages.map(|history| history.max_age_ms).max().unwrap_or(0);
+        oldest + 2 * channels.forget_after_ms + 1_000
     }
 
     /// Lets everything happen that can, and then time pass to the next deadline, until `patience` milliseconds are over.

@@ -6,7 +6,7 @@ use shardwire_shards::vocabulary::Mode;
 
 use super::{Completion, Publication, Socket, World, message};
 use crate::checks::Seen;
-use crate::clients::{Client, Offence, Request, Stage};
+use crate::clients::{Client, Offence, Place, Request, Stage};
 use crate::scenario::WORK;
 
 impl World<'_> {
@@ -88,8 +88,35 @@ impl World<'_> {
 
     pub(crate) fn subscribe(&mut self, client: usize, channel: usize) {
         let name = self.scenario.channels[channel].clone();
+        if let Some(place) = self.some_place(channel) {
+            let since = format!(
+                "{{\"offset\":{},\"epoch\":\"{:016x}\"}}",
+                place.offset, place.epoch
+            );
+            let json =
+                format!("{{\"type\":\"subscribe\",\"channel\":\"{name}\",\"since\":{since}}}");
+            return self.ask(client, &Request::Return(channel, place), &json);
+        }
         let json = format!("{{\"type\":\"subscribe\",\"channel\":\"{name}\"}}");
         self.ask(client, &Request::Subscribe(channel), &json);
+    }
+
+    /// A place somebody has been at: who subscribes with it comes back as that one.
+    fn some_place(&mut self, channel: usize) -> Option<Place> {
+        if !self.scenario.has_history(channel) || self.random.chance(30) {
+            return None;
+        }
+        let been: Vec<Place> = self
+            .clients
+            .iter()
+            .filter_map(|client| client.places.get(&channel).copied())
+            .collect();
+        // Mostly one of the last.
+        let from = match self.random.chance(70) {
+            true => been.len().saturating_sub(4),
+            false => 0,
+        };
+        (!been.is_empty()).then(|| self.random.pick(&been[from..]))
     }
 
     /// A client that speaks JSON says one thing.
@@ -97,7 +124,8 @@ impl World<'_> {
         let channels = self.scenario.channels.len();
         let [subscribe, unsubscribe, publish] = self.scenario.habits;
         let work = u32::from(!self.scenario.settings.routes.types.is_empty()) * 8;
-        let kinds = [subscribe, unsubscribe, publish, 3, 3, 4, 4, work];
+        let history = u32::from(self.scenario.logs > 0) * 4;
+        let kinds = [subscribe, unsubscribe, publish, 3, 3, 4, 4, work, history];
         match self.random.weighted(&kinds) {
             0 => {
                 let channel = self.random.below(channels);
@@ -122,6 +150,17 @@ impl World<'_> {
                 self.ask(client, &Request::Echo(data), &json);
             }
             5 => self.ping(client),
+            8 => {
+                let last = self.scenario.shard_counts();
+                let channel = last - 1 - self.random.below(self.scenario.logs);
+                let json = format!(
+                    "{{\"type\":\"history\",\"channel\":\"{}\",\"limit\":{},\"direction\":\"{}\"}}",
+                    self.scenario.channels[channel],
+                    self.random.pick(&[1, 5, 1000]),
+                    self.random.pick(&["forward", "backward"]),
+                );
+                self.ask(client, &Request::History(channel), &json);
+            }
             7 => {
                 let json = format!("{{\"type\":\"{WORK}\"}}");
                 self.ask(client, &Request::Work, &json);
@@ -157,10 +196,15 @@ impl World<'_> {
     fn publish(&mut self, client: usize, channel: usize) {
         let number = self.publications.len();
         let excludes_publisher = self.random.chance(15);
+        let has_history = self.scenario.has_history(channel);
+        let volatile = has_history && self.random.chance(5);
+        let lifetime = (has_history && self.random.chance(10))
+            .then(|| self.random.pick(&[0_u64, 20, 1_000, 1_000_000]));
         self.publications.push(Publication {
             channel,
             publisher: Some(client),
             excludes_publisher,
+            volatile,
             handed_in: None,
             refused: false,
             seen: false,
@@ -172,14 +216,16 @@ impl World<'_> {
             0
         };
         let json = format!(
-            "{{\"type\":\"publish\",\"channel\":\"{}\",\"message\":{}{}}}",
+            "{{\"type\":\"publish\",\"channel\":\"{}\",\"message\":{}{}{}{}}}",
             self.scenario.channels[channel],
-            message(number, filler.saturating_sub(120)),
+            message(number, filler.saturating_sub(180)),
             if excludes_publisher {
                 ",\"exclude\":\"self\""
             } else {
                 ""
             },
+            if volatile { ",\"volatile\":true" } else { "" },
+            lifetime.map_or(String::new(), |ttl| format!(",\"ttl\":{ttl}")),
         );
         self.asked_as
             .insert((client, self.clients[client].next_id), number);

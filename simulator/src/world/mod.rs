@@ -45,6 +45,8 @@ pub struct Publication {
     pub publisher: Option<usize>,
     /// Its publisher shall not get it.
     pub excludes_publisher: bool,
+    /// It is not to be kept.
+    pub volatile: bool,
     /// When the last byte of it was handed in to its publisher's shard, or the command put in; see [`World::moment`].
     pub handed_in: Option<u64>,
     /// Its publisher was told that it was not taken.

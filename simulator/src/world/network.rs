@@ -149,6 +149,10 @@ impl World<'_> {
             Heard::Subscribed { channel, .. }
             | Heard::Unsubscribed { channel, .. }
             | Heard::Broadcast { channel, .. }
+            | Heard::Gap { channel, .. }
+            | Heard::Missed { channel }
+            | Heard::Published { channel, .. }
+            | Heard::History { channel, .. }
             | Heard::Counts { channel, .. } => index(channel),
             _ => Some(0),
         };
@@ -159,12 +163,22 @@ impl World<'_> {
             });
         };
         match heard {
-            Heard::Subscribed { id, .. } => {
+            Heard::Subscribed {
+                id,
+                place,
+                recovered,
+                ..
+            } => {
                 self.see(Seen::Subscribed {
                     client,
                     channel,
                     id,
+                    place,
+                    recovered,
                 });
+                if let Some(place) = place {
+                    self.clients[client].places.insert(channel, place);
+                }
                 self.clients[client].channels.insert(channel);
             }
             Heard::Unsubscribed { id, .. } => {
@@ -175,15 +189,46 @@ impl World<'_> {
                 });
                 self.clients[client].channels.remove(&channel);
             }
+            Heard::Gap { from, to, .. } => {
+                self.see(Seen::Gap {
+                    client,
+                    channel,
+                    from,
+                    to,
+                });
+                self.clients[client].places.insert(channel, to);
+            }
+            Heard::Missed { .. } => {}
+            Heard::Published { place, id, .. } => {
+                self.see(Seen::Published {
+                    client,
+                    channel,
+                    id,
+                    place,
+                });
+            }
+            Heard::History { messages, id, .. } => self.see(Seen::History {
+                client,
+                channel,
+                id,
+                messages: &messages,
+            }),
             Heard::Broadcast {
-                number, timestamp, ..
+                number,
+                timestamp,
+                place,
+                ..
             } => {
                 self.see(Seen::Broadcast {
                     client,
                     channel,
                     number,
                     timestamp,
+                    place,
                 });
+                if let Some(place) = place {
+                    self.clients[client].places.insert(channel, place);
+                }
                 if let Some(publication) = self.publications.get_mut(number) {
                     publication.seen = true;
                 }

@@ -130,6 +130,7 @@ impl World<'_> {
                     channel,
                     publisher: None,
                     excludes_publisher: false,
+                    volatile: false,
                     handed_in: Some(self.moment),
                     refused: false,
                     seen: false,
