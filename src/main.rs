@@ -8,7 +8,7 @@ use std::thread;
 
 use clap::{Args, Parser, Subcommand};
 use shardwire::config::{Environment, Layers, Loaded};
-use shardwire::runtime::preflight;
+use shardwire::runtime::{allocator, preflight};
 use shardwire::{Engine, EngineError, EngineHandle, StartError, telemetry};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -119,6 +119,8 @@ fn main() -> ExitCode {
 
 /// `shardwire serve`: until a signal, or until the engine ends by itself.
 fn serve(arguments: &LayerArguments) -> Result<(), Failure> {
+    // Before any thread has a heap. Where it is refused, the server is slower and not wrong.
+    allocator::keep_freed_memory();
     let loaded = load(arguments)?;
     let log = telemetry::log::install(&loaded.settings.log).map_err(|error| Failure {
         code: exit::CONFIG,

@@ -33,6 +33,7 @@
 //! needs real sockets on loopback, one file per behaviour. They run with the ring, and with epoll
 //! where `SHARDWIRE_SHARDS__DRIVER=epoll` is set.
 
+pub mod allocator;
 pub mod bell;
 pub mod clock;
 pub mod cores;
