@@ -42,3 +42,4 @@ pub use shardwire_shards::search;
 pub use shardwire_shards::vocabulary::{
     Audience, CloseCause, ConnectionId, Epoch, Position, PublishOptions,
 };
+pub use storage::{Health as StorageHealth, StorageCounts};

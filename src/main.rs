@@ -9,6 +9,7 @@ use std::thread;
 use clap::{Args, Parser, Subcommand};
 use shardwire::config::{Environment, Layers, Loaded};
 use shardwire::runtime::{allocator, preflight};
+use shardwire::storage::StorageError;
 use shardwire::{Engine, EngineError, EngineHandle, StartError, telemetry};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -173,6 +174,9 @@ fn serve(arguments: &LayerArguments) -> Result<(), Failure> {
 fn cannot_start(error: StartError) -> Failure {
     let code = match error {
         StartError::Config(_) | StartError::Authentication(_) => exit::CONFIG,
+        // Another server, which may end and leave the directory to this one.
+        StartError::Storage(StorageError::Busy { .. }) => exit::UNAVAILABLE,
+        StartError::Storage(_) => exit::CONFIG,
         _ => exit::UNAVAILABLE,
     };
     Failure {

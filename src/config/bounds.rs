@@ -148,6 +148,9 @@ pub(super) const SLOW_MEMORY: Range<ByteSize> = size(ByteSize::mib(1), ByteSize:
 /// Long enough for a client to come back; what is empty costs half a KiB.
 pub(super) const FORGET_AFTER: Range<TextDuration> = duration(ms(1_000), minutes(31 * 24 * 60));
 
+/// Room on the disk that is left to others; none means until the last byte.
+pub(super) const KEEP_FREE: Range<ByteSize> = size(ByteSize::bytes(0), ByteSize::mib(1_048_576));
+
 /// Publishers repeat themselves within seconds or minutes.
 pub(super) const IDEMPOTENCY_WINDOW: Range<TextDuration> = duration(ms(1_000), minutes(24 * 60));
 

@@ -55,6 +55,7 @@ pub use sections::proxy::{ForwardedHeader, Proxy, ProxyProtocol, ProxySettings};
 pub use sections::rates::{RateSettings, Rates, RatesSettings};
 pub use sections::shards::{DriverChoice, PlacementRule, ShardSettings, Shards};
 pub use sections::shutdown::{Shutdown, ShutdownSettings};
+pub use sections::storage::{Storage, StorageSettings};
 pub use sections::tls::{Tls, TlsSettings};
 pub use text::{Amount, ByteSize, Bytes, Count, Limit, Rate, Secret, TextDuration, Texts};
 
@@ -101,6 +102,8 @@ pub struct Config {
     pub channels: Channels,
     /// Channels with history that clients name by `topic`.
     pub topics: Topics,
+    /// Where histories are kept that outlive the process.
+    pub storage: Storage,
     /// How fast one may send, and how fast connections may come.
     pub rates: Rates,
     /// How long leaving may take.
@@ -134,6 +137,8 @@ pub struct Settings {
     pub permissions: shardwire_shards::permissions::Permissions,
     /// What is kept of channels, topics among them.
     pub channels: shardwire_shards::history::ChannelSettings,
+    /// Where histories are kept that outlive the process, if any are.
+    pub storage: Option<StorageSettings>,
     /// How fast one may send.
     pub rates: RatesSettings,
     /// How long leaving may take.
@@ -187,6 +192,7 @@ impl Config {
             && (authentication.method != AuthenticationMethod::Unset);
         let permissions = self.permissions.check(verifies, &mut checker);
         let channels = self.channels.check(&self.topics, &mut checker);
+        let storage = self.storage.check(channels.any_durable(), &mut checker);
         let rates = self
             .rates
             .check(self.connections.max_message_size, &mut checker);
@@ -212,6 +218,7 @@ impl Config {
             handlers,
             permissions,
             channels,
+            storage,
             rates,
             shutdown,
             log,

@@ -11,7 +11,7 @@ use shardwire_shards::mesh::MailboxEnds;
 use shardwire_shards::permissions::Access;
 use shardwire_shards::placement::{Placement, Rule};
 use shardwire_shards::rate_limits::{Rate, Rates};
-use shardwire_shards::vocabulary::{CloseCause, ShardId};
+use shardwire_shards::vocabulary::{CloseCause, Now, ShardId};
 use shardwire_shards::{
     ApplicationRoutes, AuthenticationTimes, CompressionSettings, NodeCount, Shard, ShardSettings,
 };
@@ -25,6 +25,7 @@ use super::lifecycle::Threads;
 use super::live::Live;
 use super::phase::{Phase, PhaseFlag};
 use super::shard_loop::{LoopParts, RunningShard};
+use super::storing;
 use crate::admin;
 use crate::auth::{Gate, Verifier};
 use crate::config::{
@@ -269,6 +270,12 @@ fn start(
     } else {
         Vec::new()
     };
+    let (storage, stored) = storing::open(
+        settings.storage.as_ref(),
+        &settings.channels,
+        placement,
+        &inboxes,
+    )?;
     let handler_timeout_ms = settings.handlers.timeout_ms;
     let endings = Endings::default();
     let watch = Watch::new(shards);
@@ -291,6 +298,7 @@ fn start(
         threads: Mutex::new(Threads::default()),
         endings: endings.clone(),
         certificates,
+        storage,
     };
     let handle = EngineHandle {
         inner: Arc::new(inner),
@@ -302,9 +310,8 @@ fn start(
         handle.with_threads(|threads| threads.admin = Some(started));
         tracing::info!(%address, "admin port open");
     }
-    for (index, ((ends, receiver), listener)) in
-        ends.into_iter().zip(receivers).zip(listeners).enumerate()
-    {
+    let shard_parts = ends.into_iter().zip(receivers).zip(listeners).zip(stored);
+    for (index, (((ends, receiver), listener), stored)) in shard_parts.enumerate() {
         let parts = LoopParts {
             clock,
             inbox: receiver,
@@ -315,6 +322,7 @@ fn start(
             proxies: proxies.clone(),
             connection_timeout_ms: settings.connections.connection_timeout_ms,
             tls: tls.clone(),
+            storage: stored.link,
             _ending: endings.guard(),
         };
         let (settings, node_count, inboxes) = (
@@ -327,7 +335,14 @@ fn start(
             inboxes.hang_bell(ShardId(index as u16), driver.bell());
             let id = ShardId(index as u16);
             let tasks = Tasks::new(handlers, engine, id, inboxes, handler_timeout_ms);
-            let shard = Shard::new(settings, placement, ends, node_count, seed());
+            let mut shard = Shard::new(settings, placement, ends, node_count, seed());
+            let now = Now {
+                ms: clock.elapsed_ms(),
+                unix_ms: clock.unix_ms(),
+            };
+            for log in stored.logs {
+                shard.restore(now, log);
+            }
             RunningShard::new(parts, shard, driver, tasks, listener)
         };
         match spawn_shard(

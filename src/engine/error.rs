@@ -5,6 +5,7 @@ use shardwire_protocol::codes::ErrorCode;
 use crate::auth::AuthError;
 use crate::config::Faults;
 use crate::runtime::{PreflightError, RuntimeError};
+use crate::storage::StorageError;
 
 /// Why an engine did not start. Nothing is left running.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +23,13 @@ pub enum StartError {
     /// TLS cannot be prepared although certificate and key are fine: the system gives no random numbers.
     #[error("TLS cannot be prepared: {0}")]
     Tls(String),
+    /// What was stored cannot be used: it is damaged, another process has it, the directory cannot be written. The operator mends it;
+    /// the message says how.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The system gives no thread for the storage.
+    #[error("the storage's thread cannot be started: {0}")]
+    StorageThread(std::io::Error),
     /// A shard could not be started.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),

@@ -16,6 +16,7 @@ use super::live::Live;
 use super::phase::{Phase, PhaseFlag};
 use crate::config::Secret;
 use crate::runtime::Clock;
+use crate::storage::{Health, Storage, StorageCounts};
 use crate::telemetry::Watch;
 
 /// A running engine. Cheap to clone; works from any thread and any async runtime; dropping it does not stop the engine.
@@ -48,6 +49,8 @@ pub(super) struct Inner {
     pub(super) endings: Endings,
     /// Where connections speak TLS.
     pub(super) certificates: Option<Certificates>,
+    /// Where something is kept on disk.
+    pub(super) storage: Option<Arc<Storage>>,
 }
 
 impl fmt::Debug for EngineHandle {
@@ -90,10 +93,26 @@ impl EngineHandle {
         self.inner.phase.get()
     }
 
-    /// Whether new clients should be sent here: running, and no shard stands still.
+    /// How the storage is: while it is not working, messages that are to be stored are refused, and everything else goes on. None when
+    /// nothing is kept on disk.
+    #[must_use]
+    pub fn storage_health(&self) -> Option<Health> {
+        self.inner.storage.as_ref().map(|storage| storage.health())
+    }
+
+    /// What the storage has done since the start. None when nothing is kept on disk.
+    #[must_use]
+    pub fn storage_counts(&self) -> Option<StorageCounts> {
+        self.inner.storage.as_ref().map(|storage| storage.counts())
+    }
+
+    /// Whether new clients should be sent here: running, no shard stands still, and the storage has not failed (which only a restart
+    /// mends; a full disk mends itself).
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.phase() == Phase::Running && !self.inner.watch.any_stalled()
+        self.phase() == Phase::Running
+            && !self.inner.watch.any_stalled()
+            && self.storage_health() != Some(Health::Failed)
     }
 
     /// Shards that stand still: they have not given a sign of life for two seconds.

@@ -84,6 +84,10 @@ impl EngineHandle {
                     result = Err(EngineError::Shard(error));
                 }
             }
+            // Shards ask for nothing any more: what they have asked for is stored.
+            if let Some(storage) = &self.inner.storage {
+                storage.stop();
+            }
             let connections = self.inner.node_count.get();
             if result.is_ok() && connections > 0 {
                 result = Err(EngineError::Cut { connections });

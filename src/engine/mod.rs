@@ -23,6 +23,7 @@ mod phase;
 mod reach;
 mod reload;
 mod shard_loop;
+mod storing;
 
 pub use builder::{Engine, EngineBuilder};
 pub use error::{CloseError, EngineError, PublishError, ReloadError, StartError};

@@ -30,7 +30,7 @@ pub struct Channels {
 
     /// The rules, as `[[channels.rules]]`. `channel` is a pattern in which `*` stands for any text. `max_messages` gives the channel
     /// history: so many messages at most, none older than `max_age` (`"1h"` unless given), none beyond `max_bytes` (`"4MiB"`), kept
-    /// in `persistence = "memory"`. `slow` says what becomes of subscribers that read too slowly: `"disconnect"`, `"drop-oldest"`,
+    /// in `persistence = "memory"`, or on `"disk"` so that it outlives the server (see `[storage]`). `slow` says what becomes of subscribers that read too slowly: `"disconnect"`, `"drop-oldest"`,
     /// `"keep-latest"`, or with history `"catch-up"`, which is then the default.
     #[schemars(extend("x-allowed" = "tables with channel, and with max_messages, max_age, max_bytes, persistence, slow"))]
     pub rules: Vec<ChannelsRule>,
@@ -71,6 +71,8 @@ pub struct ChannelsRule {
 pub enum Persistence {
     /// In memory: gone with the process.
     Memory,
+    /// On disk, besides: a message is delivered and acknowledged when it is stored in `storage.directory`.
+    Disk,
 }
 
 /// What is done about subscribers that read too slowly.
@@ -240,7 +242,7 @@ impl ChannelsRule {
                 max_messages,
                 max_age_ms: age.as_millis(),
                 max_bytes: usize::try_from(bytes.get()).unwrap_or(usize::MAX),
-                durable: false,
+                durable: self.persistence == Some(Persistence::Disk),
             }),
             slow: self.slow.map_or(SlowPolicy::CatchUp, Into::into),
         })

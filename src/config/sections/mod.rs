@@ -22,6 +22,7 @@ pub(super) mod proxy;
 pub(super) mod rates;
 pub(super) mod shards;
 pub(super) mod shutdown;
+pub(super) mod storage;
 pub(super) mod tls;
 
 /// `tchar` of RFC 9110 section 5.6.2, of which names in HTTP are made.

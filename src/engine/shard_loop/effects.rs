@@ -1,8 +1,6 @@
 //! Carrying out what the shard asks for, and the end of a socket.
 
-use shardwire_shards::vocabulary::{
-    Effect, Event, Input, Now, SocketToken, StoreOutcome, StoreRequest,
-};
+use shardwire_shards::vocabulary::{Effect, Event, Input, Now, SocketToken};
 
 use super::RunningShard;
 use crate::auth::Attempt;
@@ -73,14 +71,6 @@ impl<D: Driver> RunningShard<D> {
                 }
                 Effect::Event(event) => self.observe(event),
             }
-        }
-    }
-
-    /// There is no store yet, and the configuration lets no channel ask for one: nothing can be kept.
-    fn store(&mut self, now: Now, request: StoreRequest) {
-        if let StoreRequest::Append { ticket, .. } = request {
-            let outcome = StoreOutcome::Failed;
-            self.shard.handle(now, Input::Stored { ticket, outcome });
         }
     }
 

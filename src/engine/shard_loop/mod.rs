@@ -1,7 +1,7 @@
 //! The loop that joins one driver to one shard: what the driver reports becomes inputs, what the shard asks for is carried out.
 //!
 //! **Lives here:** the turn (this file), arriving sockets and their upgrade (`arrivals.rs`), what proxies say before it
-//! (`introductions.rs`), verdicts on their way (`verifying.rs`), sockets that speak TLS (`secure.rs`), carrying out effects
+//! (`introductions.rs`), verdicts on their way (`verifying.rs`), sockets that speak TLS (`secure.rs`), what is kept on disk (`storing.rs`), carrying out effects
 //! (`effects.rs`). **Does not:** decide about connections (the shard does) or know how the kernel is asked (the driver does).
 //! **Invariants:** one turn is one wait, all its completions, one batch of mail and of the inbox, due deadlines, then effects until
 //! there are none: a socket touched many times in a turn is written once. Before it blocks, the loop says so, and looks
@@ -13,6 +13,7 @@ mod arrivals;
 mod effects;
 mod introductions;
 mod secure;
+mod storing;
 mod verifying;
 
 use std::net::TcpListener;
@@ -34,6 +35,7 @@ use super::inbox::{Errand, Inboxes, Item, Questions};
 use crate::handlers::{Finished, Tasks};
 use crate::listen::{Proxies, Routes};
 use crate::runtime::{Clock, Completion, Driver, ShardLoop, SocketId};
+use crate::storage::StorageLink;
 use crate::telemetry::{ShardReport, TurnTimes, Work};
 use crate::transport::{Deadlines, Flushed, SocketState, Sockets, write_some};
 use secure::Secure;
@@ -66,6 +68,8 @@ pub(super) struct LoopParts {
     pub(super) connection_timeout_ms: u64,
     /// What TLS sessions are made with; none: connections are plain.
     pub(super) tls: Option<Arc<ServerConfig>>,
+    /// Its end of the storage, where something is kept on disk.
+    pub(super) storage: Option<StorageLink>,
     /// Tells, when it is dropped, that this loop has ended, however it did.
     pub(super) _ending: EndGuard,
 }
@@ -146,6 +150,7 @@ impl<D: Driver> RunningShard<D> {
             || self.tasks.is_ready()
             || !self.errands.is_empty()
             || self.secure.has_work()
+            || self.has_stored()
         {
             return Duration::ZERO;
         }
@@ -175,7 +180,10 @@ impl<D: Driver> RunningShard<D> {
     fn wait(&mut self) {
         let mut patience = self.patience(self.now());
         if !patience.is_zero()
-            && (!self.shard.fall_asleep() || !self.parts.inbox.is_empty() || self.tasks.is_ready())
+            && (!self.shard.fall_asleep()
+                || !self.parts.inbox.is_empty()
+                || self.tasks.is_ready()
+                || self.has_stored())
         {
             patience = Duration::ZERO;
         }
@@ -377,6 +385,7 @@ impl<D: Driver> ShardLoop for RunningShard<D> {
             self.shard.handle(now, Input::Mail);
         }
         self.take_inbox(now);
+        self.take_stored(now);
         self.deadlines(now);
         if !self.errands.is_empty() {
             self.run_errands(now);

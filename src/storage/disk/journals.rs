@@ -40,6 +40,8 @@ impl From<Damage> for Unfit {
 pub(super) struct Found {
     /// The newest commit in them.
     pub(super) commit: Option<u64>,
+    /// The library's number of that batch.
+    sequence: Option<u64>,
     pub(super) batches: usize,
     /// Bytes of a commit under way that were cut.
     pub(super) cut: usize,
@@ -148,6 +150,14 @@ fn read(bytes: &[u8], path: &Path, found: &mut Found) -> Result<usize, Damage> {
                 format!("commit {commit} follows commit {last}: those between are missing"),
             ));
         }
+        if found.sequence.is_some_and(|last| batch.sequence <= last) {
+            let place = format!("{}, byte {at}", path.display());
+            return Err(Damage::new(
+                place,
+                "its sequence number is not higher than the one before it",
+            ));
+        }
+        found.sequence = Some(batch.sequence);
         found.commit = batch.commit.or(found.commit);
         found.batches += 1;
         at = batch.end;
@@ -158,6 +168,8 @@ fn read(bytes: &[u8], path: &Path, found: &mut Found) -> Result<usize, Damage> {
 struct Batch {
     /// Where the next one begins.
     end: usize,
+    /// The library's number, not covered by the hash.
+    sequence: u64,
     /// The number of the commit, if it is one of ours.
     commit: Option<u64>,
 }
@@ -170,7 +182,7 @@ fn batch(bytes: &[u8], at: usize) -> Option<Batch> {
         return None;
     }
     let entries = u32::from_le_bytes(array(&mut rest)?);
-    let _sequence_number: [u8; 8] = array(&mut rest)?;
+    let sequence = u64::from_le_bytes(array(&mut rest)?);
     let first = bytes.len() - rest.len();
     for _ in 0..entries {
         match byte(&mut rest)? {
@@ -209,6 +221,7 @@ fn batch(bytes: &[u8], at: usize) -> Option<Batch> {
     }
     Some(Batch {
         end: bytes.len() - rest.len(),
+        sequence,
         commit,
     })
 }

@@ -1,0 +1,41 @@
+//! What a shard asks its storage, and what it hears of it.
+
+use shardwire_shards::vocabulary::{Input, Now, StoreOutcome, StoreRequest};
+
+use super::RunningShard;
+use crate::runtime::Driver;
+
+/// Answers taken per turn: each lets a message go to its subscribers, and other work waits meanwhile.
+const ANSWERS_PER_TURN: usize = 1024;
+
+impl<D: Driver> RunningShard<D> {
+    /// Hands a request on. The configuration lets no channel keep anything on disk without a storage.
+    pub(super) fn store(&mut self, now: Now, request: StoreRequest) {
+        match &mut self.parts.storage {
+            Some(storage) => storage.ask(request),
+            None => {
+                if let StoreRequest::Append { ticket, .. } = request {
+                    let outcome = StoreOutcome::Failed;
+                    self.shard.handle(now, Input::Stored { ticket, outcome });
+                }
+            }
+        }
+    }
+
+    /// Whether the storage has answered.
+    pub(super) fn has_stored(&self) -> bool {
+        let storage = self.parts.storage.as_ref();
+        storage.is_some_and(|storage| storage.has_answers())
+    }
+
+    /// What the storage has answered.
+    pub(super) fn take_stored(&mut self, now: Now) {
+        for _ in 0..ANSWERS_PER_TURN {
+            let storage = self.parts.storage.as_mut();
+            let Some((ticket, outcome)) = storage.and_then(|storage| storage.answer()) else {
+                break;
+            };
+            self.shard.handle(now, Input::Stored { ticket, outcome });
+        }
+    }
+}

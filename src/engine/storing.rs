@@ -1,0 +1,91 @@
+//! The storage of a node: opened before the shards are, each log given back to the shard that is its home now.
+
+use std::sync::Arc;
+
+use shardwire_shards::history::ChannelSettings;
+use shardwire_shards::placement::Placement;
+use shardwire_shards::vocabulary::RestoredLog;
+
+use super::error::StartError;
+use super::inbox::Inboxes;
+use crate::config::StorageSettings;
+use crate::storage::{
+    CommitError, DiskOptions, DiskStore, Operation, SavedLog, Storage, StorageError, StorageLink,
+    Store, restored,
+};
+
+/// What one shard gets of it.
+#[derive(Debug, Default)]
+pub(super) struct ShardStorage {
+    /// Its end of the storage, if there is one.
+    pub(super) link: Option<StorageLink>,
+    /// The logs it is home of.
+    pub(super) logs: Vec<RestoredLog>,
+}
+
+/// Opens the storage, if there is to be one, and deals out what was in it: by the number of shards there are now, whatever it was before.
+pub(super) fn open(
+    settings: Option<&StorageSettings>,
+    channels: &ChannelSettings,
+    placement: Placement,
+    inboxes: &Inboxes,
+) -> Result<(Option<Arc<Storage>>, Vec<ShardStorage>), StartError> {
+    let mut parts: Vec<_> = placement.all().map(|_| ShardStorage::default()).collect();
+    let Some(settings) = settings else {
+        return Ok((None, parts));
+    };
+    let mut store = DiskStore::open(&DiskOptions {
+        directory: settings.directory.clone(),
+        keep_free: settings.keep_free,
+    })?;
+    let (kept, over): (Vec<_>, Vec<_>) = store.load()?.into_iter().partition(|saved| {
+        let rule = channels.history_of(&saved.log.name);
+        rule.is_some_and(|rule| rule.durable)
+    });
+    forget(&mut store, over)?;
+    let (mut logs, mut records) = (0, 0);
+    for log in kept.into_iter().filter_map(restored) {
+        logs += 1;
+        records += log.records.len();
+        let home = placement.home_of_channel(&log.channel);
+        parts[home.index()].logs.push(log);
+    }
+    tracing::info!(directory = %settings.directory.display(), logs, records, "histories were read from the storage");
+    let inboxes = inboxes.clone();
+    let (storage, links) = Storage::start(Box::new(store), placement.shards(), move |shard| {
+        inboxes.wake(shard)
+    })
+    .map_err(StartError::StorageThread)?;
+    for (part, link) in parts.iter_mut().zip(links) {
+        part.link = Some(link);
+    }
+    Ok((Some(Arc::new(storage)), parts))
+}
+
+/// Ends logs that no rule keeps on disk any more. They cannot be left for a rule that may come back: what is published meanwhile would be
+/// missing in them, and nobody would notice.
+fn forget(store: &mut DiskStore, over: Vec<SavedLog>) -> Result<(), StartError> {
+    if over.is_empty() {
+        return Ok(());
+    }
+    tracing::warn!(
+        logs = over.len(),
+        "forgetting stored histories of channels that no rule of [channels] keeps on disk any more"
+    );
+    let operations: Vec<_> = over
+        .into_iter()
+        .map(|saved| Operation::Forget {
+            log: saved.log,
+            epoch: saved.epoch,
+        })
+        .collect();
+    match store.commit(&operations) {
+        Ok(()) => Ok(()),
+        // They are forgotten at the next start.
+        Err(CommitError::Full) => {
+            tracing::warn!("there is no room on the disk to note that they are");
+            Ok(())
+        }
+        Err(CommitError::Failed(reason)) => Err(StartError::Storage(StorageError::Failed(reason))),
+    }
+}
