@@ -1,7 +1,7 @@
 //! The driver for machines that deny io_uring: readiness by one epoll instance per shard.
 //!
 //! Every socket is registered once, edge-triggered, for both directions, and never changed: an edge
-//! is remembered in the socket's [`Readiness`], and what the loop asks for is compared with it.
+//! is remembered in the socket's `Readiness`, and what the loop asks for is compared with it.
 //! Starting and stopping a receive therefore needs no system call. A readable socket is read into
 //! one buffer of the pool per round; whoever fills it waits for the next round behind the others.
 //!

@@ -8,7 +8,7 @@ use crate::{
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 
-/// Options of a [`Session`].
+/// Options of a [`Session`](super::Session).
 #[derive(Clone, Debug)]
 pub struct SessionOptions {
     /// How each connection is opened.
@@ -54,7 +54,7 @@ pub enum SessionState {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SessionEnd {
-    /// By [`Session::close`], or because nobody held it any more.
+    /// By [`Session::close`](super::Session::close), or because nobody held it any more.
     Closed,
     /// There will be no further attempt; the text is the last error or close.
     GaveUp(GaveUp, String),
@@ -80,7 +80,7 @@ pub enum SessionEvent {
     },
     /// The server refused a message that nobody waited for, such as a publish.
     Refused {
-        /// What [`Session::publish`] gave, if the server told.
+        /// What [`Session::publish`](super::Session::publish) gave, if the server told.
         id: Option<u64>,
         /// Why.
         refusal: Refusal,
