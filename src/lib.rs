@@ -14,6 +14,7 @@
 //! | `transport` | sockets: bytes in, outbox out |
 //! | [`storage`] | logs of channels that outlive the process: the store, and the thread it works on |
 //! | `admin` | the port for operators: health, readiness, metrics, HTTP API |
+//! | `testing` | with the feature of that name: an application's handlers on a simulated engine |
 //! | [`telemetry`] | logs, metrics, the watchdog |
 //!
 //! What a connection may do, who gets what and in which order is decided in the crate `shardwire-shards`; what bytes mean, in
@@ -28,6 +29,8 @@ mod listen;
 pub mod runtime;
 pub mod storage;
 pub mod telemetry;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod transport;
 
 pub use engine::{

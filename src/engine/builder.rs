@@ -180,6 +180,12 @@ impl EngineBuilder {
         self
     }
 
+    /// What a simulation takes of it: a verifier has nobody to look at there.
+    #[cfg(feature = "testing")]
+    pub(crate) fn into_simulation(self) -> (Config, HandlersBuilder) {
+        (self.config, self.handlers)
+    }
+
     /// Checks configuration and machine, binds, starts one thread per shard, and returns when all of them serve.
     ///
     /// # Errors
@@ -411,7 +417,7 @@ fn driver(choice: DriverChoice) -> Option<DriverKind> {
     }
 }
 
-fn rule(rule: PlacementRule) -> Rule {
+pub(super) fn rule(rule: PlacementRule) -> Rule {
     match rule {
         PlacementRule::Accept => Rule::Accept,
         PlacementRule::IpHash => Rule::IpHash,

@@ -23,6 +23,8 @@ mod phase;
 mod reach;
 mod reload;
 mod shard_loop;
+#[cfg(feature = "testing")]
+mod simulated;
 mod storing;
 
 pub use builder::{Engine, EngineBuilder};
@@ -33,3 +35,5 @@ pub use pending::{Pending, PendingPublication, PerShard};
 pub use phase::Phase;
 pub(crate) use reach::check_code;
 pub use reload::Reloaded;
+#[cfg(feature = "testing")]
+pub(crate) use simulated::Simulated;
