@@ -44,6 +44,20 @@ fn http(address: SocketAddr, method: &str, path: &str, body: &str) -> (u16, Stri
 
 /// Starts an example, and waits for the line it prints when it is ready.
 fn run(name: &str, arguments: &[String]) -> (Example, String) {
+    let mut child = Command::new(program(name))
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    (Example(child), line.trim().to_owned())
+}
+
+/// The built example.
+fn program(name: &str) -> std::path::PathBuf {
     // A run of all tests has built the examples already; a test that is run alone builds the one it needs.
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_shardwire"))
         .with_file_name("examples")
@@ -55,16 +69,7 @@ fn run(name: &str, arguments: &[String]) -> (Example, String) {
             .unwrap();
         assert!(built.success());
     }
-    let mut child = Command::new(program)
-        .args(arguments)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap())
-        .read_line(&mut line)
-        .unwrap();
-    (Example(child), line.trim().to_owned())
+    program
 }
 
 /// Starts an example that prints the addresses of its HTTP service and of its engine.
@@ -241,5 +246,23 @@ fn gateway_spreads_clients_over_backends_and_does_without_one_that_stops() {
     assert_eq!(to_second[1].read_close().0, 4200);
     for _ in 0..6 {
         assert_eq!(who(&mut connect(gateway, "/ws")), "first");
+    }
+}
+
+/// How long the others' echoes take is for a quiet machine to tell; that all come back while handlers hang and panic, here.
+#[test]
+fn misbehaving_handlers_leave_everybody_else_their_echoes() {
+    let output = Command::new(program("misbehaving"))
+        .arg("1")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let table = String::from_utf8(output.stdout).unwrap();
+    let rows: Vec<_> = table.lines().skip(1).collect();
+    assert_eq!(rows.len(), 6, "{table}");
+    for (n, row) in rows.iter().enumerate() {
+        let mut words = row.split_whitespace();
+        assert_eq!(words.next(), Some(["none", "misbehaving"][n % 2]));
+        assert!(words.next().unwrap().parse::<usize>().unwrap() > 0);
     }
 }

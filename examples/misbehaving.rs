@@ -1,0 +1,136 @@
+//! What handlers that panic, never return or take ten seconds cost everybody else: nothing that could be measured.
+//!
+//! ```sh
+//! cargo run --release --example misbehaving
+//! ```
+//!
+//! One shard; eight clients on one thread ask for an echo in turn and note how long it takes, in phases: without and with 200 clients
+//! whose handlers are stuck and 50 new ones a second whose handlers panic. Compare the rows in pairs, on a machine that does
+//! nothing else.
+
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use shardwire::config::{Config, Limit, Listen};
+use shardwire::{Context, Engine, HandlerError, Message};
+use tungstenite::WebSocket;
+
+const PHASES: usize = 6;
+const STUCK_CLIENTS: usize = 200;
+const PANIC_PAUSE: Duration = Duration::from_millis(20);
+const ECHO_PAUSE: Duration = Duration::from_micros(500);
+
+type Client = WebSocket<TcpStream>;
+
+fn main() -> anyhow::Result<()> {
+    let seconds = std::env::args()
+        .nth(1)
+        .map_or(Ok(10), |text| text.parse())?;
+    // The panics are planted, and counted by the engine; nobody wants to read them.
+    std::panic::set_hook(Box::new(|_| {}));
+    let mut config = Config {
+        listen: Listen {
+            address: "127.0.0.1:0".parse()?,
+            ..Listen::default()
+        },
+        ..Config::default()
+    };
+    config.shards.count = Some(1);
+    config.connections.max_connections_per_ip = Some(Limit::Unlimited);
+    let engine = Engine::builder(config)
+        .route("panic", async |_: Context, _: Message| panic!("planted"))
+        .route("never", async |_: Context, _: Message| {
+            std::future::pending().await
+        })
+        .route("slow", async |_: Context, _: Message| {
+            let (sender, receiver) = oneshot::channel();
+            std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_secs(10));
+                let _ = sender.send(());
+            });
+            receiver.await.map_err(HandlerError::failed)
+        })
+        .start()?;
+    let address = engine.local_address();
+    let mut probes = (0..8)
+        .map(|_| connect(address))
+        .collect::<Result<Vec<_>, _>>()?;
+    println!(
+        "{:<12} {:>8} {:>9} {:>9} {:>9}",
+        "handlers", "echoes", "p50 us", "p99 us", "max us"
+    );
+    for phase in 0..PHASES {
+        let misbehaving = phase % 2 == 1;
+        let over = Arc::new(AtomicBool::new(false));
+        let disturber = misbehaving.then(|| {
+            let over = Arc::clone(&over);
+            std::thread::spawn(move || disturb(address, &over))
+        });
+        let mut times = measure(&mut probes, Duration::from_secs(seconds))?;
+        over.store(true, Ordering::Relaxed);
+        if let Some(disturber) = disturber {
+            disturber.join().ok().context("the disturber panicked")??;
+        }
+        times.sort_unstable();
+        let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_micros();
+        let name = if misbehaving { "misbehaving" } else { "none" };
+        println!(
+            "{name:<12} {:>8} {:>9} {:>9} {:>9}",
+            times.len(),
+            at(0.5),
+            at(0.99),
+            at(1.0)
+        );
+    }
+    drop(probes);
+    engine.drain_and_stop()?;
+    Ok(())
+}
+
+fn connect(address: SocketAddr) -> anyhow::Result<Client> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    let (client, _) = tungstenite::client(format!("ws://{address}/ws"), stream)?;
+    Ok(client)
+}
+
+fn say(client: &mut Client, kind: &str) -> anyhow::Result<()> {
+    client.send(tungstenite::Message::text(format!("{{\"type\":{kind:?}}}")))?;
+    Ok(())
+}
+
+/// How long each echo took.
+fn measure(probes: &mut [Client], duration: Duration) -> anyhow::Result<Vec<Duration>> {
+    let (end, mut times) = (Instant::now() + duration, Vec::new());
+    while Instant::now() < end {
+        for probe in probes.iter_mut() {
+            let begin = Instant::now();
+            say(probe, "echo")?;
+            probe.read()?;
+            times.push(begin.elapsed());
+            std::thread::sleep(ECHO_PAUSE);
+        }
+    }
+    Ok(times)
+}
+
+/// Clients whose handlers are stuck, and a stream of others whose handlers panic.
+fn disturb(address: SocketAddr, over: &AtomicBool) -> anyhow::Result<()> {
+    let mut stuck = Vec::with_capacity(STUCK_CLIENTS);
+    for n in 0..STUCK_CLIENTS {
+        let mut client = connect(address)?;
+        say(&mut client, if n % 2 == 0 { "never" } else { "slow" })?;
+        stuck.push(client);
+    }
+    while !over.load(Ordering::Relaxed) {
+        let mut client = connect(address)?;
+        say(&mut client, "panic")?;
+        client.read()?;
+        std::thread::sleep(PANIC_PAUSE);
+    }
+    Ok(())
+}
