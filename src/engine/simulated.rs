@@ -86,6 +86,8 @@ impl Simulated {
                 placement,
                 ends,
                 node_count.clone(),
+                // The same every time, another one for every shard.
+                1 + index as u64,
             ),
             tasks: Tasks::new(
                 handlers.clone(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use shardwire_shards::vocabulary::{
     Command, Denied, Effect, Event, Input, Mode, Now, Opening, ShardId, SocketToken, Standing,
+    StoreOutcome, StoreRequest,
 };
 
 use super::client::Peer;
@@ -253,6 +254,13 @@ impl World {
             }
             // Every shard is looked at in every round.
             Effect::Ring(_) => {}
+            // As on an engine without a store: what shall be kept on disk cannot be.
+            Effect::Store(request) => {
+                if let StoreRequest::Append { ticket, .. } = *request {
+                    let outcome = StoreOutcome::Failed;
+                    here.shard.handle(now, Input::Stored { ticket, outcome });
+                }
+            }
             Effect::Answer { id, answer } => here.questions.answer(id, answer),
             Effect::Call {
                 connection,
