@@ -75,6 +75,7 @@ impl Simulated {
             threads: Mutex::new(Threads::default()),
             endings: endings.clone(),
             certificates: None,
+            storage: None,
         };
         let handle = EngineHandle {
             inner: Arc::new(inner),
