@@ -186,7 +186,7 @@ fn measure<F: Future>(
         }
         ALLOCATIONS.get() - before
     });
-    println!("{name}: {:.2} allocations", counted as f64 / TURNS as f64);
+    eprintln!("{name}: {:.2} allocations", counted as f64 / TURNS as f64);
     criterion.bench_function(name, |bencher| {
         bencher
             .to_async(runtime)
