@@ -1,4 +1,4 @@
-//! What handlers that panic, never return or take ten seconds cost everybody else: nothing that could be measured.
+//! What handlers that panic, never return or take ten seconds cost everybody else, as latency of their echoes.
 //!
 //! ```sh
 //! cargo run --release --example misbehaving

@@ -21,8 +21,10 @@ fn found_by(fault: Fault) -> Vec<(u64, &'static str)> {
 fn a_delivery_left_out_is_found() {
     let found = found_by(Fault::SkipDelivery);
     assert!(!found.is_empty());
+    // The second looks at channels with a history, the first at the others.
+    let checks = ["no loss", "once, in order, or told"];
     assert!(
-        found.iter().all(|(_, check)| *check == "no loss"),
+        found.iter().all(|(_, check)| checks.contains(check)),
         "{found:?}"
     );
 }
@@ -31,8 +33,9 @@ fn a_delivery_left_out_is_found() {
 fn a_delivery_made_twice_is_found() {
     let found = found_by(Fault::DoubleDelivery);
     assert!(!found.is_empty());
+    let checks = ["no duplicate", "once, in order, or told"];
     assert!(
-        found.iter().all(|(_, check)| *check == "no duplicate"),
+        found.iter().all(|(_, check)| checks.contains(check)),
         "{found:?}"
     );
 }
