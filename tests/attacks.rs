@@ -404,3 +404,32 @@ fn attack_bytes_pipelined_behind_the_handshake() {
         }
     }
 }
+
+#[test]
+fn attack_slow_handshake_from_one_address_leaves_room_for_the_others() {
+    let engine = TestEngine::start(config(1, PlacementRule::Accept));
+    let half_open: Vec<TcpStream> = (0..1024)
+        .map(|_| {
+            let mut stream = engine.socket();
+            stream.write_all(b"GET /ws HTTP/1.1\r\n").unwrap();
+            stream
+        })
+        .collect();
+    // Accepted in order, so that this one is looked at behind all of them.
+    let mut next = engine.socket();
+    next.write_all(request("/ws", "").as_bytes()).unwrap();
+    let refused = head(&mut next);
+    assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
+    assert!(refused.contains("Retry-After: "), "{refused}");
+
+    let mut other = engine.socket_from("127.0.0.2".parse().unwrap());
+    other.write_all(request("/ws", "").as_bytes()).unwrap();
+    assert!(head(&mut other).starts_with("HTTP/1.1 101 "));
+
+    drop(half_open);
+    eventually("their places are free again", || {
+        let mut stream = engine.socket();
+        stream.write_all(request("/ws", "").as_bytes()).unwrap();
+        head(&mut stream).starts_with("HTTP/1.1 101 ")
+    });
+}

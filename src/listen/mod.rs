@@ -26,6 +26,11 @@ pub(crate) use upgrade::{Arrival, Upgrading};
 /// backlog before that.
 pub(crate) const UPGRADING_MAX: usize = 4096;
 
+/// How many of them one address may have whose request is still being read: a quarter, so that nobody alone keeps everybody else out
+/// until the patience for upgrades ends. Many for an honest crowd behind one address, since each of them is done within a round trip.
+/// Trusted proxies may have all.
+pub(crate) const UPGRADING_PER_ADDRESS_MAX: usize = UPGRADING_MAX / 4;
+
 /// Milliseconds a closed socket is read on so that the peer can take our last words (RFC 6455, 7.1.1, without a reset that
 /// would throw them away).
 pub(crate) const LINGER_MS: u64 = 2000;

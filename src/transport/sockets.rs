@@ -1,6 +1,7 @@
 //! What each socket of a shard is at the moment.
 
 use std::collections::VecDeque;
+use std::collections::hash_map::{Entry, HashMap};
 use std::net::IpAddr;
 
 use shardwire_shards::vocabulary::{ConnectionId, Opening, ShardId, SocketToken};
@@ -38,6 +39,14 @@ impl SocketState {
             self,
             Self::Introducing(_) | Self::Upgrading(_) | Self::Verifying(_)
         )
+    }
+
+    /// From where an upgrade request is being read.
+    fn upgrading_from(&self) -> Option<IpAddr> {
+        match self {
+            Self::Upgrading(upgrading) => Some(upgrading.address),
+            _ => None,
+        }
     }
 }
 
@@ -101,6 +110,8 @@ pub(crate) struct Sockets {
     sessions: Vec<Option<Box<Session>>>,
     count: usize,
     upgrading: usize,
+    /// Upgrade requests being read, by address; nothing of an address without any.
+    upgrading_from: HashMap<IpAddr, usize>,
 }
 
 impl Sockets {
@@ -110,6 +121,9 @@ impl Sockets {
             self.entries.resize_with(id.index() + 1, || None);
         }
         self.upgrading += usize::from(state.is_upgrading());
+        if let Some(address) = state.upgrading_from() {
+            *self.upgrading_from.entry(address).or_default() += 1;
+        }
         if !self.knows(id)
             && let Some(session) = self.sessions.get_mut(id.index())
         {
@@ -174,6 +188,14 @@ impl Sockets {
         if let Some(state) = state {
             self.count -= 1;
             self.upgrading -= usize::from(state.is_upgrading());
+            if let Some(address) = state.upgrading_from()
+                && let Entry::Occupied(mut from) = self.upgrading_from.entry(address)
+            {
+                *from.get_mut() -= 1;
+                if *from.get() == 0 {
+                    from.remove();
+                }
+            }
         }
     }
 
@@ -194,6 +216,11 @@ impl Sockets {
     /// Sockets whose upgrade is not answered yet.
     pub(crate) fn upgrading(&self) -> usize {
         self.upgrading
+    }
+
+    /// Sockets of this address whose upgrade request is being read.
+    pub(crate) fn upgrading_from(&self, address: IpAddr) -> usize {
+        self.upgrading_from.get(&address).copied().unwrap_or(0)
     }
 
     /// All sockets whose upgrade is not answered yet.

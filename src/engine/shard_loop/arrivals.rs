@@ -10,7 +10,7 @@ use shardwire_shards::vocabulary::{Input, Now, Opening, ShardId, Standing};
 use super::{ACCEPT_RETRY_MS, RunningShard};
 use crate::auth::Attempt;
 use crate::engine::inbox::{HandedOff, Item};
-use crate::listen::{Arrival, UPGRADING_MAX, Upgrading};
+use crate::listen::{Arrival, UPGRADING_MAX, UPGRADING_PER_ADDRESS_MAX, Upgrading};
 use crate::runtime::{Driver, SocketId};
 use crate::transport::{Flushed, HandingOff, Responding, SocketState, Stage, token_of, write_some};
 
@@ -86,7 +86,7 @@ impl<D: Driver> RunningShard<D> {
         address: IpAddr,
         deadline_ms: u64,
     ) {
-        if self.sockets.upgrading() >= UPGRADING_MAX {
+        if !self.has_room_to_upgrade(address) {
             if self.secure.is_on() {
                 // An answer in plain text would be noise to the client, and a handshake is what there is no room for.
                 return self.driver.close(socket);
@@ -102,6 +102,12 @@ impl<D: Driver> RunningShard<D> {
         }
         self.upgrade_deadlines.push(deadline_ms, socket);
         self.driver.start_receiving(socket);
+    }
+
+    fn has_room_to_upgrade(&self, address: IpAddr) -> bool {
+        self.sockets.upgrading() < UPGRADING_MAX
+            && (self.sockets.upgrading_from(address) < UPGRADING_PER_ADDRESS_MAX
+                || self.parts.proxies.trusted.contains(address))
     }
 
     /// Bytes from a socket without TLS, or plaintext from its session, whatever the socket is at the moment.
