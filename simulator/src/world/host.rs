@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use shardwire_shards::Shard;
+use shardwire_shards::bounds::STALL_MS;
 use shardwire_shards::vocabulary::{Command, Input, Now, ShardId};
 
 use super::World;
@@ -50,6 +51,10 @@ pub struct Host {
     pub stalled: bool,
     /// When it has asked for `Deadline`.
     pub deadline: Option<u64>,
+    /// The same, but not moved on while it is late.
+    due: Option<u64>,
+    /// When it last heard of a deadline so late that it counts as having stood still.
+    pub stood_still_until: u64,
 }
 
 impl Host {
@@ -62,6 +67,8 @@ impl Host {
             asleep: false,
             stalled: false,
             deadline: None,
+            due: None,
+            stood_still_until: 0,
         }
     }
 
@@ -145,6 +152,7 @@ impl World<'_> {
         self.watch_backlogs(at);
         let host = &mut self.hosts[at];
         host.deadline = host.shard.next_deadline(now);
+        host.due = host.due.filter(|due| *due <= now.ms).or(host.deadline);
         let idle =
             host.completions.is_empty() && host.deadline.is_none_or(|deadline| deadline > now.ms);
         // As an engine must: announce sleep, then look into every queue once more.
@@ -163,8 +171,12 @@ impl World<'_> {
             Source::Deadline => {
                 self.trace
                     .line(self.ms, format_args!("shard {at}: deadline"));
-                self.hosts[at].shard.handle(now, Input::Deadline);
-                self.hosts[at].deadline = None;
+                let host = &mut self.hosts[at];
+                host.shard.handle(now, Input::Deadline);
+                host.deadline = None;
+                if host.due.take().is_some_and(|due| now.ms > due + STALL_MS) {
+                    host.stood_still_until = now.ms;
+                }
             }
             Source::Outside => match self.hosts[at].outside.pop_front() {
                 Some(Outside::Command(command)) => self.hand_in_command(at, now, command),
