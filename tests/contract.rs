@@ -21,8 +21,8 @@ fn contract_m2_an_upgrade_request_has_a_deadline_that_a_trickle_does_not_move() 
     let mut config = config(1, PlacementRule::Accept);
     config.connections.connection_timeout = "500ms".parse().unwrap();
     let engine = TestEngine::start(config);
-    let mut socket: TcpStream = engine.socket();
     let begin = Instant::now();
+    let mut socket: TcpStream = engine.socket();
     let head = b"GET /ws HTTP/1.1\r\nHost: server\r\nX-Long: ";
     socket.write_all(head).unwrap();
     // A byte now and then, until the server has had enough.
@@ -39,7 +39,8 @@ fn contract_m2_an_upgrade_request_has_a_deadline_that_a_trickle_does_not_move() 
     // What the server says before it closes does not matter here; a reset is an end, too.
     let _ = socket.read_to_end(&mut rest);
     let lasted = begin.elapsed();
-    assert!(lasted >= Duration::from_millis(500), "{lasted:?}");
+    // The engine's clock shows whole milliseconds: it may have been one on its way when the socket came.
+    assert!(lasted > Duration::from_millis(499), "{lasted:?}");
     assert!(
         lasted < Duration::from_secs(8),
         "a trickle keeps it: {lasted:?}"
