@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::Connection;
 use crate::mesh::Lane;
 use crate::shard::Shard;
 use crate::vocabulary::{ConnectionId, Mode, Now, ShardId, ShardMessage, UserId};
@@ -13,16 +14,20 @@ impl Shard {
     /// Puts a frame into the outboxes of these connections of this shard; how many took it. Those on the echo path, which
     /// does not speak JSON, and those on their way in or out do not.
     pub(crate) fn send_to(&mut self, connections: &[ConnectionId], frame: Bytes) -> usize {
+        let takes = |id: &ConnectionId| self.registry.get(*id).is_some_and(speaks);
+        let takers: Ids = connections.iter().copied().filter(takes).collect();
+        self.give_each(&takers, frame)
+    }
+
+    /// One frame into each of these outboxes, compressed once if one of them wants it so; how many there were.
+    pub(crate) fn give_each(&mut self, takers: &[ConnectionId], frame: Bytes) -> usize {
         let mut forms = self.frames.insert_shared(frame.clone().into());
         let mut compressed = false;
         let mut reached = 0;
-        for &id in connections {
+        for &id in takers {
             let Some(connection) = self.registry.get_mut(id) else {
                 continue;
             };
-            if !connection.is_open() || connection.mode != Mode::Json {
-                continue;
-            }
             if !compressed && connection.extension.takes_shared() {
                 compressed = true;
                 let deflated = self.codec.compress_shared(&frame);
@@ -45,8 +50,6 @@ impl Shard {
 
     /// Sends a text to one connection of this shard; 1 if there is such a one, else 0.
     pub(crate) fn send_text(&mut self, id: ConnectionId, text: &str) -> usize {
-        let speaks =
-            |connection: &super::Connection| connection.is_open() && connection.mode == Mode::Json;
         if !self.registry.get(id).is_some_and(speaks) {
             return 0;
         }
@@ -64,9 +67,8 @@ impl Shard {
     ) -> usize {
         let mut reached = 0;
         for &id in connections {
-            let open = |connection: &super::Connection| {
-                !matches!(connection.state, super::State::Closing { .. })
-            };
+            let open =
+                |connection: &Connection| !matches!(connection.state, super::State::Closing { .. });
             if self.registry.get(id).is_some_and(open) {
                 self.close(now, id, code, reason);
                 reached += 1;
@@ -142,4 +144,9 @@ impl Shard {
         }
         groups
     }
+}
+
+/// Whether it takes messages: neither on its way in or out, nor on the echo path.
+fn speaks(connection: &Connection) -> bool {
+    connection.is_open() && connection.mode == Mode::Json
 }

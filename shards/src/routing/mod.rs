@@ -274,32 +274,15 @@ impl Shard {
 
     /// One frame to this shard's share of an audience (contract M24).
     fn broadcast(&mut self, frame: Bytes, audience: &Audience) {
-        let ids: Vec<ConnectionId> = self.registry.ids().collect();
-        let mut forms = self.frames.insert_shared(frame.clone().into());
-        let mut compressed = false;
-        for id in ids {
-            let Some(connection) = self.registry.get_mut(id) else {
-                continue;
-            };
-            let takes = connection.is_reachable() && connection.mode == Mode::Json;
-            if takes && is_meant(audience, id, connection, &self.tags, &self.channels) {
-                self.counters.messages_sent += 1;
-                if !compressed && connection.extension.takes_shared() {
-                    compressed = true;
-                    let deflated = self.codec.compress_shared(&frame);
-                    forms.deflated = deflated.map(|bytes| self.frames.insert(bytes));
-                }
-                connection.push_shared(
-                    id,
-                    &forms,
-                    &mut self.frames,
-                    &mut self.pool,
-                    &mut self.codec,
-                );
-                Self::ask_flush(&mut self.effects, &mut self.stuck, id, connection);
-            }
-        }
-        self.frames.release_shared(&forms);
+        let takes = |id: &ConnectionId| {
+            self.registry.get(*id).is_some_and(|connection| {
+                connection.is_reachable()
+                    && connection.mode == Mode::Json
+                    && is_meant(audience, *id, connection, &self.tags, &self.channels)
+            })
+        };
+        let takers: Vec<ConnectionId> = self.registry.ids().filter(takes).collect();
+        self.give_each(&takers, frame);
     }
 }
 
