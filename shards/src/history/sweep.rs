@@ -1,5 +1,7 @@
 //! Logs begin, let go of what is old, make room, and end.
 
+use std::collections::VecDeque;
+
 use super::History;
 use super::log::{Log, Record};
 use crate::bounds::{LOGS_MAX, STORE_TRIM_RECORDS};
@@ -128,13 +130,7 @@ impl Shard {
         let Some(log) = home.log.as_deref_mut() else {
             return;
         };
-        if let Some(position) = log.trim_for_store(STORE_TRIM_RECORDS) {
-            self.effects
-                .push_back(Effect::Store(Box::new(StoreRequest::Trim {
-                    channel: channel.clone(),
-                    through: position,
-                })));
-        }
+        ask_to_trim(&mut self.effects, channel, log, STORE_TRIM_RECORDS);
         if let Some(look) = log.next_look(listened, forget_after) {
             let at = tick_at(look.max(now.ms));
             if log.armed.is_none_or(|armed| at < armed) {
@@ -179,13 +175,7 @@ impl Shard {
         let before = (log.bytes(), log.len());
         log.trim(now.ms);
         self.history.note_change(before, (log.bytes(), log.len()));
-        if let Some(position) = log.trim_for_store(1) {
-            self.effects
-                .push_back(Effect::Store(Box::new(StoreRequest::Trim {
-                    channel: channel.clone(),
-                    through: position,
-                })));
-        }
+        ask_to_trim(&mut self.effects, channel, log, 1);
         let over = log.touched.saturating_add(forget_after) <= now.ms;
         if log.is_empty() && !listened && over {
             self.forget_log(channel);
@@ -211,5 +201,21 @@ impl Shard {
                     epoch: log.position().epoch,
                 })));
         }
+    }
+}
+
+/// Lets the store let go of what the log has let go of, once that is this many records.
+fn ask_to_trim(
+    effects: &mut VecDeque<Effect>,
+    channel: &ChannelName,
+    log: &mut Log,
+    at_least: u64,
+) {
+    if let Some(through) = log.trim_for_store(at_least) {
+        let channel = channel.clone();
+        effects.push_back(Effect::Store(Box::new(StoreRequest::Trim {
+            channel,
+            through,
+        })));
     }
 }
