@@ -32,14 +32,6 @@ fn settings(max_messages: usize) -> ShardSettings {
     }
 }
 
-fn hear(world: &mut World, peer: PeerId) -> Vec<Value> {
-    let texts = world.texts(peer);
-    texts
-        .iter()
-        .map(|text| serde_json::from_str(text).unwrap())
-        .collect()
-}
-
 fn publish(world: &mut World, publisher: PeerId, channel: &str, n: u64, filler: usize) {
     let message = json!({"n": n, "filler": "x".repeat(filler)});
     world.publish(publisher, channel, &message.to_string());
@@ -116,7 +108,7 @@ fn what_was_missed_comes_first_from_every_place() {
                 gaps: vec![],
             };
             assert_eq!(
-                got(&hear(&mut world, reader)),
+                got(&world.messages(reader)),
                 expected,
                 "{shards} shards, since {since}"
             );
@@ -166,7 +158,7 @@ fn nothing_is_missed_or_doubled_at_the_seam_while_the_channel_is_published_to() 
                     gaps: vec![],
                 };
                 assert_eq!(
-                    got(&hear(&mut world, reader)),
+                    got(&world.messages(reader)),
                     expected,
                     "{shards} shards, {filler} bytes, {burst} at once"
                 );
@@ -195,7 +187,7 @@ fn what_is_no_longer_kept_is_named_and_the_rest_comes() {
             offsets: (21..=31).collect(),
             gaps: vec![(6, 20)],
         };
-        assert_eq!(got(&hear(&mut world, reader)), expected);
+        assert_eq!(got(&world.messages(reader)), expected);
     }
 }
 
@@ -218,7 +210,7 @@ fn a_place_in_another_life_of_the_log_is_not_recovered() {
             let reader = world.connect(usize::from(shards) - 1);
             subscribe_since(&mut world, reader, &channel, offset, epoch);
             world.pass(10);
-            let heard = hear(&mut world, reader);
+            let heard = world.messages(reader);
             let expected = Got {
                 recovered: Some(false),
                 ..Got::default()
@@ -254,7 +246,7 @@ fn a_full_lane_delays_a_channel_with_history_and_thins_nothing_out() {
         offsets: (1..=300).collect(),
         gaps: vec![],
     };
-    assert_eq!(got(&hear(&mut world, reader)), expected);
+    assert_eq!(got(&world.messages(reader)), expected);
 }
 
 #[test]
@@ -276,7 +268,7 @@ fn a_lane_that_is_full_for_longer_than_the_history_reaches_leaves_a_gap_that_is_
         publish(&mut world, publisher, &channel, n, 0);
     }
     world.pass(500);
-    let got = got(&hear(&mut world, reader));
+    let got = got(&world.messages(reader));
     assert_eq!(got.gaps.len(), 1);
     let (from, to) = got.gaps[0];
     assert_eq!(to, 90);
@@ -312,7 +304,7 @@ fn many_that_come_back_at_once_are_served_in_slices_and_bounded() {
     }
     world.pass(100);
     for &reader in &readers {
-        let got = got(&hear(&mut world, reader));
+        let got = got(&world.messages(reader));
         assert_eq!(got.offsets, (1..=200).collect::<Vec<_>>());
     }
     assert_eq!(world.residue().laggards, 0);
@@ -336,7 +328,7 @@ fn who_leaves_while_it_recovers_is_answered_and_leaves_nothing_behind() {
         }
         let unsubscribe = json!({"type": "unsubscribe", "channel": channel, "id": "u"}).to_string();
         world.say(reader, &unsubscribe);
-        let heard = hear(&mut world, reader);
+        let heard = world.messages(reader);
         let kinds: Vec<&str> = heard.iter().filter_map(|it| it["type"].as_str()).collect();
         assert_eq!(kinds, ["subscribed", "unsubscribed"], "way {way}");
         // It comes back at once, while answers to its earlier question are still on their way.
@@ -347,7 +339,7 @@ fn who_leaves_while_it_recovers_is_answered_and_leaves_nothing_behind() {
             offsets: (51..=100).collect(),
             gaps: vec![],
         };
-        assert_eq!(got(&hear(&mut world, reader)), expected, "way {way}");
+        assert_eq!(got(&world.messages(reader)), expected, "way {way}");
         world.lose(reader);
         world.pass(10);
         assert_eq!(
@@ -374,7 +366,7 @@ fn a_second_subscribe_is_told_what_the_connection_has_got() {
     world.pass(10);
     world.make_room(reader, None);
     world.pass(10);
-    let heard = hear(&mut world, reader);
+    let heard = world.messages(reader);
     let place = heard.iter().position(|it| it["id"] == "again").unwrap();
     let before = got(&heard[..place]).offsets;
     assert_eq!(heard[place]["offset"].as_u64(), before.last().copied());
@@ -396,7 +388,7 @@ fn the_publisher_that_excludes_itself_is_excluded_from_the_log_too() {
         subscribe_since(&mut world, ann, &channel, 0, &epoch);
         subscribe_since(&mut world, bob, &channel, 0, &epoch);
         world.pass(10);
-        assert_eq!(got(&hear(&mut world, ann)).offsets, [2]);
-        assert_eq!(got(&hear(&mut world, bob)).offsets, [1, 2]);
+        assert_eq!(got(&world.messages(ann)).offsets, [2]);
+        assert_eq!(got(&world.messages(bob)).offsets, [1, 2]);
     }
 }

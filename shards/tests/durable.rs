@@ -35,18 +35,10 @@ fn settings(max_messages: usize) -> ShardSettings {
     }
 }
 
-fn hear(world: &mut World, peer: PeerId) -> Vec<Value> {
-    let texts = world.texts(peer);
-    texts
-        .iter()
-        .map(|text| serde_json::from_str(text).unwrap())
-        .collect()
-}
-
 fn ask(world: &mut World, peer: PeerId, message: Value) -> Vec<Value> {
     world.say(peer, &message.to_string());
     world.pass(5);
-    hear(world, peer)
+    world.messages(peer)
 }
 
 fn publish(world: &mut World, peer: PeerId, channel: &str, n: u64) {
@@ -86,16 +78,16 @@ fn nothing_is_delivered_or_acknowledged_before_it_is_stored() {
         for n in 1..=2 {
             publish(&mut world, publisher, &channel, n);
         }
-        assert!(hear(&mut world, publisher).is_empty() && hear(&mut world, reader).is_empty());
+        assert!(world.messages(publisher).is_empty() && world.messages(reader).is_empty());
         let record = store(&mut world, StoreOutcome::Stored);
         assert_eq!((record.offset, record.lifetime_ms), (1, None));
         assert_eq!(
-            hear(&mut world, publisher),
+            world.messages(publisher),
             [
                 json!({"type": "published", "channel": channel, "offset": 1, "epoch": epoch, "id": 1})
             ]
         );
-        let heard = hear(&mut world, reader);
+        let heard = world.messages(reader);
         assert_eq!((heard.len(), &heard[0]["offset"]), (1, &json!(1)));
         // A position given meanwhile is that of what is stored.
         let late = world.connect(0);
@@ -108,7 +100,7 @@ fn nothing_is_delivered_or_acknowledged_before_it_is_stored() {
             1
         );
         store(&mut world, StoreOutcome::Stored);
-        assert_eq!(hear(&mut world, late)[0]["offset"], 2);
+        assert_eq!(world.messages(late)[0]["offset"], 2);
     }
 }
 
@@ -133,13 +125,13 @@ fn what_cannot_be_stored_is_refused_and_nobody_gets_it() {
             (StoreOutcome::Stored, None),
         ] {
             store(&mut world, outcome);
-            let told = hear(&mut world, publisher);
+            let told = world.messages(publisher);
             assert_eq!(
                 told[0]["code"].as_u64(),
                 code.map(|code| u64::from(code.number()))
             );
         }
-        let heard = hear(&mut world, reader);
+        let heard = world.messages(reader);
         let got: Vec<_> = heard
             .iter()
             .map(|it| (it["offset"].as_u64(), it["message"].as_u64()))
@@ -165,7 +157,7 @@ fn a_repetition_of_what_is_on_its_way_is_told_with_the_first() {
     world.say(bob, &message(2));
     assert_eq!(world.store.len(), 2, "begun, and appended once");
     store(&mut world, StoreOutcome::Stored);
-    let told = [hear(&mut world, ann), hear(&mut world, bob)].concat();
+    let told = [world.messages(ann), world.messages(bob)].concat();
     let told: Vec<_> = told
         .iter()
         .map(|it| (it["id"].as_u64(), it["offset"].as_u64()))
@@ -177,7 +169,7 @@ fn a_repetition_of_what_is_on_its_way_is_told_with_the_first() {
     store(&mut world, StoreOutcome::Full);
     world.say(ann, &other(4));
     store(&mut world, StoreOutcome::Stored);
-    let told = hear(&mut world, ann);
+    let told = world.messages(ann);
     assert_eq!(
         (&told[0]["code"], &told[1]["offset"]),
         (&json!(118), &json!(3))
@@ -192,7 +184,7 @@ fn the_queue_to_the_store_is_bounded() {
     for n in 1..=5_000 {
         let text = json!({"type": "publish", "channel": "room:1", "message": n, "id": n});
         world.say(peer, &text.to_string());
-        let heard = hear(&mut world, peer);
+        let heard = world.messages(peer);
         refused += heard.iter().filter(|it| it["code"] == 110).count();
     }
     assert_eq!(
@@ -202,7 +194,8 @@ fn the_queue_to_the_store_is_bounded() {
     for _ in 0..shardwire_shards::bounds::UNSTORED_RECORDS_MAX {
         store(&mut world, StoreOutcome::Stored);
     }
-    let acknowledged = hear(&mut world, peer)
+    let acknowledged = world
+        .messages(peer)
         .iter()
         .filter(|it| it["type"] == "published")
         .count();
@@ -269,7 +262,7 @@ fn a_restored_log_goes_on_where_it_was_and_clients_recover_across_the_restart() 
             }
             kept.push(store(&mut world, StoreOutcome::Stored));
         }
-        let told = hear(&mut world, publisher);
+        let told = world.messages(publisher);
         let epoch = told[0]["epoch"].as_str().unwrap().to_owned();
         let head = Position {
             offset: 20,
@@ -304,7 +297,7 @@ fn a_restored_log_goes_on_where_it_was_and_clients_recover_across_the_restart() 
         assert_eq!(ask(&mut world, publisher, again)[0]["offset"], 20);
         publish(&mut world, publisher, &channel, 21);
         assert_eq!(store(&mut world, StoreOutcome::Stored).offset, 21);
-        assert_eq!(hear(&mut world, reader)[0]["offset"], 21);
+        assert_eq!(world.messages(reader)[0]["offset"], 21);
         // What was trimmed is named.
         let late = world.connect(0);
         let since = json!({"offset": 2, "epoch": epoch});

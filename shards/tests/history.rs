@@ -48,15 +48,7 @@ fn world(shards: u16, history: HistoryRule) -> World {
 fn ask(world: &mut World, peer: PeerId, message: Value) -> Vec<Value> {
     world.say(peer, &message.to_string());
     world.pass(10);
-    hear(world, peer)
-}
-
-fn hear(world: &mut World, peer: PeerId) -> Vec<Value> {
-    let texts = world.texts(peer);
-    texts
-        .iter()
-        .map(|text| serde_json::from_str(text).unwrap())
-        .collect()
+    world.messages(peer)
 }
 
 fn publish(world: &mut World, peer: PeerId, channel: &str, message: Value) -> Vec<Value> {
@@ -102,7 +94,7 @@ fn every_message_has_its_place_and_a_subscription_begins_at_one() {
             ]
         );
         publish(&mut world, publisher, &channel, json!("b"));
-        let heard = hear(&mut world, reader);
+        let heard = world.messages(reader);
         assert_eq!(messages(&heard), [(1, json!("a")), (2, json!("b"))]);
         assert!(heard.iter().all(|it| it["epoch"] == epoch.as_str()));
         let late = world.connect(usize::from(shards) - 1);
@@ -232,7 +224,7 @@ fn a_topic_is_a_channel_with_history_by_another_name() {
             told,
             [json!({"type": "published", "topic": "news", "offset": 1, "epoch": epoch, "id": 2})]
         );
-        let heard = hear(&mut world, ann);
+        let heard = world.messages(ann);
         assert_eq!(heard.len(), 1);
         let mut message = heard[0].clone();
         message.as_object_mut().unwrap().remove("timestamp");
@@ -286,7 +278,7 @@ fn a_repetition_is_known_by_its_key_for_a_while() {
         assert_eq!(send(&mut world, "c", 4), 3);
         // The record has gone long since; the key has not.
         assert_eq!(send(&mut world, "a", 5), 1);
-        let heard = hear(&mut world, reader);
+        let heard = world.messages(reader);
         assert_eq!(
             messages(&heard),
             [(1, json!(1)), (2, json!(3)), (3, json!(4))]
@@ -344,7 +336,7 @@ fn what_is_volatile_is_not_kept_and_has_no_place() {
         );
         let text = json!({"type": "publish", "channel": channel, "message": "now", "volatile": true, "id": 1});
         assert!(ask(&mut world, publisher, text).is_empty());
-        let heard = hear(&mut world, reader);
+        let heard = world.messages(reader);
         assert_eq!(heard[0]["message"], "now");
         assert!(heard[0].get("offset").is_none() && heard[0].get("epoch").is_none());
         let told = publish(&mut world, publisher, &channel, json!("kept"));

@@ -515,6 +515,15 @@ impl World {
             .collect()
     }
 
+    /// The same, read as JSON.
+    pub fn messages(&mut self, peer: PeerId) -> Vec<serde_json::Value> {
+        let texts = self.texts(peer);
+        texts
+            .iter()
+            .map(|text| serde_json::from_str(text).unwrap())
+            .collect()
+    }
+
     pub fn subscribe(&mut self, peer: PeerId, channel: &str) {
         let heard = self.ask(
             peer,
