@@ -7,9 +7,9 @@ use std::hint::black_box;
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use shardwire_protocol::websocket::frame;
-use shardwire_shards::vocabulary::{Command, Input, Mode};
+use shardwire_shards::vocabulary::Mode;
 
-use support::{Bench, NOW, masked};
+use support::{Bench, masked};
 
 fn echo(criterion: &mut Criterion) {
     let mut bench = Bench::new(1, Mode::Echo);
@@ -35,14 +35,7 @@ fn fan_out(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements(subscribers as u64));
         group.bench_function(format!("{subscribers} subscribers"), |bencher| {
             bencher.iter(|| {
-                let command = Command::Publish {
-                    channel: "c".into(),
-                    message: message.clone(),
-                    exclude: Vec::new(),
-                    options: None,
-                    answer: None,
-                };
-                bench.shard.handle(NOW, Input::Command(command));
+                bench.publish(&message);
                 black_box(bench.write_everything());
             });
         });

@@ -7,9 +7,9 @@ use shardwire_protocol::envelope::parse;
 use shardwire_protocol::websocket::{Decoder, Role, Rules, frame};
 use shardwire_shards::mesh::{Lane, MailboxEnds};
 use shardwire_shards::timers::Wheel;
-use shardwire_shards::vocabulary::{Command, Input, Mode, ShardId, ShardMessage};
+use shardwire_shards::vocabulary::{Mode, ShardId, ShardMessage};
 
-use crate::support::{Bench, NOW, masked};
+use crate::support::{Bench, masked};
 
 /// One hot path.
 pub struct Path {
@@ -149,14 +149,7 @@ fn fan_out() {
     let message = Bytes::from(format!("\"{}\"", "x".repeat(62)));
     let mut publish = |times: usize| {
         for _ in 0..times {
-            let command = Command::Publish {
-                channel: "c".into(),
-                message: message.clone(),
-                exclude: Vec::new(),
-                options: None,
-                answer: None,
-            };
-            bench.shard.handle(NOW, Input::Command(command));
+            bench.publish(&message);
             assert!(black_box(bench.write_everything()) > 1_000 * 64);
         }
     };

@@ -3,22 +3,24 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use shardwire_protocol::websocket::frame;
 use shardwire_shards::mesh::MailboxEnds;
 use shardwire_shards::placement::{Placement, Rule};
-use shardwire_shards::vocabulary::{ConnectionId, Effect, Input, Mode, Now, Opening, SocketToken};
+use shardwire_shards::vocabulary::{
+    Command, ConnectionId, Effect, Input, Mode, Now, Opening, SocketToken,
+};
 use shardwire_shards::{NodeCount, Shard, ShardSettings};
 
 /// When everything happens.
-pub const NOW: Now = Now {
+const NOW: Now = Now {
     ms: 1,
     unix_ms: 1_790_000_000_000,
 };
 
 /// One shard with open connections, of which no limit refuses one.
 pub struct Bench {
-    /// The shard.
-    pub shard: Shard,
+    shard: Shard,
     /// Its connections, in the order in which they were opened.
     pub connections: Vec<ConnectionId>,
 }
@@ -71,6 +73,18 @@ impl Bench {
     /// Bytes from one connection's socket.
     pub fn receive(&mut self, connection: ConnectionId, bytes: &mut [u8]) {
         self.shard.handle(NOW, Input::Bytes { connection, bytes });
+    }
+
+    /// Somebody outside publishes to `c`.
+    pub fn publish(&mut self, message: &Bytes) {
+        let command = Command::Publish {
+            channel: "c".into(),
+            message: message.clone(),
+            exclude: Vec::new(),
+            options: None,
+            answer: None,
+        };
+        self.shard.handle(NOW, Input::Command(command));
     }
 
     /// Ends the turn; the sockets take everything. How many bytes that was.
