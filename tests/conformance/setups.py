@@ -1,6 +1,6 @@
 """What the suite is run against: the server in several shapes, and the Rust client with either offer of compression.
 
-The programs are release builds, by `SHARDWIRE_CONFORMANCE_BIN` or in target/release.
+The programs are release builds, in target/release or below `CARGO_TARGET_DIR`.
 """
 
 import asyncio

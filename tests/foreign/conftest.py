@@ -8,7 +8,7 @@ from server import BINARY, Server
 
 def pytest_sessionstart():
     if not BINARY.exists():
-        pytest.exit(f"{BINARY} is not built: cargo build, or set SHARDWIRE_BIN", returncode=2)
+        pytest.exit(f"{BINARY} is not built: cargo build, or set SERVER_UNDER_TEST", returncode=2)
 
 
 @pytest.fixture(scope="module", params=["accept", "user-hash"])

@@ -5,13 +5,13 @@ import { existsSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 
-const BINARY = process.env.SHARDWIRE_BIN ?? fileURLToPath(new URL("../../target/debug/shardwire", import.meta.url));
+const BINARY = process.env.SERVER_UNDER_TEST ?? fileURLToPath(new URL("../../target/debug/shardwire", import.meta.url));
 const START_MS = 20_000;
 const STOP_MS = 20_000;
 
 /** `settings` by path, as { SHARDS__COUNT: "4" }. Resolves once the server has said where it listens. */
 export async function start(settings = {}) {
-  if (!existsSync(BINARY)) throw new Error(`${BINARY} is not built: cargo build, or set SHARDWIRE_BIN`);
+  if (!existsSync(BINARY)) throw new Error(`${BINARY} is not built: cargo build, or set SERVER_UNDER_TEST`);
   const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith("SHARDWIRE_"));
   const given = Object.entries({ LISTEN__ADDRESS: "127.0.0.1:0", ...settings }).map(([name, value]) => [`SHARDWIRE_${name}`, value]);
   const child = spawn(BINARY, [], { env: Object.fromEntries([...inherited, ...given]), stdio: ["ignore", "pipe", "pipe"] });

@@ -1,6 +1,6 @@
 """Starts the real server as a program, on a free port, and ends it by its process id.
 
-The binary is `SHARDWIRE_BIN`, or target/debug/shardwire. Everything the server says is kept, and shown when it fails.
+The binary is `SERVER_UNDER_TEST`, or target/debug/shardwire. Everything the server says is kept, and shown when it fails.
 """
 
 import os
@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-BINARY = Path(os.environ.get("SHARDWIRE_BIN", REPOSITORY / "target/debug/shardwire"))
+BINARY = Path(os.environ.get("SERVER_UNDER_TEST", REPOSITORY / "target/debug/shardwire"))
 DRIVER = "SHARDWIRE_SHARDS__DRIVER"
 START_SECONDS = 20
 STOP_SECONDS = 20

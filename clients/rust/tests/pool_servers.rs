@@ -30,7 +30,7 @@ fn rate() -> usize {
 fn our_binary() -> PathBuf {
     let beside = std::env::current_exe().unwrap();
     let built = beside.parent().unwrap().parent().unwrap().join("shardwire");
-    let named = std::env::var_os("SHARDWIRE_BIN").map_or(built, PathBuf::from);
+    let named = std::env::var_os("SERVER_UNDER_TEST").map_or(built, PathBuf::from);
     assert!(
         named.exists(),
         "{} is missing; build it with: cargo build --bin shardwire",
@@ -45,8 +45,6 @@ fn start(backend: &str, port: u16) -> Program {
         "shardwire" => {
             let mut command = Command::new(our_binary());
             command.env("SHARDWIRE_LISTEN__ADDRESS", format!("127.0.0.1:{port}"));
-            // It would be a setting.
-            command.env_remove("SHARDWIRE_BIN");
             command
         }
         "websockets" => {
