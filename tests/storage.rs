@@ -1,6 +1,8 @@
 //! Histories on disk, through the server: killed and started again, with another number of shards, damaged, full, shared by mistake.
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/small_disk.rs"]
+mod small_disk;
 mod support;
 
 use std::collections::BTreeMap;
@@ -16,6 +18,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use shardwire::config::{ByteSize, ChannelsRule, Config, Persistence, PlacementRule};
 use shardwire::{PublishOptions, StorageHealth};
+use small_disk::SmallDisk;
 use support::{Client, PATIENCE, TestEngine, config};
 use tempfile::TempDir;
 
@@ -371,50 +374,16 @@ fn a_rule_for_the_disk_needs_a_directory() {
     assert!(error.to_string().contains("storage.directory"), "{error}");
 }
 
-/// 16 MiB of file system, or none where this process may not mount.
-struct SmallDisk(TempDir);
-
-impl SmallDisk {
-    fn mount() -> Option<Self> {
-        let directory = tempfile::tempdir().unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=16m", "shardwire-test"])
-            .arg(directory.path())
-            .output();
-        match mounted {
-            Ok(output) if output.status.success() => Some(Self(directory)),
-            other => {
-                eprintln!(
-                    "SKIPPED: a full disk cannot be tried, because mounting a small file system needs root: {other:?}"
-                );
-                None
-            }
-        }
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(self.0.path()).output();
-    }
-}
-
 #[test]
 fn a_full_disk_refuses_publishers_and_nobody_else_and_is_left_behind() {
     let Some(disk) = SmallDisk::mount() else {
         return;
     };
-    let engine = TestEngine::start(on_disk(&disk.0.path().join("store"), 2));
+    let engine = TestEngine::start(on_disk(&disk.store(), 2));
     let mut publisher = engine.client("/ws");
     let mut subscriber = engine.client("/ws");
     let epoch = subscriber.ask(&json!({"type": "subscribe", "channel": "room:1"}))["epoch"].clone();
-    let ballast = disk.0.path().join("ballast");
-    let stat = rustix::fs::statvfs(disk.0.path()).unwrap();
-    fs::write(
-        &ballast,
-        vec![0; (stat.f_bavail * stat.f_frsize) as usize - 300_000],
-    )
-    .unwrap();
+    disk.fill(300_000);
     let mut publish = |number: usize| {
         publisher.ask(&json!({"type": "publish", "channel": "room:1", "message": "x".repeat(4000), "id": number}))
     };
@@ -432,7 +401,7 @@ fn a_full_disk_refuses_publishers_and_nobody_else_and_is_left_behind() {
         .0
         .publish_with("memory:1", &"still here", PublishOptions::default());
     assert_eq!(place.unwrap().wait().unwrap().unwrap().offset, 1);
-    fs::remove_file(&ballast).unwrap();
+    disk.empty();
     let begun = Instant::now();
     while publish(5000)["type"] != "published" {
         assert!(

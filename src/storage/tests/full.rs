@@ -1,8 +1,9 @@
 //! A disk that is full, and has room again: a small file system of its own, filled with ballast.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+#[path = "../../../tests/support/small_disk.rs"]
+mod small_disk;
+
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use shardwire_shards::vocabulary::StoreOutcome;
@@ -10,56 +11,7 @@ use shardwire_shards::vocabulary::StoreOutcome;
 use super::super::{Health, Storage};
 use super::thread::{Shard, appended};
 use super::*;
-
-/// 16 MiB, and not a byte more.
-struct SmallDisk {
-    directory: TempDir,
-}
-
-impl SmallDisk {
-    /// None where this process may not mount; the test then proves nothing, and says so.
-    fn mount() -> Option<Self> {
-        let directory = tempfile::tempdir().unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=16m", "shardwire-test"])
-            .arg(directory.path())
-            .output();
-        match mounted {
-            Ok(output) if output.status.success() => Some(Self { directory }),
-            other => {
-                eprintln!(
-                    "SKIPPED: a full disk cannot be tried, because mounting a small file system needs root: {other:?}"
-                );
-                None
-            }
-        }
-    }
-
-    fn store(&self) -> PathBuf {
-        self.directory.path().join("store")
-    }
-
-    /// Fills the disk until only this much is free.
-    fn fill(&self, free: u64) {
-        let stat = rustix::fs::statvfs(self.directory.path()).unwrap();
-        let now = stat.f_bavail * stat.f_frsize;
-        fs::write(self.ballast(), vec![0; now.saturating_sub(free) as usize]).unwrap();
-    }
-
-    fn ballast(&self) -> PathBuf {
-        self.directory.path().join("ballast")
-    }
-
-    fn empty(&self) {
-        fs::remove_file(self.ballast()).unwrap();
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(self.directory.path()).output();
-    }
-}
+use small_disk::SmallDisk;
 
 fn start(directory: &Path, keep_free: u64) -> (Storage, Shard, Vec<SavedLog>) {
     let mut store = DiskStore::open(&DiskOptions {
