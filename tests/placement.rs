@@ -4,29 +4,18 @@
 
 mod support;
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use shardwire::config::PlacementRule;
-use shardwire_protocol::websocket::{Decoder, Event, Role, Rules, frame};
+use shardwire_protocol::websocket::frame;
 use shardwire_shards::placement::{Placement, Rule};
 use shardwire_shards::vocabulary::ShardId;
-use support::{TestEngine, config};
+use support::{TestEngine, config, lives_on, read_messages};
 
 const SHARDS: [usize; 4] = [1, 2, 4, 7];
-
-/// Where the engine says that this user's one connection lives.
-fn lives_on(engine: &TestEngine, user: &str) -> ShardId {
-    let mut found = Vec::new();
-    support::eventually("the user is registered", || {
-        found = engine.0.user_connections(user).wait();
-        !found.is_empty()
-    });
-    assert_eq!(found.len(), 1);
-    found[0].shard()
-}
 
 fn source(n: usize) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(127, 0, (n / 200) as u8, 1 + (n % 200) as u8))
@@ -146,42 +135,4 @@ fn echo_stream(engine: &TestEngine, random: &mut StdRng, n: usize) {
         "connection {n}: bytes were lost or changed"
     );
     drop(writer.join().unwrap());
-}
-
-fn read_messages(reader: &mut impl Read, count: usize) -> Vec<Vec<u8>> {
-    let rules = Rules {
-        role: Role::Client,
-        max_message_size: 1 << 20,
-    };
-    let mut decoder = Decoder::default();
-    let (mut messages, mut head, mut buffer) = (Vec::new(), Vec::new(), vec![0; 16 << 10]);
-    let mut upgraded = false;
-    while messages.len() < count {
-        let received = reader.read(&mut buffer).unwrap();
-        assert_ne!(
-            received,
-            0,
-            "the server closed after {} of {count} messages",
-            messages.len()
-        );
-        let mut bytes = buffer[..received].to_vec();
-        if !upgraded {
-            head.extend_from_slice(&bytes);
-            let Some(end) = head.windows(4).position(|window| window == b"\r\n\r\n") else {
-                continue;
-            };
-            assert!(head.starts_with(b"HTTP/1.1 101 "));
-            upgraded = true;
-            bytes = head.split_off(end + 4);
-        }
-        let mut at = 0;
-        while at < bytes.len() {
-            let decoded = decoder.decode(&rules, &mut bytes[at..]).unwrap();
-            at += decoded.consumed;
-            if let Some(Event::Binary(payload)) = decoded.event {
-                messages.push(payload.to_vec());
-            }
-        }
-    }
-    messages
 }

@@ -15,8 +15,7 @@ use shardwire::Engine;
 use shardwire::auth::{Attempt, Denied, Identity};
 use shardwire::config::{Config, ForwardedHeader, Limit, PlacementRule, ProxyProtocol};
 use shardwire_shards::placement::{Placement, Rule};
-use shardwire_shards::vocabulary::ShardId;
-use support::{Client, TestEngine, config, eventually};
+use support::{Client, TestEngine, config, lives_on};
 use tls::{Certificate, Files, secure};
 
 /// The proxies' network, from which tests connect; everybody else on loopback is a stranger.
@@ -73,13 +72,12 @@ fn clients() -> impl Iterator<Item = IpAddr> {
     v4.chain(v6)
 }
 
-fn lives_on(engine: &TestEngine, user: &str) -> ShardId {
-    let mut found = Vec::new();
-    eventually("the user is registered", || {
-        found = engine.0.user_connections(user).wait();
-        !found.is_empty()
-    });
-    found[0].shard()
+fn assert_at_home(engine: &TestEngine, user: &str, placement: &Placement, address: IpAddr) {
+    assert_eq!(
+        lives_on(engine, user),
+        placement.home_of_address(address),
+        "{address}"
+    );
 }
 
 fn request(path: &str, headers: &str) -> Vec<u8> {
@@ -135,11 +133,7 @@ fn contract_d17_the_proxy_protocol_decides_where_a_client_is_at_home() {
                 }
                 bytes.extend(request(&format!("/ws?user={user}"), ""));
                 stream.write_all(&bytes).unwrap();
-                assert_eq!(
-                    lives_on(&engine, &user),
-                    placement.home_of_address(address),
-                    "{address}"
-                );
+                assert_at_home(&engine, &user, &placement, address);
                 open.push(stream);
             }
         }
@@ -308,11 +302,7 @@ fn contract_d17_the_header_of_a_trusted_proxy_names_the_client() {
                 let mut stream = engine.socket_from(PROXY);
                 let answer = upgrade(&mut stream, &format!("/ws?user={user}"), &write(address));
                 assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
-                assert_eq!(
-                    lives_on(&engine, &user),
-                    placement.home_of_address(address),
-                    "{address}"
-                );
+                assert_at_home(&engine, &user, &placement, address);
                 open.push(stream);
             }
         }
@@ -342,10 +332,7 @@ fn contract_d17_what_a_stranger_claims_is_ignored() {
             let answer = upgrade(&mut stream, &format!("/ws?user=user{n}"), &claims);
             assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
             if n < 2 {
-                assert_eq!(
-                    lives_on(&engine, &format!("user{n}")),
-                    placement.home_of_address(STRANGER)
-                );
+                assert_at_home(&engine, &format!("user{n}"), &placement, STRANGER);
                 open.push(stream);
             } else {
                 // The limit holds for the stranger's one address.
@@ -364,7 +351,7 @@ fn contract_d17_what_a_stranger_claims_is_ignored() {
                 "X-Forwarded-For: 198.51.100.1\r\nX-Forwarded-For: 198.51.100.2, 203.0.113.77\r\n";
             upgrade(&mut stream, "/ws?user=spoofer", spoofed);
             let own: IpAddr = "203.0.113.77".parse().unwrap();
-            assert_eq!(lives_on(&engine, "spoofer"), placement.home_of_address(own));
+            assert_at_home(&engine, "spoofer", &placement, own);
         }
     }
 }
@@ -405,11 +392,7 @@ fn proxy_protocol_tls_and_a_forwarded_header_together() {
                 &format!("X-Forwarded-For: {claim}\r\n"),
             );
             assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
-            assert_eq!(
-                lives_on(&engine, &user),
-                placement.home_of_address(address),
-                "{address}"
-            );
+            assert_at_home(&engine, &user, &placement, address);
             open.push(stream);
         }
     }

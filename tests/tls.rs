@@ -14,10 +14,10 @@ use rand::{RngExt, SeedableRng};
 use rustls::{ClientConnection, HandshakeKind};
 use serde_json::json;
 use shardwire::config::{Config, PlacementRule};
-use shardwire_protocol::websocket::{Decoder, Event, Role, Rules, frame};
+use shardwire_protocol::websocket::frame;
 use shardwire_shards::placement::{Placement, Rule};
 use shardwire_shards::vocabulary::ShardId;
-use support::{Client, PATIENCE, TestEngine, config, eventually};
+use support::{Client, PATIENCE, TestEngine, config, eventually, read_messages};
 use tls::{Certificate, Files, secure, try_secure};
 use tungstenite::Message;
 
@@ -169,44 +169,6 @@ fn echo_stream(engine: &Secure, random: &mut StdRng, n: usize) {
         "connection {n}: bytes were lost or changed"
     );
     writer.join().unwrap();
-}
-
-fn read_messages(reader: &mut impl Read, count: usize) -> Vec<Vec<u8>> {
-    let rules = Rules {
-        role: Role::Client,
-        max_message_size: 1 << 20,
-    };
-    let mut decoder = Decoder::default();
-    let (mut messages, mut head, mut buffer) = (Vec::new(), Vec::new(), vec![0; 16 << 10]);
-    let mut upgraded = false;
-    while messages.len() < count {
-        let received = reader.read(&mut buffer).unwrap();
-        assert_ne!(
-            received,
-            0,
-            "closed after {} of {count} messages",
-            messages.len()
-        );
-        let mut bytes = buffer[..received].to_vec();
-        if !upgraded {
-            head.extend_from_slice(&bytes);
-            let Some(end) = head.windows(4).position(|window| window == b"\r\n\r\n") else {
-                continue;
-            };
-            assert!(head.starts_with(b"HTTP/1.1 101 "));
-            upgraded = true;
-            bytes = head.split_off(end + 4);
-        }
-        let mut at = 0;
-        while at < bytes.len() {
-            let decoded = decoder.decode(&rules, &mut bytes[at..]).unwrap();
-            at += decoded.consumed;
-            if let Some(Event::Binary(payload)) = decoded.event {
-                messages.push(payload.to_vec());
-            }
-        }
-    }
-    messages
 }
 
 #[test]

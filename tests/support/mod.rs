@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use shardwire::config::{Config, DriverChoice, PlacementRule};
 use shardwire::{Engine, EngineHandle};
+use shardwire_protocol::websocket::{Decoder, Event, Rules};
+use shardwire_shards::vocabulary::ShardId;
 use socket2::{Domain, Socket, Type};
 use tungstenite::protocol::Role;
 use tungstenite::{Message, WebSocket};
@@ -136,4 +138,54 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(begin.elapsed() < PATIENCE, "did not happen: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// The upgrade's answer and then this many binary messages, however the stream is cut.
+pub fn read_messages(reader: &mut impl Read, count: usize) -> Vec<Vec<u8>> {
+    let rules = Rules {
+        role: shardwire_protocol::websocket::Role::Client,
+        max_message_size: 1 << 20,
+    };
+    let mut decoder = Decoder::default();
+    let (mut messages, mut head, mut buffer) = (Vec::new(), Vec::new(), vec![0; 16 << 10]);
+    let mut upgraded = false;
+    while messages.len() < count {
+        let received = reader.read(&mut buffer).unwrap();
+        assert_ne!(
+            received,
+            0,
+            "the server closed after {} of {count} messages",
+            messages.len()
+        );
+        let mut bytes = buffer[..received].to_vec();
+        if !upgraded {
+            head.extend_from_slice(&bytes);
+            let Some(end) = head.windows(4).position(|window| window == b"\r\n\r\n") else {
+                continue;
+            };
+            assert!(head.starts_with(b"HTTP/1.1 101 "));
+            upgraded = true;
+            bytes = head.split_off(end + 4);
+        }
+        let mut at = 0;
+        while at < bytes.len() {
+            let decoded = decoder.decode(&rules, &mut bytes[at..]).unwrap();
+            at += decoded.consumed;
+            if let Some(Event::Binary(payload)) = decoded.event {
+                messages.push(payload.to_vec());
+            }
+        }
+    }
+    messages
+}
+
+/// Where the engine says that this user's one connection lives.
+pub fn lives_on(engine: &TestEngine, user: &str) -> ShardId {
+    let mut found = Vec::new();
+    eventually("the user is registered", || {
+        found = engine.0.user_connections(user).wait();
+        !found.is_empty()
+    });
+    assert_eq!(found.len(), 1);
+    found[0].shard()
 }
