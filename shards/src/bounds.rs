@@ -75,11 +75,18 @@ pub const IDEMPOTENCY_KEYS_MAX: usize = 1000;
 /// Logs on one shard. Each takes half a KiB even when it is empty, and whoever may publish to any name may make one.
 pub const LOGS_MAX: usize = 65_536;
 
-/// Records that wait to be stored on one shard before more are refused: many group commits' worth.
+/// Records of one kind of log (channels, inboxes, documents) that wait to be stored on one shard before more are refused: many
+/// group commits' worth. Each kind has its own, so that a flood into one refuses nobody else.
 pub const UNSTORED_RECORDS_MAX: usize = 4096;
 
-/// Bytes of those.
+/// Bytes of those, of channels.
 pub const UNSTORED_BYTES_MAX: usize = 32 << 20;
+
+/// Bytes of those, of inboxes: what one sync of a slow disk leaves behind, and not more memory for what is written by few.
+pub const UNSTORED_INBOX_BYTES_MAX: usize = 8 << 20;
+
+/// Bytes of those, of documents: edits are typed by hand.
+pub const UNSTORED_DOCUMENT_BYTES_MAX: usize = 8 << 20;
 
 /// Publishers of one record that wait until it is stored: the first, and those that have sent it again.
 pub const UNSTORED_ASKERS_MAX: usize = 4;

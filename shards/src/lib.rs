@@ -28,6 +28,7 @@ mod routing;
 pub mod search;
 mod settings;
 mod shard;
+mod storing;
 pub mod timers;
 mod users;
 pub mod vocabulary;

@@ -16,6 +16,7 @@ use crate::placement::Placement;
 use crate::rate_limits::SharedBuckets;
 use crate::routing::kept_reply;
 use crate::settings::ShardSettings;
+use crate::storing::Storing;
 use crate::timers::{TICK_MS, Tick, Wheel, tick_of};
 use crate::users::Directory;
 use crate::vocabulary::{ConnectionId, Effect, Input, Now, ShardId, ShardMessage};
@@ -50,6 +51,7 @@ pub struct Shard {
     pub(crate) node_count: NodeCount,
     pub(crate) channels: Channels,
     pub(crate) history: History,
+    pub(crate) storing: Storing,
     pub(crate) directory: Directory,
     pub(crate) shared_buckets: SharedBuckets,
     pub(crate) ends: MailboxEnds,
@@ -110,6 +112,7 @@ impl Shard {
             node_count,
             channels: Channels::new(placement.shards()),
             history: History::new(seed),
+            storing: Storing::default(),
             directory: Directory::default(),
             shared_buckets: SharedBuckets::default(),
             ends,

@@ -9,7 +9,7 @@ use shardwire_protocol::codes::ErrorCode;
 use shardwire_shards::ShardSettings;
 use shardwire_shards::history::{ChannelRule, ChannelSettings, HistoryRule, SlowPolicy};
 use shardwire_shards::vocabulary::{
-    Input, Position, RestoredLog, StoreOutcome, StoreRequest, StoredRecord,
+    Input, LogName, Position, RestoredLog, StoreOutcome, StoreRequest, StoredRecord,
 };
 use support::{PeerId, World, open_settings};
 
@@ -274,7 +274,7 @@ fn a_restored_log_goes_on_where_it_was_and_clients_recover_across_the_restart() 
         let now = world.now();
         let records = kept.split_off(5);
         let restored = RestoredLog {
-            channel: channel.as_str().into(),
+            log: LogName::channel(channel.as_str()),
             head,
             records,
         };
@@ -320,7 +320,7 @@ fn what_is_too_old_by_the_clock_on_the_wall_does_not_come_back() {
         unix_ms: now.unix_ms - age_ms,
         lifetime_ms,
         key: None,
-        frame: "\u{0}".into(),
+        body: "\u{0}".into(),
     };
     let head = Position {
         epoch: shardwire_shards::vocabulary::Epoch(5),
@@ -334,15 +334,8 @@ fn what_is_too_old_by_the_clock_on_the_wall_does_not_come_back() {
         record(3, 59_000, None),
         ahead,
     ];
-    let channel = "room:1".into();
-    world.shards[0].restore(
-        now,
-        RestoredLog {
-            channel,
-            head,
-            records,
-        },
-    );
+    let log = LogName::channel("room:1");
+    world.shards[0].restore(now, RestoredLog { log, head, records });
     let log = |world: &World| world.residue().log_bytes;
     let two = log(&world);
     world.pass(1_100);

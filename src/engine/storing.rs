@@ -10,8 +10,8 @@ use super::error::StartError;
 use super::inbox::Inboxes;
 use crate::config::StorageSettings;
 use crate::storage::{
-    CommitError, DiskOptions, DiskStore, Operation, SavedLog, Storage, StorageError, StorageLink,
-    Store, restored,
+    CommitError, DiskOptions, DiskStore, LogKind, LogName, Operation, SavedLog, Storage,
+    StorageError, StorageLink, Store, restored,
 };
 
 /// What one shard gets of it.
@@ -38,19 +38,19 @@ pub(super) fn open(
         directory: settings.directory.clone(),
         keep_free: settings.keep_free,
     })?;
-    let (kept, over): (Vec<_>, Vec<_>) = store.load()?.into_iter().partition(|saved| {
-        let rule = channels.history_of(&saved.log.name);
-        rule.is_some_and(|rule| rule.durable)
-    });
+    let (kept, over): (Vec<_>, Vec<_>) = store
+        .load()?
+        .into_iter()
+        .partition(|saved| is_kept(&saved.log, channels));
     forget(&mut store, over)?;
     let (mut logs, mut records) = (0, 0);
-    for log in kept.into_iter().filter_map(restored) {
+    for log in kept.into_iter().map(restored) {
         logs += 1;
         records += log.records.len();
-        let home = placement.home_of_channel(&log.channel);
+        let home = placement.home_of_log(&log.log);
         parts[home.index()].logs.push(log);
     }
-    tracing::info!(directory = %settings.directory.display(), logs, records, "histories were read from the storage");
+    tracing::info!(directory = %settings.directory.display(), logs, records, "logs were read from the storage");
     let inboxes = inboxes.clone();
     let (storage, links) = Storage::start(Box::new(store), placement.shards(), move |shard| {
         inboxes.wake(shard)
@@ -62,7 +62,19 @@ pub(super) fn open(
     Ok((Some(Arc::new(storage)), parts))
 }
 
-/// Ends logs that no rule keeps on disk any more. They cannot be left for a rule that may come back: what is published meanwhile would be
+/// Whether what is configured still keeps this log on disk.
+fn is_kept(log: &LogName, channels: &ChannelSettings) -> bool {
+    match log.kind {
+        LogKind::Channel => {
+            let rule = channels.history_of(&log.name);
+            rule.is_some_and(|rule| rule.durable)
+        }
+        // No room keeps these yet.
+        LogKind::Inbox | LogKind::Document => false,
+    }
+}
+
+/// Ends logs that nothing keeps on disk any more. They cannot be left for a rule that may come back: what happens meanwhile would be
 /// missing in them, and nobody would notice.
 fn forget(store: &mut DiskStore, over: Vec<SavedLog>) -> Result<(), StartError> {
     if over.is_empty() {
@@ -70,7 +82,7 @@ fn forget(store: &mut DiskStore, over: Vec<SavedLog>) -> Result<(), StartError> 
     }
     tracing::warn!(
         logs = over.len(),
-        "forgetting stored histories of channels that no rule of [channels] keeps on disk any more"
+        "forgetting what the configuration does not keep on disk any more"
     );
     let operations: Vec<_> = over
         .into_iter()

@@ -1,5 +1,9 @@
 //! Every maximum of this room, and its reason.
 
+use shardwire_shards::bounds::{
+    UNSTORED_BYTES_MAX, UNSTORED_DOCUMENT_BYTES_MAX, UNSTORED_INBOX_BYTES_MAX,
+};
+
 /// Requests taken into one commit. A sync takes about as long for 4,096 small records as for one; more would only make the first of
 /// them wait for the encoding of the last.
 pub(super) const COMMIT_OPERATIONS_MAX: usize = 4096;
@@ -9,8 +13,9 @@ pub(super) const COMMIT_OPERATIONS_MAX: usize = 4096;
 pub(super) const COMMIT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Bytes of records one shard may have waiting. Beyond it, appends are refused as if the disk were full, until the disk has caught up:
-/// what waits is memory.
-pub(super) const QUEUE_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// what waits is memory. More than what a shard lets wait of all kinds of logs together, by what
+/// surrounds the records, so that a flood into one kind is refused there and takes no room here from the others.
+pub(super) const QUEUE_BYTES_MAX: usize = 56 * 1024 * 1024;
 
 /// Requests one shard may have waiting before trims are left out (a later trim of the same log covers them). Appends are bounded by the
 /// shard (it refuses publishers beyond so many without an answer), what begins and ends logs by the number of logs.
@@ -43,3 +48,6 @@ pub(super) const UNMERGED_TABLES_MAX: usize = 24;
 pub(super) const BACKGROUND_WAIT_MS: u64 = 30_000;
 
 const _: () = assert!(COMMIT_BYTES_MAX <= QUEUE_BYTES_MAX);
+const _: () = assert!(
+    UNSTORED_BYTES_MAX + UNSTORED_INBOX_BYTES_MAX + UNSTORED_DOCUMENT_BYTES_MAX < QUEUE_BYTES_MAX
+);

@@ -10,7 +10,7 @@ use shardwire_shards::vocabulary::{
 };
 
 use super::bounds::{QUEUE_BYTES_MAX, QUEUE_TRIMS_MAX};
-use super::record::{Kind, LogName, Operation, Record, SavedLog};
+use super::record::{Operation, Record, SavedLog};
 
 /// What a shard sends.
 #[derive(Debug)]
@@ -122,55 +122,51 @@ impl StorageLink {
 fn operation(request: StoreRequest) -> Operation {
     match request {
         StoreRequest::Append {
-            channel,
-            epoch,
-            record,
-            ..
+            log, epoch, record, ..
         } => Operation::Append {
-            log: LogName::channel(channel),
+            log,
             epoch: epoch.0,
             record: Record {
                 offset: record.offset,
                 unix_ms: record.unix_ms,
                 lifetime_ms: record.lifetime_ms,
                 key: record.key,
-                body: record.frame,
+                body: record.body,
             },
         },
-        StoreRequest::Begin { channel, position } => Operation::Head {
-            log: LogName::channel(channel),
+        StoreRequest::Begin { log, position } => Operation::Head {
+            log,
             epoch: position.epoch.0,
             offset: position.offset,
         },
-        StoreRequest::Trim { channel, through } => Operation::Trim {
-            log: LogName::channel(channel),
+        StoreRequest::Trim { log, through } => Operation::Trim {
+            log,
             epoch: through.epoch.0,
             through: through.offset,
         },
-        StoreRequest::Forget { channel, epoch } => Operation::Forget {
-            log: LogName::channel(channel),
+        StoreRequest::Forget { log, epoch } => Operation::Forget {
+            log,
             epoch: epoch.0,
         },
     }
 }
 
-/// A log as shards take it back; none when it is not of a channel.
+/// A log as shards take it back.
 #[must_use]
-pub fn restored(saved: SavedLog) -> Option<RestoredLog> {
-    let Kind::Channel = saved.log.kind;
+pub fn restored(saved: SavedLog) -> RestoredLog {
     let record = |record: Record| StoredRecord {
         offset: record.offset,
         unix_ms: record.unix_ms,
         lifetime_ms: record.lifetime_ms,
         key: record.key,
-        frame: record.body,
+        body: record.body,
     };
-    Some(RestoredLog {
-        channel: saved.log.name,
+    RestoredLog {
+        log: saved.log,
         head: Position {
             epoch: Epoch(saved.epoch),
             offset: saved.head,
         },
         records: saved.records.into_iter().map(record).collect(),
-    })
+    }
 }

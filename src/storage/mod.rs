@@ -1,8 +1,8 @@
-//! What must outlive the process: logs of channels, kept on disk so that nothing acknowledged is lost when the node is killed.
+//! What must outlive the process: logs of channels, inboxes and documents, kept on disk so that nothing acknowledged is lost when the node is killed.
 //!
 //! **Lives here:** the [`Store`] seam (`store.rs`), what is kept (`record.rs`), the store on disk (`disk/`) and the one in memory, for
 //! tests (`memory.rs`); the thread they run on (`thread.rs`), and each shard's end of it (`link.rs`).
-//! **Does not:** decide what is kept, for how long, and what an offset means: that is `shards/src/history`. It stores, in order, and
+//! **Does not:** decide what is kept, for how long, and what an offset means: that are the rooms of `shards/`. It stores, in order, and
 //! says when.
 //! **Invariants:** *Stored* is said only of what a sync of the disk has covered, and never after an error of the disk. Requests of one
 //! shard are carried out in their order, and answered in it, each exactly once. A shard never waits for the disk. What cannot be
@@ -28,6 +28,6 @@ pub use disk::{DiskOptions, DiskStore};
 pub use error::{Damage, StorageError};
 pub use link::{StorageLink, restored};
 
-pub use record::{Kind, LogName, Operation, Record, SavedLog};
+pub use record::{LogKind, LogName, Operation, Record, SavedLog};
 pub use store::{CommitError, Store};
 pub use thread::{Health, Storage, StorageCounts};

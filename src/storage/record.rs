@@ -1,43 +1,8 @@
 //! What is kept, and what can be asked of a store.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 
-/// What a log is of. The number is what stands on disk; a number is never used again for something else.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-#[non_exhaustive]
-#[repr(u8)]
-pub enum Kind {
-    /// The retained messages of a channel.
-    Channel = 1,
-}
-
-impl Kind {
-    pub(super) fn from_byte(byte: u8) -> Option<Self> {
-        (byte == Self::Channel as u8).then_some(Self::Channel)
-    }
-}
-
-/// Which log.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub struct LogName {
-    /// What it is of.
-    pub kind: Kind,
-    /// The channel's name; at most 65,535 bytes.
-    pub name: Arc<str>,
-}
-
-impl LogName {
-    /// The log of this channel.
-    #[must_use]
-    pub fn channel(name: impl Into<Arc<str>>) -> Self {
-        Self {
-            kind: Kind::Channel,
-            name: name.into(),
-        }
-    }
-}
+pub use shardwire_shards::vocabulary::{LogKind, LogName};
 
 /// One entry of a log.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -7,15 +7,14 @@ use shardwire_protocol::envelope::outbound;
 
 use super::log::Record;
 use super::unstored::{Asker, Unstored};
-use crate::bounds::{UNSTORED_ASKERS_MAX, UNSTORED_BYTES_MAX, UNSTORED_RECORDS_MAX};
+use crate::bounds::UNSTORED_ASKERS_MAX;
 use crate::channels::place_on_the_wire;
 use crate::mesh::Lane;
 use crate::routing::kept_reply;
 use crate::shard::Shard;
 use crate::vocabulary::{
-    Answer, AnswerId, ChannelName, ConnectionId, Effect, Epoch, Now, Position, PublishOptions,
-    PublishOutcome, ShardMessage, SharedFrame, StoreOutcome, StoreRequest, StoreTicket,
-    StoredRecord,
+    Answer, AnswerId, ChannelName, ConnectionId, Effect, LogKind, LogName, Now, Position,
+    PublishOptions, PublishOutcome, ShardMessage, SharedFrame, StoreOutcome, StoredRecord,
 };
 
 /// Whose publication it is, and how it is to be treated.
@@ -67,9 +66,7 @@ impl Shard {
             return;
         };
         let durable = log.rule.durable;
-        let full = durable
-            && (self.history.unstored.len() >= UNSTORED_RECORDS_MAX
-                || self.history.unstored_bytes >= UNSTORED_BYTES_MAX);
+        let full = durable && !self.storing.has_room(LogKind::Channel);
         if full || !self.make_room() {
             self.counters.publications_refused += 1;
             return self.settle(channel, origin, Err(ErrorCode::Overloaded));
@@ -99,14 +96,17 @@ impl Shard {
             unix_ms: now.unix_ms,
             lifetime_ms,
             key: key.clone(),
-            frame: record.frame.plain.clone(),
+            body: record.frame.plain.clone(),
         };
         let unstored = Unstored {
             record,
             key,
             askers: origin.asker().into_iter().collect(),
         };
-        self.store(channel, epoch, kept, unstored);
+        if let Some(log) = self.channels.homes.log_mut(channel) {
+            log.unstored.push_back(unstored);
+        }
+        self.store(LogName::channel(channel.clone()), epoch, kept);
     }
 
     /// Whether this key was published with before; its publisher is told where that is.
@@ -147,43 +147,14 @@ impl Shard {
         true
     }
 
-    fn store(
+    /// The store has answered: the oldest publication that waits takes its place and its way, or its publisher is told why not.
+    pub(crate) fn publication_stored(
         &mut self,
+        now: Now,
         channel: &ChannelName,
-        epoch: Epoch,
-        record: StoredRecord,
-        unstored: Unstored,
+        outcome: StoreOutcome,
     ) {
-        let ticket = self.history.next_ticket();
-        let bytes = record.frame.len();
-        if let Some(log) = self.channels.homes.log_mut(channel) {
-            log.unstored.push_back(unstored);
-        }
-        self.history.unstored_bytes += bytes;
-        self.history
-            .unstored
-            .push_back((ticket, channel.clone(), bytes));
-        self.effects
-            .push_back(Effect::Store(Box::new(StoreRequest::Append {
-                ticket,
-                channel: channel.clone(),
-                epoch,
-                record,
-            })));
-    }
-
-    /// The store has answered: the publication takes its place and its way, or its publisher is told why not.
-    pub(crate) fn stored(&mut self, now: Now, ticket: StoreTicket, outcome: StoreOutcome) {
-        // In order; an answer to nothing that waits is a fault of the world, and harmless.
-        if self.history.unstored.front().map(|(first, ..)| *first) != Some(ticket) {
-            debug_assert!(false, "a store answers in order");
-            return;
-        }
-        let Some((_, channel, bytes)) = self.history.unstored.pop_front() else {
-            return;
-        };
-        self.history.unstored_bytes -= bytes;
-        let Some(log) = self.channels.homes.log_mut(&channel) else {
+        let Some(log) = self.channels.homes.log_mut(channel) else {
             return;
         };
         let Some(unstored) = log.unstored.pop_front() else {
@@ -195,7 +166,7 @@ impl Shard {
         };
         let told = match outcome {
             StoreOutcome::Stored => {
-                self.commit(now, &channel, unstored.record, unstored.key);
+                self.commit(now, channel, unstored.record, unstored.key);
                 Ok(Some(place))
             }
             StoreOutcome::Full => Err(ErrorCode::StorageFull),
@@ -203,7 +174,7 @@ impl Shard {
         };
         if told.is_err() {
             self.counters.publications_unstored += 1;
-            self.look_after_log(now, &channel);
+            self.look_after_log(now, channel);
         }
         for asker in unstored.askers {
             match asker {
@@ -213,14 +184,14 @@ impl Shard {
                         reply: reply.as_deref(),
                         ..Origin::default()
                     };
-                    self.settle(&channel, origin, told);
+                    self.settle(channel, origin, told);
                 }
                 Asker::Outside(answer) => {
                     let origin = Origin {
                         answer: Some(answer),
                         ..Origin::default()
                     };
-                    self.settle(&channel, origin, told);
+                    self.settle(channel, origin, told);
                 }
             }
         }

@@ -2,8 +2,8 @@
 //!
 //! **Lives here,** all of it at the channel's home: the log (`log.rs`) with its idempotency keys (`keys.rs`), the way of a publication
 //! into it (`append.rs`, `unstored.rs`), shards whose lane was full (`stream.rs`), reading (`read.rs`), letting go (`sweep.rs`), and what
-//! the operator chose (`rules.rs`). **Does not:** who listens, and how far each subscriber is (`channels/`); disks (the world, asked by
-//! [`Effect::Store`](crate::vocabulary::Effect::Store)).
+//! the operator chose (`rules.rs`). **Does not:** who listens, and how far each subscriber is (`channels/`); what is on its way to a disk
+//! (`storing/`).
 //! **Invariants:**
 //! * Offsets grow within an epoch and none is given twice to what anybody may have seen. A log that is forgotten or lost takes its epoch
 //!   with it.
@@ -30,7 +30,7 @@ mod unstored;
 use std::collections::VecDeque;
 
 use crate::timers::Wheel;
-use crate::vocabulary::{ChannelName, Epoch, ShardId, StoreTicket};
+use crate::vocabulary::{ChannelName, Epoch, ShardId};
 
 pub(crate) use append::Origin;
 pub(crate) use log::Log;
@@ -53,10 +53,6 @@ pub(crate) struct History {
     behind: VecDeque<(ChannelName, ShardId)>,
     /// The state of what epochs are drawn from.
     epochs: u64,
-    tickets: StoreTicket,
-    /// Whose publication waits for which ticket, in order, with its bytes.
-    unstored: VecDeque<(StoreTicket, ChannelName, usize)>,
-    unstored_bytes: usize,
 }
 
 impl History {
@@ -70,9 +66,6 @@ impl History {
             due: Vec::new(),
             behind: VecDeque::new(),
             epochs: seed,
-            tickets: StoreTicket(0),
-            unstored: VecDeque::new(),
-            unstored_bytes: 0,
         }
     }
 
@@ -98,11 +91,6 @@ impl History {
         x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         Epoch(x ^ (x >> 31))
-    }
-
-    fn next_ticket(&mut self) -> StoreTicket {
-        self.tickets.0 += 1;
-        self.tickets
     }
 
     /// A log has other numbers of bytes and records than before.

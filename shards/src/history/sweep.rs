@@ -9,7 +9,7 @@ use crate::channels::Homes;
 use crate::shard::Shard;
 use crate::timers::tick_at;
 use crate::vocabulary::{
-    ChannelName, Effect, Now, Position, RestoredLog, SharedFrame, StoreRequest,
+    ChannelName, Effect, LogName, Now, Position, SharedFrame, StoreRequest, StoredRecord,
 };
 
 impl History {
@@ -47,7 +47,7 @@ impl Shard {
         if rule.durable {
             self.effects
                 .push_back(Effect::Store(Box::new(StoreRequest::Begin {
-                    channel: channel.clone(),
+                    log: LogName::channel(channel.clone()),
                     position,
                 })));
         }
@@ -60,14 +60,14 @@ impl Shard {
         self.channels.homes.install(channel.clone(), Box::new(log));
     }
 
-    /// Takes over a log that a store has kept. Before the first [`handle`](Self::handle), and only for a channel whose home this
-    /// shard is; a channel whose rule keeps nothing (any more) is passed over.
-    pub fn restore(&mut self, now: Now, restored: RestoredLog) {
-        let RestoredLog {
-            channel,
-            head,
-            records,
-        } = restored;
+    /// Takes over a channel's log that a store has kept; a channel whose rule keeps nothing (any more) is passed over.
+    pub(crate) fn restore_history(
+        &mut self,
+        now: Now,
+        channel: ChannelName,
+        head: Position,
+        records: Vec<StoredRecord>,
+    ) {
         let Some(rule) = self.settings.channels.history_of(&channel) else {
             return;
         };
@@ -87,7 +87,7 @@ impl Shard {
                 now.ms,
                 Record {
                     offset: kept.offset,
-                    frame: SharedFrame::from(kept.frame),
+                    frame: SharedFrame::from(kept.body),
                     exclude: Default::default(),
                     expires: now.ms.saturating_add(lifetime.saturating_sub(age)),
                 },
@@ -197,7 +197,7 @@ impl Shard {
         if log.rule.durable {
             self.effects
                 .push_back(Effect::Store(Box::new(StoreRequest::Forget {
-                    channel: channel.clone(),
+                    log: LogName::channel(channel.clone()),
                     epoch: log.position().epoch,
                 })));
         }
@@ -212,10 +212,7 @@ fn ask_to_trim(
     at_least: u64,
 ) {
     if let Some(through) = log.trim_for_store(at_least) {
-        let channel = channel.clone();
-        effects.push_back(Effect::Store(Box::new(StoreRequest::Trim {
-            channel,
-            through,
-        })));
+        let log = LogName::channel(channel.clone());
+        effects.push_back(Effect::Store(Box::new(StoreRequest::Trim { log, through })));
     }
 }

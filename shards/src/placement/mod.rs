@@ -1,4 +1,4 @@
-//! Which shard is home for an address, a user, a channel.
+//! Which shard is home for an address, a user, a channel, a document.
 //!
 //! **Lives here:** pure functions from names to shards. **Does not:** moving anything there; the world hands sockets off.
 //! **Invariants:** the same on every shard, for ever and for every platform: homes of one name meet. The address hash is
@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use twox_hash::XxHash3_64;
 
-use crate::vocabulary::ShardId;
+use crate::vocabulary::{LogKind, LogName, ShardId};
 
 /// How connections find their shard (`shards.placement`, contract K2).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -84,6 +84,22 @@ impl Placement {
     #[must_use]
     pub fn home_of_channel(&self, channel: &str) -> ShardId {
         self.rendezvous(XxHash3_64::oneshot_with_seed(2, channel.as_bytes()))
+    }
+
+    /// Who orders a document's edits.
+    #[must_use]
+    pub fn home_of_document(&self, document: &str) -> ShardId {
+        self.rendezvous(XxHash3_64::oneshot_with_seed(3, document.as_bytes()))
+    }
+
+    /// Who keeps a log: the home of what it is of.
+    #[must_use]
+    pub fn home_of_log(&self, log: &LogName) -> ShardId {
+        match log.kind {
+            LogKind::Channel => self.home_of_channel(&log.name),
+            LogKind::Inbox => self.home_of_user(&log.name),
+            LogKind::Document => self.home_of_document(&log.name),
+        }
     }
 
     /// Rendezvous hashing: the shard with the highest score wins, so that adding one moves only the names it wins.

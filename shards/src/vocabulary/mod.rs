@@ -26,5 +26,6 @@ pub use input::{Compression, Input, Mode, Opening, Returned, Standing};
 pub use message::{HistoryQuery, Kept, LimitedKey, PublishOptions, ShardMessage, SharedFrame};
 pub use now::Now;
 pub use store::{
-    Epoch, Position, RestoredLog, StoreOutcome, StoreRequest, StoreTicket, StoredRecord,
+    Epoch, LogKind, LogName, Position, RestoredLog, StoreOutcome, StoreRequest, StoreTicket,
+    StoredRecord,
 };

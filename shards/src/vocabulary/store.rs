@@ -1,4 +1,4 @@
-//! What a home and a store outside the shard say to each other about logs that outlive the process.
+//! What a home and a store outside the shard say to each other about logs that outlive the process: of channels, inboxes, documents.
 //!
 //! The rules between the two: requests of one shard reach its store in their order, and its answers come in the order of
 //! the tickets. `Stored` means that what holds the record was synced. A record that was answered otherwise must not be there
@@ -6,10 +6,9 @@
 //! out at the start: the shard then begins a new life of it, and subscribers that come back are told.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
-
-use super::ChannelName;
 
 /// Which life of a log: chosen at random when the log begins. Offsets of two lives have nothing to do with each other.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -22,7 +21,61 @@ impl fmt::Display for Epoch {
     }
 }
 
-/// A place in a channel's log. Offset 0 is before the first record.
+/// What a log is of.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum LogKind {
+    /// The retained messages of a channel; at home with the channel.
+    Channel,
+    /// The notifications of a user, and what became of them; at home with the user.
+    Inbox,
+    /// The edits of a document; at home with the document.
+    Document,
+}
+
+impl LogKind {
+    /// Every kind there is, in the order of their declaration.
+    pub const ALL: [Self; 3] = [Self::Channel, Self::Inbox, Self::Document];
+}
+
+/// Which log.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct LogName {
+    /// What it is of.
+    pub kind: LogKind,
+    /// The name of that; at most 65,535 bytes.
+    pub name: Arc<str>,
+}
+
+impl LogName {
+    /// The log of this channel.
+    #[must_use]
+    pub fn channel(name: impl Into<Arc<str>>) -> Self {
+        Self {
+            kind: LogKind::Channel,
+            name: name.into(),
+        }
+    }
+
+    /// The log of this user's inbox.
+    #[must_use]
+    pub fn inbox(user: impl Into<Arc<str>>) -> Self {
+        Self {
+            kind: LogKind::Inbox,
+            name: user.into(),
+        }
+    }
+
+    /// The log of this document.
+    #[must_use]
+    pub fn document(name: impl Into<Arc<str>>) -> Self {
+        Self {
+            kind: LogKind::Document,
+            name: name.into(),
+        }
+    }
+}
+
+/// A place in a log. Offset 0 is before the first record.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Position {
     /// Which life of the log.
@@ -32,7 +85,7 @@ pub struct Position {
 }
 
 /// Ties the answer of a store to what it was asked to keep: grows by one with every [`StoreRequest::Append`] of a shard.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 pub struct StoreTicket(pub u64);
 
 /// One record of a log, as it is kept outside the shard.
@@ -40,14 +93,15 @@ pub struct StoreTicket(pub u64);
 pub struct StoredRecord {
     /// Its place. Offsets grow within an epoch; some may be missing.
     pub offset: u64,
-    /// When it was published, in milliseconds since 1970.
+    /// When it came into being, in milliseconds since 1970.
     pub unix_ms: u64,
     /// How long it is of use after that, if its publisher said so, in milliseconds.
     pub lifetime_ms: Option<u64>,
     /// The idempotency key it was published with, so that a retry after a restart is known for what it is.
     pub key: Option<Box<str>>,
-    /// The whole server frame, not compressed, as subscribers get it.
-    pub frame: Bytes,
+    /// What the room that keeps the log has written; no store looks into it. Of a channel: the whole server frame, not compressed,
+    /// as subscribers get it.
+    pub body: Bytes,
 }
 
 /// What a home asks of its store.
@@ -58,31 +112,31 @@ pub enum StoreRequest {
     Append {
         /// Comes back with the answer.
         ticket: StoreTicket,
-        /// Whose log.
-        channel: ChannelName,
+        /// Which log.
+        log: LogName,
         /// Which life of it.
         epoch: Epoch,
         /// What to keep.
         record: StoredRecord,
     },
-    /// A log begins: this is its epoch, and its highest offset so far. Takes the place of what was noted for the channel. Not answered.
+    /// A log begins: this is its epoch, and its highest offset so far. Takes the place of what was noted under its name. Not answered.
     Begin {
-        /// Whose log.
-        channel: ChannelName,
+        /// Which log.
+        log: LogName,
         /// Which life of it, and how far it is.
         position: Position,
     },
     /// Records up to this offset are not needed any more; the log goes on. Not answered, and no harm if it is lost in a crash.
     Trim {
-        /// Whose log.
-        channel: ChannelName,
+        /// Which log.
+        log: LogName,
         /// Which life of it, and the last offset that may go.
         through: Position,
     },
     /// Nobody needs this life of the log any more, nor its highest offset. Not answered.
     Forget {
-        /// Whose log.
-        channel: ChannelName,
+        /// Which log.
+        log: LogName,
         /// Which life of it.
         epoch: Epoch,
     },
@@ -102,8 +156,8 @@ pub enum StoreOutcome {
 /// A log as a store has kept it, for [`Shard::restore`](crate::Shard::restore).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RestoredLog {
-    /// Whose log.
-    pub channel: ChannelName,
+    /// Which log.
+    pub log: LogName,
     /// Which life of it, and the highest offset that was ever stored in it, also when that record has gone since.
     pub head: Position,
     /// What is kept of it, by offset.

@@ -12,7 +12,7 @@
 use bytes::Bytes;
 use twox_hash::XxHash3_64;
 
-use super::super::record::{Kind, LogName, Record};
+use super::super::record::{LogKind, LogName, Record};
 
 /// Where the number of the last commit stands.
 pub(super) const COMMIT_KEY: [u8; 1] = [0];
@@ -57,10 +57,25 @@ pub(super) struct RecordKey {
     pub(super) offset: u64,
 }
 
+/// What stands on disk for a kind; no number is ever used again for something else.
+fn kind_byte(kind: LogKind) -> u8 {
+    match kind {
+        LogKind::Channel => 1,
+        LogKind::Inbox => 2,
+        LogKind::Document => 3,
+    }
+}
+
+fn read_kind(byte: u8) -> Option<LogKind> {
+    LogKind::ALL
+        .into_iter()
+        .find(|kind| kind_byte(*kind) == byte)
+}
+
 pub(super) fn head_key(log: &LogName) -> Vec<u8> {
     let mut key = Vec::with_capacity(2 + log.name.len());
     key.extend_from_slice(&HEADS);
-    key.push(log.kind as u8);
+    key.push(kind_byte(log.kind));
     key.extend_from_slice(log.name.as_bytes());
     key
 }
@@ -70,7 +85,7 @@ pub(super) fn life_key(log: &LogName, epoch: u64) -> Option<Vec<u8>> {
     let len = u16::try_from(log.name.len()).ok()?;
     let mut key = Vec::with_capacity(20 + log.name.len());
     key.extend_from_slice(&RECORDS);
-    key.push(log.kind as u8);
+    key.push(kind_byte(log.kind));
     key.extend_from_slice(&len.to_be_bytes());
     key.extend_from_slice(log.name.as_bytes());
     key.extend_from_slice(&epoch.to_be_bytes());
@@ -87,7 +102,7 @@ pub(super) fn record_key(life: &[u8], offset: u64) -> Vec<u8> {
 pub(super) fn read_head_key(key: &[u8]) -> Option<LogName> {
     let (kind, name) = key.strip_prefix(&HEADS)?.split_first()?;
     Some(LogName {
-        kind: Kind::from_byte(*kind)?,
+        kind: read_kind(*kind)?,
         name: std::str::from_utf8(name).ok()?.into(),
     })
 }
@@ -99,7 +114,7 @@ pub(super) fn read_record_key(key: &[u8]) -> Option<RecordKey> {
     let (epoch, offset) = rest.split_first_chunk()?;
     Some(RecordKey {
         log: LogName {
-            kind: Kind::from_byte(*kind)?,
+            kind: read_kind(*kind)?,
             name: std::str::from_utf8(name).ok()?.into(),
         },
         epoch: u64::from_be_bytes(*epoch),
@@ -222,6 +237,21 @@ mod tests {
             key: Some("order-1".into()),
             body: Bytes::from_static(b"hello"),
         }
+    }
+
+    #[test]
+    fn a_kind_keeps_its_number_on_disk() {
+        for (log, byte) in [
+            (LogName::channel("a"), 1),
+            (LogName::inbox("a"), 2),
+            (LogName::document("a"), 3),
+        ] {
+            let (head, life) = (head_key(&log), life_key(&log, 9).unwrap());
+            assert_eq!((head[HEADS.len()], life[RECORDS.len()]), (byte, byte));
+            assert_eq!(read_head_key(&head), Some(log.clone()));
+            assert_eq!(read_record_key(&record_key(&life, 7)).unwrap().log, log);
+        }
+        assert_eq!(read_head_key(&[&HEADS[..], &[4, b'a']].concat()), None);
     }
 
     #[test]

@@ -15,7 +15,9 @@ use std::path::Path;
 use bytes::Bytes;
 use tempfile::TempDir;
 
-use super::{DiskOptions, DiskStore, LogName, Operation, Record, SavedLog, StorageError, Store};
+use super::{
+    DiskOptions, DiskStore, LogKind, LogName, Operation, Record, SavedLog, StorageError, Store,
+};
 
 /// A directory in memory where there is such a file system: these tests open stores thousands of times.
 fn quick_directory() -> TempDir {

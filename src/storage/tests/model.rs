@@ -42,7 +42,11 @@ struct Shard {
 
 impl Shard {
     fn operation(&mut self, step: &Step) -> Option<Operation> {
-        let name = |log: u8| LogName::channel(format!("log {log}"));
+        // One name for all: logs of several kinds must not be taken for each other.
+        let name = |log: u8| LogName {
+            kind: LogKind::ALL[usize::from(log) % LogKind::ALL.len()],
+            name: format!("log {}", usize::from(log) / LogKind::ALL.len()).into(),
+        };
         match *step {
             Step::Append { log, skip } => {
                 let (epoch, head) = self.life(log);

@@ -34,14 +34,14 @@ impl Shard {
         self.next += 1;
         self.link.ask(StoreRequest::Append {
             ticket,
-            channel: Arc::clone(&log.name),
+            log: log.clone(),
             epoch: Epoch(epoch),
             record: StoredRecord {
                 offset,
                 unix_ms: record.unix_ms,
                 lifetime_ms: record.lifetime_ms,
                 key: record.key,
-                frame: record.body,
+                body: record.body,
             },
         });
     }
@@ -224,7 +224,7 @@ fn a_full_disk_refuses_and_comes_back_by_itself() {
     assert_eq!(storage.health(), Health::Full);
     // A log that ends while nothing can be stored stays ended.
     shards[0].link.ask(StoreRequest::Forget {
-        channel: Arc::clone(&over.name),
+        log: over.clone(),
         epoch: Epoch(7),
     });
     disk.set(None);
@@ -311,7 +311,7 @@ proptest! {
                 shards[shard].ask(&logs[shard], 7, offsets[shard]);
             }
             shards[shard].link.ask(StoreRequest::Trim {
-                channel: Arc::clone(&logs[shard].name),
+                log: logs[shard].clone(),
                 through: Position { epoch: Epoch(7), offset: 0 },
             });
             for offset in first..=offsets[shard] {
