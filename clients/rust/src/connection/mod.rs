@@ -42,6 +42,7 @@ use tokio::{
     task::AbortHandle,
     time,
 };
+use tracing::Instrument;
 
 /// What is called once, when a connection's socket is gone.
 pub(crate) type OnEnd = Box<dyn FnOnce() + Send>;
@@ -97,8 +98,10 @@ impl Connection {
         ));
         let protocol = socket.protocol().map(Arc::from);
         let driver = Driver::new(socket, inbox, mailbox.clone(), options);
+        // Inside of whatever span opens it: a pool's, a session's.
+        let span = tracing::debug_span!("connection");
         Connection {
-            task: tokio::spawn(driver).abort_handle(),
+            task: tokio::spawn(driver.instrument(span)).abort_handle(),
             sender: ConnectionSender { orders, mailbox },
             protocol,
         }

@@ -42,6 +42,7 @@ use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
+use tracing::Instrument;
 
 /// A pool; a cheap handle, to be cloned. When the last one is dropped, the pool closes as by [`WebSocketPool::close`].
 ///
@@ -149,7 +150,8 @@ impl WebSocketPool {
             Ok(())
         })?;
         pool.start_checks();
-        tokio::spawn(keeper::keep(shared, options.eviction_policy.interval));
+        let keeper = keeper::keep(shared.clone(), options.eviction_policy.interval);
+        tokio::spawn(keeper.instrument(shared.span.clone()));
         Ok(pool)
     }
 
@@ -299,7 +301,8 @@ impl WebSocketPool {
                         member.target.clone(),
                         options.clone(),
                     );
-                    member.health_task = Some(tokio::spawn(check).abort_handle());
+                    let span = tracing::debug_span!(parent: &shared.span, "health_check", backend = &*member.id);
+                    member.health_task = Some(tokio::spawn(check.instrument(span)).abort_handle());
                 }
             }
         });

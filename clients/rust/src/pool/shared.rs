@@ -15,6 +15,7 @@ use tokio::{
     sync::{Notify, watch},
     time::Instant,
 };
+use tracing::{Instrument, Span};
 
 /// A connection on its way out counts against the maximum: one to a backend that answers nothing any more must not count for
 /// long.
@@ -31,6 +32,8 @@ pub(super) struct Shared {
     pub(super) closed: watch::Sender<bool>,
     /// Told when nothing is left of a closed pool.
     pub(super) emptied: Notify,
+    /// All that the pool does by itself is inside of it.
+    pub(super) span: Span,
     this: Weak<Shared>,
 }
 
@@ -45,6 +48,7 @@ impl Shared {
             keeper: Notify::new(),
             closed: watch::Sender::new(false),
             emptied: Notify::new(),
+            span: tracing::info_span!("pool"),
             this: this.clone(),
         })
     }
@@ -119,7 +123,7 @@ impl Shared {
     fn open(&self, opening: Opening) {
         let shared = self.this();
         let mut closed = self.closed.subscribe();
-        tokio::spawn(async move {
+        let opened = async move {
             let report = Report {
                 shared: &shared,
                 key: opening.member,
@@ -131,7 +135,8 @@ impl Shared {
                 _ = closed.wait_for(|closed| *closed) => {}
                 result = Connection::open_to(&opening.target, &shared.connect) => report.tell(result),
             }
-        });
+        };
+        tokio::spawn(opened.instrument(self.span.clone()));
     }
 }
 
