@@ -15,6 +15,7 @@ use shardwire::{
     HandlerError, Json, Message, Next, TagError,
 };
 use support::{TestEngine, config, eventually};
+use tungstenite::protocol::{CloseFrame, frame::coding::CloseCode};
 
 #[derive(serde::Deserialize)]
 struct Chat {
@@ -216,22 +217,33 @@ fn contract_m27_m29_hooks_see_a_connections_beginning_before_its_messages_and_it
                     context.user().map(str::to_owned),
                     context.data::<String>().clone(),
                     cause,
+                    context.close_reason().to_owned(),
                 ));
             })
     });
     let mut ann = engine.client("/ws?user=ann");
     assert_eq!(ann.ask(&json!({"type": "greet"})), json!("hello ann"));
     assert_eq!(connected.load(Ordering::SeqCst), 1);
-    ann.0.close(None).unwrap();
+    let frame = CloseFrame {
+        code: CloseCode::Library(3000),
+        reason: "lunch".into(),
+    };
+    ann.0.close(Some(frame)).unwrap();
     let end = ended.recv_timeout(support::PATIENCE).unwrap();
     assert_eq!(
         end,
         (
             Some("ann".into()),
             "hello ann".into(),
-            CloseCause::Peer(1005)
+            CloseCause::Peer(3000),
+            "lunch".into(),
         )
     );
+    // Many go without a word.
+    let mut cleo = engine.client("/ws?user=cleo");
+    cleo.0.close(None).unwrap();
+    let end = ended.recv_timeout(support::PATIENCE).unwrap();
+    assert_eq!((end.2, &*end.3), (CloseCause::Peer(1005), ""));
 
     // Cut in the middle of a call: the handler is dropped, the end is seen all the same.
     drop(engine.client("/ws?user=bob"));

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use ahash::AHashMap;
 use bytes::BytesMut;
 use shardwire_protocol::websocket::{Role, Rules};
 
@@ -64,6 +65,8 @@ pub struct Shard {
     pub(crate) effects: VecDeque<Effect>,
     /// While the shard is being emptied.
     pub(crate) drain: Option<Drain>,
+    /// In which words peers closed that are not gone yet; at most 123 bytes each, of those with any.
+    pub(crate) last_words: AHashMap<ConnectionId, Box<str>>,
     /// Connections that got something while their socket takes nothing; judged before the next message is looked at.
     pub(crate) stuck: Vec<ConnectionId>,
     /// Where envelopes are written before they become shared frames.
@@ -123,6 +126,7 @@ impl Shard {
             end_counts: EndCounts::default(),
             effects: VecDeque::new(),
             drain: None,
+            last_words: AHashMap::new(),
             stuck: Vec::new(),
             scratch: Vec::new(),
             chunk: BytesMut::new(),

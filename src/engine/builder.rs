@@ -137,7 +137,8 @@ impl EngineBuilder {
         self
     }
 
-    /// Calls `hook` for every connection that has ended. What it sends to that connection goes nowhere.
+    /// Calls `hook` for every connection that has ended, with its cause; [`Context::close_reason`] has the client's words for it, if there
+    /// are any (contract M29). What it sends to that connection goes nowhere.
     pub fn on_close<F>(mut self, hook: F) -> Self
     where
         F: AsyncFn(Context, CloseCause) + Send + Sync + 'static,

@@ -33,6 +33,8 @@ pub(crate) struct Caller {
     pub(crate) user: Option<UserId>,
     pub(crate) identity: Option<Identity>,
     pub(crate) address: IpAddr,
+    /// In which words its peer closed it.
+    pub(crate) close_reason: Option<Box<str>>,
 }
 
 /// A handler's view of the connection it was called for. Cheap to clone; stays on the connection's core.
@@ -79,6 +81,13 @@ impl Context {
     #[must_use]
     pub fn address(&self) -> IpAddr {
         self.caller.address
+    }
+
+    /// In which words the client closed the connection (contract M29): at most 123 bytes. Empty if in none, and everywhere but in
+    /// [`on_close`](crate::EngineBuilder::on_close).
+    #[must_use]
+    pub fn close_reason(&self) -> &str {
+        self.caller.close_reason.as_deref().unwrap_or_default()
     }
 
     /// The engine, for what lies beyond this connection.

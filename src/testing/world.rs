@@ -275,6 +275,7 @@ impl World {
                     user,
                     identity,
                     address,
+                    close_reason: None,
                 };
                 here.tasks.call(caller, target, message);
             }
@@ -282,6 +283,7 @@ impl World {
             Effect::Event(Event::Disconnected {
                 connection,
                 cause,
+                reason,
                 user,
                 identity,
                 address,
@@ -291,6 +293,7 @@ impl World {
                     user,
                     identity,
                     address,
+                    close_reason: reason,
                 };
                 here.tasks.closed(caller, cause);
             }

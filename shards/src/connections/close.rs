@@ -1,7 +1,7 @@
 //! The end of a connection: the closing handshake, its deadline, and what is given back (RFC 6455, section 7).
 
 use shardwire_protocol::codes::close;
-use shardwire_protocol::websocket::frame;
+use shardwire_protocol::websocket::{CloseFrame, frame};
 
 use super::{Flags, State};
 use crate::shard::Shard;
@@ -88,9 +88,10 @@ impl Shard {
         );
     }
 
-    /// The peer's close frame arrived. `code` is 1005 if it carried none.
-    pub(crate) fn peer_closes(&mut self, now: Now, id: ConnectionId, code: u16) {
+    /// The peer's close frame arrived; none: without a code.
+    pub(crate) fn peer_closes(&mut self, now: Now, id: ConnectionId, peer: Option<CloseFrame<'_>>) {
         let tick = self.tick(now);
+        let code = peer.map_or(close::NO_STATUS, |peer| peer.code);
         let Some(connection) = self.registry.get_mut(id) else {
             return;
         };
@@ -101,6 +102,10 @@ impl Shard {
             }
             State::Open | State::Calling(_) | State::Admitting(_) | State::Authenticating(_) => {
                 self.retire(id);
+                let reason = peer.map_or("", |peer| peer.reason);
+                if !reason.is_empty() && self.registry.get(id).is_some() {
+                    self.last_words.insert(id, reason.into());
+                }
                 let until = tick.saturating_add(tick_at(self.settings.close_timeout_ms).max(1));
                 self.wheel.arm(until, id);
                 if let Some(connection) = self.registry.get_mut(id) {
@@ -218,9 +223,11 @@ impl Shard {
             }
         };
         self.end_counts.count(cause);
+        let reason = self.last_words.remove(&id);
         self.effects.push_back(Effect::Event(Event::Disconnected {
             connection: id,
             cause,
+            reason,
             user: connection.user,
             identity,
             address: connection.address,

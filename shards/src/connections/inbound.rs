@@ -1,6 +1,6 @@
 //! Bytes of one connection: frames, control frames, messages on to `routing/`.
 
-use shardwire_protocol::codes::{ErrorCode, close};
+use shardwire_protocol::codes::ErrorCode;
 use shardwire_protocol::websocket::{Decoder, Event, frame};
 
 use super::codec::Lending;
@@ -155,7 +155,7 @@ impl Shard {
         if !connection.is_open() {
             // We have sent our close frame: only the peer's still matters (RFC 6455, 5.5.1).
             if let Event::Close(peer) = event {
-                self.peer_closes(now, id, peer.map_or(close::NO_STATUS, |peer| peer.code));
+                self.peer_closes(now, id, peer);
                 return false;
             }
             return true;
@@ -174,7 +174,7 @@ impl Shard {
             }
             Event::Pong(_) => {}
             Event::Close(peer) => {
-                self.peer_closes(now, id, peer.map_or(close::NO_STATUS, |peer| peer.code));
+                self.peer_closes(now, id, peer);
                 return false;
             }
             Event::Text(text) => {
@@ -213,7 +213,7 @@ impl Shard {
             }),
             Event::Pong(_) => {}
             Event::Close(peer) => {
-                self.peer_closes(now, id, peer.map_or(close::NO_STATUS, |peer| peer.code));
+                self.peer_closes(now, id, peer);
                 return false;
             }
         }

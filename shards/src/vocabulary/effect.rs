@@ -105,6 +105,8 @@ pub enum Event {
         connection: ConnectionId,
         /// Why.
         cause: CloseCause,
+        /// In which words, if its peer closed it with any (contract M29); at most 123 bytes.
+        reason: Option<Box<str>>,
         /// Who it was, if it said so.
         user: Option<UserId>,
         /// Who it was, if somebody verified it.

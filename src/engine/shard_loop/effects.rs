@@ -66,6 +66,7 @@ impl<D: Driver> RunningShard<D> {
                         user,
                         identity,
                         address,
+                        close_reason: None,
                     };
                     self.tasks.call(caller, target, message);
                 }
@@ -135,6 +136,7 @@ impl<D: Driver> RunningShard<D> {
             Event::Disconnected {
                 connection,
                 cause,
+                reason,
                 user,
                 identity,
                 address,
@@ -146,6 +148,7 @@ impl<D: Driver> RunningShard<D> {
                     user,
                     identity,
                     address,
+                    close_reason: reason,
                 };
                 self.tasks.closed(caller, cause);
             }
