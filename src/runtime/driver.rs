@@ -56,9 +56,12 @@ impl fmt::Debug for SocketId {
     }
 }
 
-/// Names one lent receive buffer of one driver.
+/// Names one lent receive buffer of one driver: its pool, and which one of that.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct BufferId(pub(super) u16);
+pub struct BufferId {
+    pub(super) pool: u16,
+    pub(super) buffer: u16,
+}
 
 /// What happened since the last [`Driver::wait`].
 #[derive(Debug)]
@@ -101,6 +104,10 @@ pub enum Completion {
     Bell,
 }
 
+/// Most slots of one table of direct descriptors. More would save a ring here and there, and make
+/// the kernel look for larger pieces of memory in a row.
+pub(super) const MAX_TABLE_SIZE: u32 = 65_536;
+
 /// Sizes of a driver. All of it is allocated and touched at start, so that a shard's base memory is
 /// a fixed figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,16 +124,22 @@ pub struct DriverOptions {
     /// Completions the kernel can post before it has to keep them aside: 2 to 65,536, above
     /// `submission_entries`.
     pub completion_entries: u32,
+    /// Slots of one table of direct descriptors: 1 to 65,536, at most the soft open-file limit.
+    /// `None`: sockets keep descriptors of their own. Only for io_uring; see
+    /// [`uring`](super::uring).
+    pub table_size: Option<u32>,
 }
 
 impl Default for DriverOptions {
-    /// 128 buffers of 16 KiB (2 MiB), 512 requests (32 KiB), 8,192 completions (128 KiB).
+    /// 128 buffers of 16 KiB (2 MiB), 512 requests (32 KiB), 8,192 completions (128 KiB), no direct
+    /// descriptors.
     fn default() -> Self {
         Self {
             buffer_size: 16 * 1024,
             buffer_count: 128,
             submission_entries: 512,
             completion_entries: 8192,
+            table_size: None,
         }
     }
 }
@@ -171,6 +184,13 @@ impl DriverOptions {
             (2..=65_536).contains(&self.completion_entries)
                 && self.completion_entries >= self.submission_entries,
             "2 to 65536, and at least submission_entries",
+        )?;
+        let table_size = self.table_size.unwrap_or(MAX_TABLE_SIZE);
+        within(
+            "table_size",
+            table_size.into(),
+            (1..=MAX_TABLE_SIZE).contains(&table_size),
+            "1 to 65536",
         )
     }
 }
@@ -200,7 +220,8 @@ pub trait Driver {
     /// Takes a connected socket in blocking mode. Nothing is armed yet.
     ///
     /// # Errors
-    /// When the driver has no place left (16.7 million sockets); the socket is closed then.
+    /// When the driver has no place left (16.7 million sockets; with direct descriptors as many as
+    /// its tables have slots), or cannot make another table; the socket is closed then.
     fn adopt(&mut self, socket: OwnedFd) -> io::Result<SocketId>;
 
     /// Receives until [`Driver::stop_receiving`], the end of the stream, or close. Between
@@ -244,13 +265,14 @@ pub trait Driver {
     ///
     /// # Errors
     /// `NotConnected`: stale id, or the peer is gone already.
-    fn peer_address(&self, socket: SocketId) -> io::Result<SocketAddr>;
+    fn peer_address(&mut self, socket: SocketId) -> io::Result<SocketAddr>;
 
     /// Sends the end of our direction (FIN) after what was already sent; receiving goes on.
     fn shutdown_write(&mut self, socket: SocketId);
 
     /// Gives the socket back for a hand-off and forgets it. `None`, and nothing changes, while it
-    /// is receiving (stop first, await the answer) or if the id is stale. A pending
+    /// is receiving (stop first, await the answer), if the id is stale, or if a direct descriptor
+    /// finds no descriptor to leave by (the open-file limit is reached). A pending
     /// [`Driver::notify_writable`] is dropped.
     ///
     /// Call it when handling `Stopped` or `Ended`: the driver knows what it has reported, not how

@@ -97,7 +97,7 @@ impl Driver for ShardDriver {
         to_either!(self, driver => driver.notify_writable(socket));
     }
 
-    fn peer_address(&self, socket: SocketId) -> io::Result<SocketAddr> {
+    fn peer_address(&mut self, socket: SocketId) -> io::Result<SocketAddr> {
         to_either!(self, driver => driver.peer_address(socket))
     }
 

@@ -12,7 +12,7 @@ use super::driver::SocketId;
 pub(super) const MAX_SOCKETS: usize = 1 << 24;
 
 /// Slices one sendmsg(2) takes (`UIO_MAXIOV`).
-const MAX_SLICES: usize = 1024;
+pub(super) const MAX_SLICES: usize = 1024;
 
 /// What one kind of driver knows of each of its sockets.
 pub(super) trait State: Default {
@@ -63,10 +63,7 @@ impl<S: State> Slot<S> {
 
     /// See [`Driver::peer_address`](super::Driver::peer_address).
     pub(super) fn peer_address(&self) -> io::Result<SocketAddr> {
-        SockRef::from(self.descriptor()?)
-            .peer_addr()?
-            .as_socket()
-            .ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))
+        peer_address(self.descriptor()?)
     }
 
     /// Ends one or both directions.
@@ -84,18 +81,35 @@ impl<S: State> Slot<S> {
     }
 }
 
+/// See [`Driver::peer_address`](super::Driver::peer_address).
+pub(super) fn peer_address(socket: &OwnedFd) -> io::Result<SocketAddr> {
+    SockRef::from(socket)
+        .peer_addr()?
+        .as_socket()
+        .ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))
+}
+
 /// The table.
 pub(super) struct Sockets<S> {
     slots: Vec<Slot<S>>,
     /// Places to use again, last freed first, so that the table stays warm.
     free: Vec<u32>,
+    most: usize,
 }
 
 impl<S> Default for Sockets<S> {
     fn default() -> Self {
+        Self::at_most(MAX_SOCKETS)
+    }
+}
+
+impl<S> Sockets<S> {
+    /// An empty table that never has more than `most` places, itself at most [`MAX_SOCKETS`].
+    pub(super) fn at_most(most: usize) -> Self {
         Self {
             slots: Vec::new(),
             free: Vec::new(),
+            most,
         }
     }
 }
@@ -107,7 +121,7 @@ impl<S: State> Sockets<S> {
         let index = match self.free.pop() {
             Some(index) => index,
             None => {
-                if self.slots.len() >= MAX_SOCKETS {
+                if self.slots.len() >= self.most {
                     return Err(io::Error::other(
                         "the driver has no place for another socket",
                     ));
@@ -162,28 +176,25 @@ impl<S: State> Sockets<S> {
     }
 
     /// The caller forgets the socket. Its place is free at once, or when its last completion has
-    /// come.
-    pub(super) fn leave(&mut self, id: SocketId) {
-        if let Some(slot) = self.open_mut(id) {
-            slot.life = Life::Leaving;
-            self.free_if_done(id);
-        }
+    /// come; like [`free_if_done`](Self::free_if_done), it gives back what was known then.
+    pub(super) fn leave(&mut self, id: SocketId) -> Option<S> {
+        self.open_mut(id)?.life = Life::Leaving;
+        self.free_if_done(id)
     }
 
     /// Frees the place of a leaving socket once nothing of it is in the kernel, and closes its
-    /// descriptor if it still has one.
-    pub(super) fn free_if_done(&mut self, id: SocketId) {
-        let Some(slot) = self.known_mut(id) else {
-            return;
-        };
+    /// descriptor if it still has one. Gives back what was known of it if the place is free now.
+    pub(super) fn free_if_done(&mut self, id: SocketId) -> Option<S> {
+        let slot = self.known_mut(id)?;
         if slot.life != Life::Leaving || slot.state.in_kernel() {
-            return;
+            return None;
         }
         slot.socket = None;
-        slot.state = S::default();
         slot.life = Life::Free;
         slot.generation = slot.generation.wrapping_add(1);
+        let state = std::mem::take(&mut slot.state);
         self.free.push(id.index() as u32);
+        Some(state)
     }
 
     /// Places in use: open and leaving.

@@ -43,21 +43,21 @@ impl BufferPool {
         let buffer = self.free.pop()?;
         self.lent[usize::from(buffer)] = true;
         let start = self.start(buffer);
-        Some((BufferId(buffer), &mut self.memory[start..start + self.size]))
+        Some((BufferId { pool: 0, buffer }, &mut self.memory[start..start + self.size]))
     }
 
     /// The first `len` bytes of a lent buffer.
     pub(super) fn bytes(&mut self, buffer: BufferId, len: usize) -> &mut [u8] {
-        assert!(self.lent[usize::from(buffer.0)], "{buffer:?} is not lent");
-        let start = self.start(buffer.0);
+        assert!(self.lent[usize::from(buffer.buffer)], "{buffer:?} is not lent");
+        let start = self.start(buffer.buffer);
         &mut self.memory[start..start + len.min(self.size)]
     }
 
     /// Takes a buffer back.
     pub(super) fn recycle(&mut self, buffer: BufferId) {
-        let lent = &mut self.lent[usize::from(buffer.0)];
+        let lent = &mut self.lent[usize::from(buffer.buffer)];
         assert!(std::mem::take(lent), "{buffer:?} is not lent");
-        self.free.push(buffer.0);
+        self.free.push(buffer.buffer);
     }
 
     /// Reads what the socket holds, at most `rounds` buffers of it, and throws it away. Without a

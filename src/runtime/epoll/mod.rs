@@ -368,7 +368,7 @@ impl Driver for Epoll {
         }
     }
 
-    fn peer_address(&self, socket: SocketId) -> io::Result<SocketAddr> {
+    fn peer_address(&mut self, socket: SocketId) -> io::Result<SocketAddr> {
         self.sockets.connected(socket)?.peer_address()
     }
 

@@ -22,6 +22,7 @@ fn every_kind_of_ring_echoes_pauses_and_starves_alike() {
         buffer_count: 64,
         submission_entries: 2,
         completion_entries: 4,
+        ..DriverOptions::default()
     };
     for kind in TaskWork::BEST_FIRST {
         echo_clients(ring_of(kind, small), 4);

@@ -35,8 +35,19 @@ fn driver_with(buffer_count: u16, buffer_size: u32) -> ShardDriver {
     driver_of(DriverOptions {
         buffer_count,
         buffer_size,
+        table_size: table_size(),
         ..DriverOptions::default()
     })
+}
+
+/// Tables of direct descriptors so small that everything happens on several rings, where the server
+/// is told to use them.
+fn table_size() -> Option<u32> {
+    match std::env::var("SHARDWIRE_SHARDS__DIRECT_DESCRIPTORS").as_deref() {
+        Ok("on") => Some(3),
+        Ok("off" | "auto") | Err(_) => None,
+        Ok(other) => panic!("there is no {other:?} for direct descriptors"),
+    }
 }
 
 fn driver_of(options: DriverOptions) -> ShardDriver {

@@ -71,6 +71,7 @@ fn a_tiny_ring_loses_no_completion() {
         buffer_count: 256,
         submission_entries: 2,
         completion_entries: 4,
+        table_size: table_size(),
     });
     drain(&mut driver, 100, 2_000);
 }

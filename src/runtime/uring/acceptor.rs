@@ -11,14 +11,32 @@ use crate::runtime::driver::Completion;
 use crate::runtime::listener::is_about_one_connection;
 
 /// At most one listener; its descriptor stays open until the accept's last completion has come.
-#[derive(Default)]
 pub(super) struct Acceptor {
     listener: Option<TcpListener>,
     armed: bool,
     stopping: bool,
+    /// Whoever is accepted soon gives its descriptor back.
+    passes_on: bool,
+    /// Connections were taken since descriptors last ran out.
+    taken: bool,
+    /// To be armed at the next wait.
+    due: bool,
 }
 
 impl Acceptor {
+    /// With `passes_on`, descriptors that run out in the middle of many connections are no failure:
+    /// those already taken give theirs back before the next wait.
+    pub(super) fn new(passes_on: bool) -> Self {
+        Self {
+            listener: None,
+            armed: false,
+            stopping: false,
+            passes_on,
+            taken: false,
+            due: false,
+        }
+    }
+
     pub(super) fn listen(&mut self, listener: TcpListener, ring: &mut Ring) -> io::Result<()> {
         if self.listener.is_some() {
             return Err(io::Error::new(
@@ -35,6 +53,13 @@ impl Acceptor {
     pub(super) fn resume(&mut self, ring: &mut Ring) {
         if !self.armed && !self.stopping {
             self.arm(ring);
+        }
+    }
+
+    /// Goes on where it ran out of descriptors that are back now.
+    pub(super) fn resume_if_due(&mut self, ring: &mut Ring) {
+        if std::mem::take(&mut self.due) {
+            self.resume(ring);
         }
     }
 
@@ -72,11 +97,17 @@ impl Acceptor {
             self.armed = false;
         }
         if answer.result >= 0 {
+            self.taken = true;
             // SAFETY: a successful accept hands over a fresh descriptor, and each completion is
             // taken once.
             completions.push(Completion::Accepted(unsafe {
                 OwnedFd::from_raw_fd(answer.result)
             }));
+        } else if self.passes_on && answer.result == -libc::EMFILE && self.taken {
+            self.taken = false;
+            self.due = true;
+            self.close_if_done();
+            return;
         } else if !self.stopping && !is_about_one_connection(-answer.result) {
             completions.push(Completion::AcceptFailed(io::Error::from_raw_os_error(
                 -answer.result,

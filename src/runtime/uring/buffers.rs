@@ -18,6 +18,8 @@ const STAGGER: usize = 64;
 
 /// The pool. Outlives the ring's use of it: see [`BufferPool::detach`].
 pub(super) struct BufferPool {
+    /// Which pool of the driver.
+    number: u16,
     entries: Mapping,
     memory: Mapping,
     size: usize,
@@ -32,9 +34,10 @@ pub(super) struct BufferPool {
 impl BufferPool {
     /// Maps and touches `count` (a power of two) buffers of `size` bytes and offers all of them to
     /// `ring`.
-    pub(super) fn new(ring: &Ring, size: u32, count: u16) -> io::Result<Self> {
+    pub(super) fn new(ring: &Ring, number: u16, size: u32, count: u16) -> io::Result<Self> {
         let size = size as usize;
         let mut pool = Self {
+            number,
             entries: Mapping::new(usize::from(count) * size_of::<BufRingEntry>())?,
             memory: Mapping::new(usize::from(count) * stride(size))?,
             size,
@@ -63,12 +66,15 @@ impl BufferPool {
         );
         *lent = true;
         self.lent_count += 1;
-        BufferId(buffer)
+        BufferId {
+            pool: self.number,
+            buffer,
+        }
     }
 
     /// The first `len` bytes of a lent buffer.
     pub(super) fn bytes(&mut self, buffer: BufferId, len: usize) -> &mut [u8] {
-        let index = usize::from(buffer.0);
+        let index = usize::from(buffer.buffer);
         assert!(self.lent[index], "{buffer:?} is not lent");
         let start = index * stride(self.size);
         // SAFETY: a lent buffer is not in the kernel's ring, so nobody else writes to it; it lies
@@ -84,11 +90,11 @@ impl BufferPool {
 
     /// Takes a lent buffer back; the kernel gets it at the next `publish`.
     pub(super) fn recycle(&mut self, buffer: BufferId) {
-        let lent = &mut self.lent[usize::from(buffer.0)];
+        let lent = &mut self.lent[usize::from(buffer.buffer)];
         assert!(*lent, "{buffer:?} is not lent");
         *lent = false;
         self.lent_count -= 1;
-        self.offer(buffer.0);
+        self.offer(buffer.buffer);
     }
 
     /// Shows the kernel everything recycled since the last call. Once per wait: the kernel only

@@ -14,21 +14,22 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::AsFd;
 
-use super::Uring;
 use super::receive::Receive;
 use super::ring::Answer;
 use super::tag::Tag;
+use super::{Uring, target};
 use crate::runtime::driver::{Completion, SocketId};
 
 impl Uring {
     pub(super) fn arm_receive(&mut self, id: SocketId) {
+        self.make_direct(id);
         let Some(slot) = self.sockets.open_mut(id) else {
             return;
         };
-        if let Some(socket) = &slot.socket {
-            self.ring.receive(socket.as_fd(), Tag::Receive(id));
+        let (branch, place) = self.branches.of(id);
+        if let Some(target) = target(slot, place) {
+            branch.ring.receive(target, Tag::Receive(id));
             slot.state.receive = Receive::Armed;
         }
     }
@@ -36,9 +37,26 @@ impl Uring {
     /// Arms starved sockets, at most one per available buffer: arming more would only make the rest
     /// fail again, over and over. True if some are left over although buffers were there.
     pub(super) fn feed_the_starved(&mut self) -> bool {
-        let mut meals = self.buffers.available();
+        let mut hungry = false;
+        let mut branches = 0;
+        while let Some(branch) = self.branches.get_mut(branches) {
+            if !branch.starved.is_empty() {
+                hungry |= self.feed_the_starved_of(branches);
+            }
+            branches += 1;
+        }
+        hungry
+    }
+
+    fn feed_the_starved_of(&mut self, number: usize) -> bool {
+        let Some(branch) = self.branches.get_mut(number) else {
+            return false;
+        };
+        let mut starved = std::mem::take(&mut branch.starved);
+        let available = branch.buffers.available();
+        let mut meals = available;
         while meals > 0 {
-            let Some(id) = self.starved.pop_front() else {
+            let Some(id) = starved.pop_front() else {
                 break;
             };
             if self
@@ -50,10 +68,14 @@ impl Uring {
                 meals -= 1;
             }
         }
-        if self.starved.is_empty() && self.starved.capacity() > 1024 {
-            self.starved = VecDeque::new();
+        if starved.is_empty() && starved.capacity() > 1024 {
+            starved = VecDeque::new();
         }
-        !self.starved.is_empty() && self.buffers.available() > 0
+        let left = !starved.is_empty();
+        if let Some(branch) = self.branches.get_mut(number) {
+            branch.starved = starved;
+        }
+        left && available > 0
     }
 
     pub(super) fn report_due_stops(&mut self, completions: &mut Vec<Completion>) -> bool {
@@ -87,7 +109,8 @@ impl Uring {
     }
 
     fn received(&mut self, id: SocketId, answer: Answer, completions: &mut Vec<Completion>) {
-        let lent = answer.buffer.map(|buffer| self.buffers.lend(buffer));
+        let (branch, _) = self.branches.of(id);
+        let lent = answer.buffer.map(|buffer| branch.buffers.lend(buffer));
         let open = self.sockets.open(id).is_some();
         match lent {
             Some(buffer) if open && answer.result > 0 => {
@@ -97,7 +120,7 @@ impl Uring {
                     len: answer.result as usize,
                 });
             }
-            Some(buffer) => self.buffers.recycle(buffer),
+            Some(buffer) => branch.buffers.recycle(buffer),
             None => {}
         }
         if answer.more {
@@ -109,7 +132,7 @@ impl Uring {
         let stopping = slot.state.receive == Receive::Stopping;
         slot.state.receive = Receive::Idle;
         if !open {
-            self.sockets.free_if_done(id);
+            self.free_if_done(id);
             return;
         }
         let ended = match answer.result {
@@ -126,7 +149,7 @@ impl Uring {
             self.stopped(id, completions);
         } else if answer.result == -libc::ENOBUFS {
             slot.state.receive = Receive::Starved;
-            self.starved.push_back(id);
+            self.branches.of(id).0.starved.push_back(id);
         } else {
             self.arm_receive(id);
         }
@@ -141,7 +164,7 @@ impl Uring {
             // Also when the poll failed: the next send tells the caller what is wrong.
             completions.push(Completion::Writable { socket: id });
         } else {
-            self.sockets.free_if_done(id);
+            self.free_if_done(id);
         }
     }
 
@@ -154,39 +177,66 @@ impl Uring {
             .open(id)
             .is_some_and(|slot| slot.state.receive == Receive::Stopping)
         {
-            self.ring.cancel(Tag::Receive(id), Tag::CancelReceive(id));
+            let (branch, _) = self.branches.of(id);
+            branch
+                .ring
+                .cancel(Tag::Receive(id), Tag::CancelReceive(id));
         }
     }
 
     pub(super) fn reap(&mut self, completions: &mut Vec<Completion>) {
         let mut rung = false;
-        // Bounded, so that a turn stays one even if completions come faster than they are taken.
-        for _ in 0..self.ring.completion_entries() {
-            let Some(answer) = self.ring.take() else {
-                break;
-            };
-            match answer.tag {
-                Some(Tag::Receive(id)) => self.received(id, answer, completions),
-                Some(Tag::Poll(id)) => self.polled(id, completions),
-                Some(Tag::Accept) => self.acceptor.answered(answer, &mut self.ring, completions),
-                Some(Tag::Bell) => {
-                    rung = true;
-                    if !answer.more {
-                        self.ring
-                            .poll_each(self.bell.descriptor(), libc::POLLIN, Tag::Bell);
-                    }
-                }
-                Some(Tag::CancelReceive(id)) => self.cancel_failed(id),
-                Some(Tag::Cancel) => {}
-                None => tracing::error!(
-                    ?answer,
-                    "a completion that answers no request of this driver"
-                ),
+        let mut branches = 0;
+        while let Some(branch) = self.branches.get_mut(branches) {
+            // Bounded, so that a turn stays one even if completions come faster than they are taken.
+            for _ in 0..branch.ring.completion_entries() {
+                let Some(answer) = self
+                    .branches
+                    .get_mut(branches)
+                    .and_then(|branch| branch.ring.take())
+                else {
+                    break;
+                };
+                rung |= self.answered(answer, completions);
             }
+            branches += 1;
         }
         if rung {
             completions.push(Completion::Bell);
         }
+    }
+
+    /// True if the bell was rung.
+    fn answered(&mut self, answer: Answer, completions: &mut Vec<Completion>) -> bool {
+        match answer.tag {
+            Some(Tag::Receive(id)) => self.received(id, answer, completions),
+            Some(Tag::Poll(id)) => self.polled(id, completions),
+            Some(Tag::Accept) => {
+                let ring = self.branches.first();
+                self.acceptor.answered(answer, ring, completions);
+            }
+            Some(Tag::Bell) => {
+                if !answer.more {
+                    let bell = self.bell.descriptor();
+                    self.branches
+                        .first()
+                        .poll_each(bell, libc::POLLIN, Tag::Bell);
+                }
+                return true;
+            }
+            Some(Tag::Alarm) => {
+                if !answer.more {
+                    self.branches.watch_alarm();
+                }
+            }
+            Some(Tag::CancelReceive(id)) => self.cancel_failed(id),
+            Some(Tag::Cancel) => {}
+            Some(Tag::Call) | None => tracing::error!(
+                ?answer,
+                "a completion that answers no request of this driver"
+            ),
+        }
+        false
     }
 }
 

@@ -16,30 +16,39 @@
 //! once instead of at the next wait, unread bytes are drained instead of turning the close into a
 //! reset (which could destroy a close frame on its way), and the poll for room ends by the same
 //! call.
+//!
+//! With [`table_size`](DriverOptions::table_size) sockets become *direct descriptors*: each is
+//! accepted (or handed over) with a descriptor of the process, and moves into a slot of a ring's
+//! table when it is first received from; its descriptor is closed then. So the open-file limit bounds
+//! what is on its way, not what is open. Receives and polls name the slot; a send is a request that
+//! is answered at once (`direct.rs`); a hand-off, a shutdown and the peer's address borrow a
+//! descriptor for the moment. A table has at most as many slots as the limit, and a ring one table:
+//! the driver grows by one ring for every table (`branch.rs`).
 
 mod acceptor;
+mod branch;
 mod buffers;
 mod completions;
+mod direct;
 mod receive;
 mod ring;
 mod tag;
 
-use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use self::acceptor::Acceptor;
-use self::buffers::BufferPool;
+use self::branch::Branches;
 use self::receive::{Receive, Requests};
-use self::ring::Ring;
+use self::ring::Target;
 pub(super) use self::ring::TaskWork;
 use self::tag::Tag;
 use super::bell::Bell;
 use super::driver::{BufferId, Completion, Driver, DriverOptions, SocketId};
 use super::error::RuntimeError;
-use super::sockets::{Sockets, State};
+use super::sockets::{self, Slot, Sockets, State};
 
 /// How long a dropped driver waits for its requests to end, so that all descriptors are closed when
 /// `drop` returns. Needs far less unless there are hundreds of thousands of sockets; what is left
@@ -48,13 +57,10 @@ const DROP_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The io_uring driver. Made on, and bound to, the thread that uses it.
 pub struct Uring {
-    ring: Ring,
-    buffers: BufferPool,
+    branches: Branches,
     sockets: Sockets<Requests>,
     acceptor: Acceptor,
     bell: Bell,
-    /// Sockets that ran out of buffers, in that order. May hold stale ids.
-    starved: VecDeque<SocketId>,
     /// Sockets whose `Stopped` needs nothing from the kernel. May hold stale ids.
     stops_due: Vec<SocketId>,
 }
@@ -76,43 +82,95 @@ impl Uring {
     ) -> Result<Self, RuntimeError> {
         options.check()?;
         let failed = |step| move |source| RuntimeError::Driver { step, source };
-        let mut ring = Ring::new(
-            kinds,
-            options.submission_entries,
-            options.completion_entries,
-        )
-        .map_err(failed("create an io_uring"))?;
+        let mut branches = Branches::new(kinds, options)?;
         let bell = Bell::new().map_err(failed("create an eventfd for the bell"))?;
-        let buffers = BufferPool::new(&ring, options.buffer_size, options.buffer_count)
-            .map_err(failed("provide receive buffers to the io_uring"))?;
-        ring.poll_each(bell.descriptor(), libc::POLLIN, Tag::Bell);
+        branches
+            .first()
+            .poll_each(bell.descriptor(), libc::POLLIN, Tag::Bell);
         Ok(Self {
-            ring,
-            buffers,
-            sockets: Sockets::default(),
-            acceptor: Acceptor::default(),
+            sockets: Sockets::at_most(branches.places()),
+            acceptor: Acceptor::new(branches.are_direct()),
+            branches,
             bell,
-            starved: VecDeque::new(),
             stops_due: Vec::new(),
         })
+    }
+
+    /// Makes a socket a direct descriptor, and closes its own; without a table, or while a request
+    /// names its descriptor, it stays as it is.
+    fn make_direct(&mut self, id: SocketId) {
+        if !self.branches.are_direct() {
+            return;
+        }
+        let Some(slot) = self.sockets.open_mut(id) else {
+            return;
+        };
+        let Some(socket) = slot.socket.as_ref().filter(|_| !slot.state.in_kernel()) else {
+            return;
+        };
+        let (branch, place) = self.branches.of(id);
+        match branch.ring.fill_slot(place, socket.as_fd()) {
+            Ok(()) => {
+                slot.state.direct = true;
+                slot.socket = None;
+            }
+            Err(error) => tracing::warn!(%error, "a socket keeps its descriptor"),
+        }
+    }
+
+    /// Ends one or both directions.
+    fn shutdown(&mut self, id: SocketId, how: Shutdown) {
+        match self.sockets.open(id) {
+            Some(slot) if slot.state.direct => {
+                let (branch, place) = self.branches.of(id);
+                branch.ring.shutdown(place, how);
+            }
+            Some(slot) => slot.shutdown(how),
+            None => {}
+        }
+    }
+
+    /// The caller forgets the socket.
+    fn leave(&mut self, id: SocketId) {
+        let freed = self.sockets.leave(id);
+        self.empty_slot_of(id, freed);
+    }
+
+    /// The last request of a socket that left may be over.
+    fn free_if_done(&mut self, id: SocketId) {
+        let freed = self.sockets.free_if_done(id);
+        self.empty_slot_of(id, freed);
+    }
+
+    /// Empties the slot of a socket whose place was freed, before anybody else gets the place.
+    fn empty_slot_of(&mut self, id: SocketId, freed: Option<Requests>) {
+        if freed.is_some_and(|requests| requests.direct) {
+            let (branch, place) = self.branches.of(id);
+            branch.ring.empty_slot(place);
+        }
     }
 }
 
 impl Driver for Uring {
     fn listen(&mut self, listener: TcpListener) -> io::Result<()> {
-        self.acceptor.listen(listener, &mut self.ring)
+        self.acceptor.listen(listener, self.branches.first())
     }
 
     fn stop_accepting(&mut self) {
-        self.acceptor.stop(&mut self.ring);
+        self.acceptor.stop(self.branches.first());
     }
 
     fn resume_accepting(&mut self) {
-        self.acceptor.resume(&mut self.ring);
+        self.acceptor.resume(self.branches.first());
     }
 
     fn adopt(&mut self, socket: OwnedFd) -> io::Result<SocketId> {
-        self.sockets.insert(socket)
+        let id = self.sockets.insert(socket)?;
+        if let Err(error) = self.branches.grow_to(id) {
+            self.leave(id);
+            return Err(io::Error::other(error));
+        }
+        Ok(id)
     }
 
     fn start_receiving(&mut self, socket: SocketId) {
@@ -133,8 +191,9 @@ impl Driver for Uring {
         match slot.state.receive {
             Receive::Armed => {
                 slot.state.receive = Receive::Stopping;
-                self.ring
-                    .cancel(Tag::Receive(socket), Tag::CancelReceive(socket));
+                let (branch, _) = self.branches.of(socket);
+                let cancel = Tag::CancelReceive(socket);
+                branch.ring.cancel(Tag::Receive(socket), cancel);
             }
             Receive::Idle | Receive::Starved => {
                 slot.state.receive = Receive::StopDue;
@@ -146,15 +205,20 @@ impl Driver for Uring {
     }
 
     fn buffer(&mut self, buffer: BufferId, len: usize) -> &mut [u8] {
-        self.buffers.bytes(buffer, len)
+        self.branches.pool(buffer).bytes(buffer, len)
     }
 
     fn recycle(&mut self, buffer: BufferId) {
-        self.buffers.recycle(buffer);
+        self.branches.pool(buffer).recycle(buffer);
     }
 
     fn send(&mut self, socket: SocketId, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.sockets.connected(socket)?.send(slices)
+        let slot = self.sockets.connected(socket)?;
+        if slot.state.direct {
+            let (branch, place) = self.branches.of(socket);
+            return branch.ring.send(place, slices);
+        }
+        slot.send(slices)
     }
 
     fn notify_writable(&mut self, socket: SocketId) {
@@ -164,21 +228,24 @@ impl Driver for Uring {
         if slot.state.polling {
             return;
         }
-        if let Some(descriptor) = &slot.socket {
-            self.ring
-                .poll(descriptor.as_fd(), libc::POLLOUT, Tag::Poll(socket));
+        let (branch, place) = self.branches.of(socket);
+        if let Some(target) = target(slot, place) {
+            branch.ring.poll(target, libc::POLLOUT, Tag::Poll(socket));
             slot.state.polling = true;
         }
     }
 
-    fn peer_address(&self, socket: SocketId) -> io::Result<SocketAddr> {
-        self.sockets.connected(socket)?.peer_address()
+    fn peer_address(&mut self, socket: SocketId) -> io::Result<SocketAddr> {
+        let slot = self.sockets.connected(socket)?;
+        if slot.state.direct {
+            let (branch, place) = self.branches.of(socket);
+            return sockets::peer_address(&branch.ring.install(place)?);
+        }
+        slot.peer_address()
     }
 
     fn shutdown_write(&mut self, socket: SocketId) {
-        if let Some(slot) = self.sockets.open(socket) {
-            slot.shutdown(Shutdown::Write);
-        }
+        self.shutdown(socket, Shutdown::Write);
     }
 
     fn release(&mut self, socket: SocketId) -> Option<OwnedFd> {
@@ -186,11 +253,18 @@ impl Driver for Uring {
         if !matches!(slot.state.receive, Receive::Idle | Receive::Ended) {
             return None;
         }
-        let descriptor = slot.socket.take();
+        let (branch, place) = self.branches.of(socket);
+        let descriptor = if slot.state.direct {
+            let installed = branch.ring.install(place);
+            let warn = |error: &_| tracing::warn!(%error, "a socket finds no descriptor to leave by");
+            Some(installed.inspect_err(warn).ok()?)
+        } else {
+            slot.socket.take()
+        };
         if slot.state.polling {
-            self.ring.cancel(Tag::Poll(socket), Tag::Cancel);
+            branch.ring.cancel(Tag::Poll(socket), Tag::Cancel);
         }
-        self.sockets.leave(socket);
+        self.leave(socket);
         descriptor
     }
 
@@ -201,9 +275,9 @@ impl Driver for Uring {
         if slot.state.in_kernel() {
             // See the module's page. A failure means that the connection is gone, which ends the
             // requests as well.
-            slot.shutdown(Shutdown::Both);
+            self.shutdown(socket, Shutdown::Both);
         }
-        self.sockets.leave(socket);
+        self.leave(socket);
     }
 
     fn bell(&self) -> Bell {
@@ -215,18 +289,30 @@ impl Driver for Uring {
         timeout: Option<Duration>,
         completions: &mut Vec<Completion>,
     ) -> io::Result<()> {
+        self.acceptor.resume_if_due(self.branches.first());
         let hungry = self.feed_the_starved();
         let reported = self.report_due_stops(completions);
-        self.buffers.publish();
+        for branch in self.branches.iter_mut() {
+            branch.buffers.publish();
+        }
         let timeout = if hungry || reported {
             Some(Duration::ZERO)
         } else {
             timeout
         };
-        self.ring.enter(timeout)?;
+        self.branches.enter(timeout)?;
         self.reap(completions);
         Ok(())
     }
+}
+
+/// How requests name a socket; none that has left.
+fn target(slot: &Slot<Requests>, place: u32) -> Option<Target<'_>> {
+    if slot.state.direct {
+        return Some(Target::Slot(place));
+    }
+    let socket = slot.socket.as_ref()?;
+    Some(Target::Descriptor(socket.as_fd()))
 }
 
 impl Drop for Uring {
@@ -252,6 +338,8 @@ impl Drop for Uring {
                 }
             }
         }
-        self.buffers.detach(&self.ring);
+        for branch in self.branches.iter_mut() {
+            branch.buffers.detach(&branch.ring);
+        }
     }
 }

@@ -28,6 +28,8 @@ pub(super) struct Requests {
     pub(super) again: bool,
     /// A poll for room to write is in the kernel.
     pub(super) polling: bool,
+    /// It is in its slot of the table, and has no descriptor.
+    pub(super) direct: bool,
 }
 
 impl State for Requests {

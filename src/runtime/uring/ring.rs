@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 use io_uring::squeue::{Entry, Flags};
-use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
+use io_uring::types::{CancelBuilder, Fd, Fixed, SubmitArgs, Timespec};
 use io_uring::{Builder, EnterFlags, IoUring, cqueue, opcode, squeue};
 
 use super::tag::Tag;
@@ -28,13 +28,25 @@ pub(super) struct Answer {
     pub(super) buffer: Option<u16>,
 }
 
+/// How a request names its socket.
+#[derive(Clone, Copy)]
+pub(super) enum Target<'a> {
+    /// By a descriptor of the process.
+    Descriptor(BorrowedFd<'a>),
+    /// By its slot in the ring's table: a direct descriptor.
+    Slot(u32),
+}
+
 /// The ring. No request made here points at memory of this process, except through the registered
-/// buffer group.
+/// buffer group, and except for those that are answered before their call returns (`direct.rs`).
 pub(super) struct Ring {
-    ring: IoUring,
+    pub(super) ring: IoUring,
     /// Requests that found the submission queue full even after a submit (the kernel was short of
     /// memory). In order.
     backlog: VecDeque<Entry>,
+    /// Completions that were posted before the one a call waited for. In order, and all of them
+    /// older than what is still in the ring.
+    pub(super) set_aside: VecDeque<Answer>,
     /// The kernel tells by a flag that work waits to be run inside our next call, so that looking
     /// costs no system call.
     tells_pending_work: bool,
@@ -113,6 +125,7 @@ impl Ring {
         Self {
             ring,
             backlog: VecDeque::new(),
+            set_aside: VecDeque::new(),
             tells_pending_work: kind != TaskWork::Immediate,
             no_iowait,
         }
@@ -148,16 +161,22 @@ impl Ring {
     }
 
     /// Receives into provided buffers until cancelled, ended, or out of buffers.
-    pub(super) fn receive(&mut self, socket: BorrowedFd<'_>, tag: Tag) {
-        self.push(
-            opcode::RecvMulti::new(fd(socket), BUFFER_GROUP).build(),
-            tag,
-        );
+    pub(super) fn receive(&mut self, socket: Target<'_>, tag: Tag) {
+        let entry = match socket {
+            Target::Descriptor(socket) => opcode::RecvMulti::new(fd(socket), BUFFER_GROUP).build(),
+            Target::Slot(slot) => opcode::RecvMulti::new(Fixed(slot), BUFFER_GROUP).build(),
+        };
+        self.push(entry, tag);
     }
 
     /// Waits once for `events` (a poll mask).
-    pub(super) fn poll(&mut self, socket: BorrowedFd<'_>, events: i16, tag: Tag) {
-        self.push(opcode::PollAdd::new(fd(socket), events as u32).build(), tag);
+    pub(super) fn poll(&mut self, socket: Target<'_>, events: i16, tag: Tag) {
+        let events = events as u32;
+        let entry = match socket {
+            Target::Descriptor(socket) => opcode::PollAdd::new(fd(socket), events).build(),
+            Target::Slot(slot) => opcode::PollAdd::new(Fixed(slot), events).build(),
+        };
+        self.push(entry, tag);
     }
 
     /// Reports every wake-up for `events` until cancelled.
@@ -188,10 +207,26 @@ impl Ring {
             && !submission.cq_overflow();
         drop(submission);
 
-        let look_only = timeout == Some(Duration::ZERO);
+        let look_only = timeout == Some(Duration::ZERO) || !self.set_aside.is_empty();
         if look_only && idle {
             return Ok(());
         }
+        self.enter_kernel(queued, u32::from(!look_only), timeout)
+    }
+
+    /// Submits everything queued, and waits for one completion more, at most `timeout`.
+    pub(super) fn submit_and_wait(&mut self, timeout: Duration) -> io::Result<()> {
+        self.flush_backlog();
+        let queued = self.ring.submission().len();
+        self.enter_kernel(queued, 1, Some(timeout))
+    }
+
+    fn enter_kernel(
+        &self,
+        queued: usize,
+        wanted: u32,
+        timeout: Option<Duration>,
+    ) -> io::Result<()> {
         let limit = timeout.map(Timespec::from);
         let mut arguments = SubmitArgs::new();
         if let Some(limit) = &limit {
@@ -199,7 +234,6 @@ impl Ring {
         }
         // GETEVENTS also when only looking: deferred task work is run by nothing else.
         let flags = EnterFlags::EXT_ARG | EnterFlags::GETEVENTS | self.no_iowait;
-        let wanted = u32::from(!look_only);
         // SAFETY: `queued` entries are in the queue; with EXT_ARG the kernel expects exactly
         // `SubmitArgs`, which, like the time it points to, lives until the call returns.
         let entered = unsafe {
@@ -220,6 +254,11 @@ impl Ring {
 
     /// The oldest completion not yet taken.
     pub(super) fn take(&mut self) -> Option<Answer> {
+        self.set_aside.pop_front().or_else(|| self.take_posted())
+    }
+
+    /// The oldest completion in the ring itself.
+    pub(super) fn take_posted(&mut self) -> Option<Answer> {
         let entry = self.ring.completion().next()?;
         Some(Answer {
             tag: Tag::decode(entry.user_data()),
@@ -234,7 +273,16 @@ impl Ring {
         self.ring.params().cq_entries()
     }
 
-    fn push(&mut self, entry: Entry, tag: Tag) {
+    /// Completions are there, or come by themselves with the next `enter`.
+    pub(super) fn has_answers(&mut self) -> bool {
+        if !self.set_aside.is_empty() || !self.ring.completion().is_empty() {
+            return true;
+        }
+        let submission = self.ring.submission();
+        submission.taskrun() || submission.cq_overflow()
+    }
+
+    pub(super) fn push(&mut self, entry: Entry, tag: Tag) {
         let entry = entry.user_data(tag.encode());
         if self.backlog.is_empty() && push_to(&mut self.ring.submission(), &entry) {
             return;
@@ -263,10 +311,11 @@ impl Ring {
 
 /// False if the queue is full.
 fn push_to(submission: &mut squeue::SubmissionQueue<'_>, entry: &Entry) -> bool {
-    // SAFETY: entries are made only in this file and point at no memory of ours. The descriptors
-    // they name stay open until the request's last completion (the driver keeps the place until
-    // then); a wrong one would be an I/O error, not a memory error. Memory is written only through
-    // the buffer group, see `register_buffers`.
+    // SAFETY: entries are made only in this file and in `direct.rs`. Those of this file point at no
+    // memory of ours, and for those of the other `Ring::call` holds that memory until they are
+    // answered. The descriptors they name stay open until the request's last completion (the driver
+    // keeps the place until then); a wrong one would be an I/O error, not a memory error. Memory is
+    // written only through the buffer group, see `register_buffers`.
     unsafe { submission.push(entry).is_ok() }
 }
 

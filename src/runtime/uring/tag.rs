@@ -12,6 +12,10 @@ pub(super) enum Tag {
     Accept,
     /// The multishot poll of the bell.
     Bell,
+    /// The multishot poll of what the other rings of this driver complete.
+    Alarm,
+    /// A request that is waited for as it is made.
+    Call,
     /// A socket's multishot receive.
     Receive(SocketId),
     /// A socket's one-shot poll for room to write.
@@ -32,6 +36,8 @@ impl Tag {
             Self::Poll(socket) => (4, Some(socket)),
             Self::CancelReceive(socket) => (5, Some(socket)),
             Self::Cancel => (6, None),
+            Self::Alarm => (7, None),
+            Self::Call => (8, None),
         };
         let socket = socket.map_or(0, |socket| {
             (socket.index() as u64) << 32 | u64::from(socket.generation())
@@ -50,6 +56,8 @@ impl Tag {
             4 => Self::Poll(socket),
             5 => Self::CancelReceive(socket),
             6 => Self::Cancel,
+            7 => Self::Alarm,
+            8 => Self::Call,
             _ => return None,
         })
     }
@@ -73,6 +81,8 @@ mod tests {
                 Tag::Poll(socket),
                 Tag::CancelReceive(socket),
                 Tag::Cancel,
+                Tag::Alarm,
+                Tag::Call,
             ] {
                 assert_eq!(Tag::decode(tag.encode()), Some(tag));
             }
