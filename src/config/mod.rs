@@ -53,7 +53,7 @@ pub use sections::page::{Page, PageSettings};
 pub use sections::permissions::{PermissionDefault, PermissionRule, Permissions};
 pub use sections::proxy::{ForwardedHeader, Proxy, ProxyProtocol, ProxySettings};
 pub use sections::rates::{RateSettings, Rates, RatesSettings};
-pub use sections::shards::{DriverChoice, PlacementRule, ShardSettings, Shards};
+pub use sections::shards::{DirectDescriptors, DriverChoice, PlacementRule, ShardSettings, Shards};
 pub use sections::shutdown::{Shutdown, ShutdownSettings};
 pub use sections::storage::{Storage, StorageSettings};
 pub use sections::tls::{Tls, TlsSettings};
@@ -145,8 +145,8 @@ pub struct Settings {
     pub shutdown: ShutdownSettings,
     /// What is told, and how.
     pub log: LogSettings,
-    /// Files the engine needs to be able to hold open for all this: `max_connections` and what it keeps back for itself. The preflight
-    /// compares it with what the process may have.
+    /// Files the engine needs to be able to hold open for all this, unless connections are held by direct descriptors:
+    /// `max_connections` and what it keeps back for itself. The preflight compares it with what the process may have.
     pub open_files_needed: u64,
     /// What the operator should read in the start-up log although nothing is wrong: defaults that follow from the machine or from
     /// another key, and choices with a consequence. One sentence each, without a full stop.
@@ -178,9 +178,9 @@ impl Config {
         let on_loopback = listen.on_loopback();
         let shards = self.shards.check(environment, &mut checker);
         let compression = self.compression.check(&mut checker);
-        let connections =
-            self.connections
-                .check(shards.count, on_loopback, environment, &mut checker);
+        let connections = self
+            .connections
+            .check(&shards, on_loopback, environment, &mut checker);
         let authentication = self.authentication.check(&mut checker);
         if authentication.cookie.is_some() && listen.origins.iter().any(OriginPattern::is_any) {
             checker.note(

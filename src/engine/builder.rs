@@ -29,14 +29,14 @@ use super::storing;
 use crate::admin;
 use crate::auth::{Gate, Verifier};
 use crate::config::{
-    AuthenticationType, Config, DriverChoice, Environment, MissingOrigin, PlacementRule,
-    RateSettings, RatesSettings, Settings,
+    AuthenticationType, Config, DirectDescriptors, DriverChoice, Environment, MissingOrigin,
+    PlacementRule, RateSettings, RatesSettings, Settings,
 };
 use crate::handlers::{
     Context, Failure, FromMessage, HandlerError, Handlers, HandlersBuilder, Message, Next, Tasks,
 };
 use crate::listen::{Origins, Proxies, Routes};
-use crate::runtime::preflight::{self, Needs, listen_error};
+use crate::runtime::preflight::{self, Direct, Needs, listen_error};
 use crate::runtime::{
     Clock, Driver, DriverKind, DriverOptions, ShardDriver, attach_ip_hash, cores, listen_group,
     spawn_shard,
@@ -221,8 +221,9 @@ fn start(
     let needs = Needs {
         shards: count,
         max_connections: Some(settings.connections.max_connections),
+        direct: direct(settings.shards.direct_descriptors),
     };
-    let driver =
+    let plan =
         preflight::check(&needs, driver(settings.shards.driver)).map_err(StartError::Preflight)?;
     let (certificates, tls) = match &settings.listen.tls {
         Some(tls) => {
@@ -317,6 +318,10 @@ fn start(
         handle.with_threads(|threads| threads.admin = Some(started));
         tracing::info!(%address, "admin port open");
     }
+    let options = DriverOptions {
+        table_size: plan.table_size,
+        ..DriverOptions::default()
+    };
     let shard_parts = ends.into_iter().zip(receivers).zip(listeners).zip(stored);
     for (index, (((ends, receiver), listener), stored)) in shard_parts.enumerate() {
         let parts = LoopParts {
@@ -355,8 +360,8 @@ fn start(
         match spawn_shard(
             index,
             cores::core_of(index, &cores),
-            driver,
-            DriverOptions::default(),
+            plan.driver,
+            options,
             make,
         ) {
             Ok(thread) => handle.with_threads(|threads| threads.shards.push(thread)),
@@ -372,7 +377,7 @@ fn start(
     }
     start_watchdog(&handle, watch)?;
     handle.inner.phase.advance(Phase::Running);
-    tracing::info!(%address, shards, placement = ?placement.rule(), ?driver, "engine started");
+    tracing::info!(%address, shards, placement = ?placement.rule(), driver = ?plan.driver, "engine started");
     Ok(handle)
 }
 
@@ -415,6 +420,14 @@ fn driver(choice: DriverChoice) -> Option<DriverKind> {
         DriverChoice::Auto => None,
         DriverChoice::IoUring => Some(DriverKind::Uring),
         DriverChoice::Epoll => Some(DriverKind::Epoll),
+    }
+}
+
+fn direct(choice: DirectDescriptors) -> Direct {
+    match choice {
+        DirectDescriptors::Auto => Direct::WhereFilesAreFew,
+        DirectDescriptors::On => Direct::Always,
+        DirectDescriptors::Off => Direct::Never,
     }
 }
 

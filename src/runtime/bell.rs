@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 
@@ -34,11 +34,17 @@ impl Bell {
 
     /// Rings.
     pub fn ring(&self) {
-        // The counter is never read: every write wakes a poll on it, and it would take centuries to
-        // fill. So a failed write can only mean a broken descriptor table, which no caller could
+        // A driver's bell is never read: every write wakes a poll on it, and it would take centuries
+        // to fill. So a failed write can only mean a broken descriptor table, which no caller could
         // mend.
         let written = (&*self.event).write(&1u64.to_ne_bytes());
         debug_assert!(written.is_ok(), "eventfd write: {written:?}");
+    }
+
+    /// Forgets the rings so far, for whoever polls the counter itself and not its changes.
+    pub(super) fn hush(&self) {
+        // Fails only if nobody rang.
+        let _ = (&*self.event).read(&mut [0; 8]);
     }
 
     pub(super) fn descriptor(&self) -> BorrowedFd<'_> {

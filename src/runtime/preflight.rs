@@ -6,9 +6,11 @@ use std::fs;
 use std::io;
 use std::net::SocketAddr;
 
-use io_uring::IoUring;
+use io_uring::{IoUring, opcode};
 
+use super::driver::MAX_TABLE_SIZE;
 use super::shard_driver::DriverKind;
+use super::uring::MAX_BRANCHES;
 
 /// What glommio demands as soft memlock limit before it builds an executor.
 const MEMLOCK_BYTES: u64 = 512 * 1024;
@@ -20,6 +22,10 @@ const FILES_OF_THE_PROCESS: u64 = 64;
 /// Descriptors of one shard apart from its connections: glommio's rings, timers and notifiers, the
 /// driver's ring (or epoll instance), bell and listener. Counted 7 on Linux 6.18; the rest is room.
 const FILES_PER_SHARD: u64 = 16;
+
+/// Descriptors of sockets that are being accepted, handed off or closed, where connections are direct
+/// descriptors. With more of them the engine goes on after those are through.
+const FILES_ON_THE_WAY: u64 = 32;
 
 /// Why the engine cannot start here.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +91,35 @@ pub enum PreflightError {
         /// Connections the limit allows.
         possible: u64,
     },
+    /// Even with direct descriptors: the limit bounds how many tables there are, and how large.
+    #[error(
+        "{connections} connections are more than direct descriptors can hold with a limit of {limit} open files on {shards} shards: \
+         {possible}. Raise it: ulimit -n 20000 (systemd: LimitNOFILE=20000), or lower max_connections"
+    )]
+    TablesTooSmall {
+        /// Connections asked for.
+        connections: u64,
+        /// Shards asked for.
+        shards: u64,
+        /// Hard limit.
+        limit: u64,
+        /// Connections the limit allows.
+        possible: u64,
+    },
+    /// The kernel cannot give a direct descriptor back for a hand-off.
+    #[error(
+        "direct descriptors need Linux 6.8, this is {release}. Upgrade the kernel, or set shards.direct_descriptors = \"off\" and raise the limit \
+         of open files (ulimit -n)"
+    )]
+    TooOldForDirect {
+        /// The running kernel.
+        release: String,
+    },
+    /// Direct descriptors are demanded, but io_uring is not there.
+    #[error(
+        "shards.direct_descriptors = \"on\" needs io_uring, and shards would run on epoll here. Mend what keeps io_uring away, or set it to \"auto\""
+    )]
+    DirectWithoutRing,
     /// Somebody listens there already.
     #[error(
         "{address} is taken by another process. Find it: ss -ltnp 'sport = :{}'",
@@ -134,19 +169,41 @@ pub struct Needs {
     pub shards: usize,
     /// Connections of the whole process; `None`: only what a single one needs is checked.
     pub max_connections: Option<usize>,
+    /// Whether these may be direct descriptors.
+    pub direct: Direct,
 }
 
-/// Runs every check and returns the driver that can run here. Raises the soft limits of open files
-/// and locked memory where the hard limits allow it.
+/// When connections are direct descriptors.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Direct {
+    /// Never.
+    Never,
+    /// Where there are too few files for them.
+    WhereFilesAreFew,
+    /// Always.
+    Always,
+}
+
+/// What can run here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Plan {
+    /// Which driver.
+    pub driver: DriverKind,
+    /// With which [`table_size`](super::DriverOptions::table_size).
+    pub table_size: Option<u32>,
+}
+
+/// Runs every check and returns what can run here. Raises the soft limits of open files and locked
+/// memory where the hard limits allow it.
 ///
 /// With `wanted: None` it is io_uring where the machine allows it, else epoll, with a warning that
-/// says why.
+/// says why. That connections are direct descriptors is told, too.
 ///
 /// # Errors
 /// Every fault found.
-pub fn check(needs: &Needs, wanted: Option<DriverKind>) -> Result<DriverKind, Vec<PreflightError>> {
+pub fn check(needs: &Needs, wanted: Option<DriverKind>) -> Result<Plan, Vec<PreflightError>> {
     let mut faults = Vec::new();
-    let kind = match wanted {
+    let driver = match wanted {
         Some(DriverKind::Epoll) => DriverKind::Epoll,
         Some(DriverKind::Uring) => {
             faults.extend(ring_faults());
@@ -154,11 +211,22 @@ pub fn check(needs: &Needs, wanted: Option<DriverKind>) -> Result<DriverKind, Ve
         }
         None => choose(ring_faults()),
     };
-    faults.extend(check_open_files(needs).err());
-    if faults.is_empty() {
-        Ok(kind)
-    } else {
-        Err(faults)
+    let table_size = match (needs.direct, driver, check_open_files(needs)) {
+        (Direct::Always, DriverKind::Uring, _) => check_tables(needs).map(Some),
+        (Direct::Always, DriverKind::Epoll, _) => Err(PreflightError::DirectWithoutRing),
+        (Direct::WhereFilesAreFew, DriverKind::Uring, Err(too_low)) => {
+            tracing::info!("direct descriptors are used, because {too_low}");
+            check_tables(needs).map(Some)
+        }
+        (_, _, files) => files.map(|()| None),
+    };
+    match table_size {
+        Ok(table_size) if faults.is_empty() => Ok(Plan { driver, table_size }),
+        Ok(_) => Err(faults),
+        Err(fault) => {
+            faults.push(fault);
+            Err(faults)
+        }
     }
 }
 
@@ -185,18 +253,22 @@ fn choose(ring_faults: Vec<PreflightError>) -> DriverKind {
 /// # Errors
 /// Which kind of refusal it was.
 pub fn check_io_uring() -> Result<(), PreflightError> {
-    // On a thread of its own: the kernel takes a ring down later, by interrupting the thread that
-    // made it, and an embedding program's thread would see a system call fail with EINTR out of
-    // nowhere.
-    let probe = || -> io::Result<()> {
+    let built = on_a_thread_of_its_own(|| {
         let ring: IoUring = IoUring::builder().setup_single_issuer().build(8)?;
         drop(ring);
         Ok(())
-    };
-    let built = std::thread::spawn(probe)
-        .join()
-        .unwrap_or_else(|_| Err(io::Error::other("the probe panicked")));
+    });
     built.map_err(|source| explain_refusal(source, disabled_setting(), kernel_release))
+}
+
+/// The kernel takes a ring down later, by interrupting the thread that made it, and an embedding
+/// program's thread would see a system call fail with EINTR out of nowhere.
+fn on_a_thread_of_its_own<T: Send + 'static>(
+    probe: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    std::thread::spawn(probe)
+        .join()
+        .unwrap_or_else(|_| Err(io::Error::other("the probe panicked")))
 }
 
 fn explain_refusal(
@@ -273,6 +345,59 @@ pub fn check_open_files(needs: &Needs) -> Result<(), PreflightError> {
     Ok(())
 }
 
+/// The size of a table of direct descriptors, where enough of them can be had for the connections
+/// asked for.
+///
+/// # Errors
+/// The hard limit of open files is too low even so, or the kernel too old.
+pub fn check_tables(needs: &Needs) -> Result<u32, PreflightError> {
+    check_direct()?;
+    let limit = open_file_limit()?;
+    let connections = needs.max_connections.unwrap_or(1) as u64;
+    let shards = needs.shards as u64;
+    let (table_size, possible) = tables(limit, shards);
+    if possible < connections {
+        return Err(PreflightError::TablesTooSmall {
+            connections,
+            shards,
+            limit,
+            possible,
+        });
+    }
+    tracing::info!(
+        table_size,
+        connections,
+        "connections are direct descriptors: `ss -p` and /proc/PID/fd do not show them, and max_connections alone bounds them"
+    );
+    Ok(table_size)
+}
+
+/// How large a table can be, and how many connections all tables hold. Every ring costs a descriptor;
+/// all connections may meet on one shard, and each of the others has begun with a ring of its own.
+fn tables(limit: u64, shards: u64) -> (u32, u64) {
+    let table_size = u32::try_from(limit).map_or(MAX_TABLE_SIZE, |limit| limit.min(MAX_TABLE_SIZE));
+    let kept_back = reserved_files(shards).saturating_add(shards + FILES_ON_THE_WAY);
+    let rings = limit.saturating_sub(kept_back).min(MAX_BRANCHES.into());
+    (table_size, rings * u64::from(table_size))
+}
+
+/// Asks the kernel whether a direct descriptor can become a descriptor of the process again.
+fn check_direct() -> Result<(), PreflightError> {
+    let known = on_a_thread_of_its_own(|| {
+        let ring: IoUring = IoUring::new(8)?;
+        let mut probe = io_uring::Probe::new();
+        ring.submitter().register_probe(&mut probe)?;
+        Ok(probe.is_supported(opcode::FixedFdInstall::CODE))
+    });
+    match known {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(PreflightError::TooOldForDirect {
+            release: kernel_release(),
+        }),
+        Err(source) => Err(PreflightError::IoUringFailed { source }),
+    }
+}
+
 /// The limit of open files, after raising the soft limit to the hard one.
 ///
 /// # Errors
@@ -336,11 +461,55 @@ mod tests {
         let needs = Needs {
             shards: 2,
             max_connections: Some(1000),
+            direct: Direct::WhereFilesAreFew,
         };
-        for wanted in [DriverKind::Uring, DriverKind::Epoll] {
-            assert_eq!(check(&needs, Some(wanted)).unwrap(), wanted);
+        for driver in [DriverKind::Uring, DriverKind::Epoll] {
+            let plan = check(&needs, Some(driver)).unwrap();
+            let table_size = None;
+            assert_eq!(plan, Plan { driver, table_size });
         }
-        assert_eq!(check(&needs, None).unwrap(), DriverKind::Uring);
+        assert_eq!(check(&needs, None).unwrap().driver, DriverKind::Uring);
+    }
+
+    #[test]
+    fn direct_descriptors_are_used_when_demanded_or_when_files_are_few() {
+        let limit = open_file_limit().unwrap();
+        let needs = |max_connections, direct| Needs {
+            shards: 2,
+            max_connections: Some(max_connections),
+            direct,
+        };
+        let table_size = Some(u32::try_from(limit.min(MAX_TABLE_SIZE.into())).unwrap());
+        let more = limit as usize;
+        for asked in [
+            needs(1000, Direct::Always),
+            needs(more, Direct::WhereFilesAreFew),
+        ] {
+            assert_eq!(check(&asked, None).unwrap().table_size, table_size);
+        }
+        let refused = |needs, driver| check(&needs, driver).unwrap_err()[0].to_string();
+        let never = refused(needs(more, Direct::Never), None);
+        assert!(never.contains("ulimit -n"), "{never}");
+        let by_epoll = Some(DriverKind::Epoll);
+        let few = refused(needs(more, Direct::WhereFilesAreFew), by_epoll);
+        assert!(few.contains("ulimit -n"), "{few}");
+        let always = refused(needs(1000, Direct::Always), by_epoll);
+        assert!(always.contains("needs io_uring"), "{always}");
+        let (_, possible) = tables(limit, 2);
+        let too_many = refused(needs(possible as usize + 1, Direct::WhereFilesAreFew), None);
+        assert!(
+            too_many.contains(&format!("on 2 shards: {possible}.")),
+            "{too_many}"
+        );
+    }
+
+    #[test]
+    fn the_limit_of_files_bounds_tables_and_their_number() {
+        // 64 + 2 * 16 kept back, a ring each for 2 shards, 32 on the way.
+        assert_eq!(tables(256, 2), (256, (256 - 130) * 256));
+        assert_eq!(tables(20_000, 2), (20_000, 256 * 20_000));
+        assert_eq!(tables(1 << 20, 2), (65_536, 256 * 65_536));
+        assert_eq!(tables(130, 2), (130, 0));
     }
 
     #[test]
@@ -366,13 +535,15 @@ mod tests {
         assert!(
             check_open_files(&Needs {
                 shards: 2,
-                max_connections: Some(fits)
+                max_connections: Some(fits),
+                direct: Direct::Never,
             })
             .is_ok()
         );
         let fault = check_open_files(&Needs {
             shards: 2,
             max_connections: Some(fits + 1),
+            direct: Direct::Never,
         })
         .unwrap_err()
         .to_string();

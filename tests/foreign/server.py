@@ -15,14 +15,16 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 BINARY = Path(os.environ.get("SERVER_UNDER_TEST", REPOSITORY / "target/debug/shardwire"))
 DRIVER = "SHARDWIRE_SHARDS__DRIVER"
+DIRECT = "SHARDWIRE_SHARDS__DIRECT_DESCRIPTORS"
 START_SECONDS = 20
 STOP_SECONDS = 20
 LISTENING = re.compile(r"^shardwire listening on 127\.0\.0\.1:(\d+)$")
 
 
 def environment(settings: dict[str, str]) -> dict[str, str]:
-    """The caller's environment without its own shardwire settings (but the driver, which is chosen for the whole suite), and with these."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("SHARDWIRE_") or name == DRIVER}
+    """The caller's environment without its own shardwire settings (but the driver and its descriptors, which are chosen for the
+    whole suite), and with these."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("SHARDWIRE_") or name in (DRIVER, DIRECT)}
     return kept | {f"SHARDWIRE_{name}": value for name, value in settings.items()}
 
 

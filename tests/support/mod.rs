@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use shardwire::config::{Config, DriverChoice, PlacementRule};
+use shardwire::config::{Config, DirectDescriptors, DriverChoice, PlacementRule};
 use shardwire::{Engine, EngineHandle};
 use shardwire_protocol::websocket::{Decoder, Event, Rules};
 use shardwire_shards::vocabulary::ShardId;
@@ -25,6 +25,7 @@ pub fn config(shards: usize, placement: PlacementRule) -> Config {
     config.shards.pin = Some(false);
     config.shards.placement = placement;
     config.shards.driver = driver();
+    config.shards.direct_descriptors = direct_descriptors();
     config
 }
 
@@ -35,6 +36,16 @@ fn driver() -> DriverChoice {
         Ok("io-uring") => DriverChoice::IoUring,
         Ok("auto") | Err(_) => DriverChoice::Auto,
         Ok(other) => panic!("there is no driver {other:?}"),
+    }
+}
+
+/// Whether the whole suite tries direct descriptors: as the server reads it.
+fn direct_descriptors() -> DirectDescriptors {
+    match std::env::var("SHARDWIRE_SHARDS__DIRECT_DESCRIPTORS").as_deref() {
+        Ok("on") => DirectDescriptors::On,
+        Ok("off") => DirectDescriptors::Off,
+        Ok("auto") | Err(_) => DirectDescriptors::Auto,
+        Ok(other) => panic!("direct descriptors are not {other:?}"),
     }
 }
 

@@ -28,19 +28,27 @@ impl Program {
 
     pub fn start_with(settings: &[(&str, &str)], arguments: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_shardwire"));
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("SHARDWIRE_") {
-                command.env_remove(name);
-            }
-        }
-        let settings = settings
-            .iter()
-            .map(|(name, value)| (format!("SHARDWIRE_{name}"), value));
+        command.args(arguments);
+        Self::spawn(command, settings)
+    }
+
+    /// As one that may have so many files open, and cannot raise that.
+    pub fn start_under(open_files: usize, settings: &[(&str, &str)]) -> Self {
+        Self::spawn(limited(open_files), settings)
+    }
+
+    /// What it says when it does not start because of its limit of open files.
+    pub fn refused_under(open_files: usize, settings: &[(&str, &str)]) -> String {
+        let mut command = limited(open_files);
+        set(&mut command, settings);
+        let output = command.output().unwrap();
+        assert!(!output.status.success(), "it starts");
+        String::from_utf8(output.stderr).unwrap()
+    }
+
+    fn spawn(mut command: Command, settings: &[(&str, &str)]) -> Self {
+        set(&mut command, settings);
         let mut child = command
-            .args(arguments)
-            .env("SHARDWIRE_LISTEN__ADDRESS", "127.0.0.1:0")
-            .env_remove("RUST_LOG")
-            .envs(settings)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -83,6 +91,27 @@ impl Program {
         assert!(sent.success());
     }
 
+    /// How many files it may have open.
+    pub fn open_file_limit(&self) -> usize {
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", self.child.id())).unwrap();
+        let line = limits
+            .lines()
+            .find(|line| line.starts_with("Max open files"));
+        line.unwrap()
+            .split_whitespace()
+            .nth(3)
+            .unwrap()
+            .parse()
+            .unwrap()
+    }
+
+    /// How many files it has open.
+    pub fn open_files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id()))
+            .unwrap()
+            .count()
+    }
+
     /// Its exit code, once it ends by itself.
     pub fn wait(&mut self) -> i32 {
         let until = Instant::now() + END;
@@ -102,6 +131,29 @@ impl Program {
     pub fn said(&self) -> String {
         self.said.lock().unwrap().clone()
     }
+}
+
+/// The program behind a shell that lowers its limit of open files for good.
+fn limited(open_files: usize) -> Command {
+    let mut command = Command::new("sh");
+    let script = format!("ulimit -n {open_files}; exec \"$0\"");
+    command.args(["-c", &script, env!("CARGO_BIN_EXE_shardwire")]);
+    command
+}
+
+fn set(command: &mut Command, settings: &[(&str, &str)]) {
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("SHARDWIRE_") {
+            command.env_remove(name);
+        }
+    }
+    let settings = settings
+        .iter()
+        .map(|(name, value)| (format!("SHARDWIRE_{name}"), value));
+    command
+        .env("SHARDWIRE_LISTEN__ADDRESS", "127.0.0.1:0")
+        .env_remove("RUST_LOG")
+        .envs(settings);
 }
 
 fn keep(mut stderr: ChildStderr, said: Arc<Mutex<String>>) -> JoinHandle<()> {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::bounds;
 use crate::config::check::Checker;
 use crate::config::environment::Environment;
+use crate::config::sections::shards::{DirectDescriptors, ShardSettings};
 use crate::config::text::{ByteSize, Limit, TextDuration};
 
 /// What one connection may cost, how many there may be, and when one is given up.
@@ -37,8 +38,9 @@ pub struct Connections {
 
     /// Connections the engine holds at once, over all shards (contract M1). Unset, it follows the open-file limit of the process less
     /// what the engine needs itself (64 files and 16 per shard), because every connection is an open file; raise that limit
-    /// (`ulimit -n`, or `LimitNOFILE=` of systemd) to hold more. The contract's 1000 is not the default: an engine that refuses
-    /// connections it could hold is a surprise.
+    /// (`ulimit -n`, or `LimitNOFILE=` of systemd) to hold more. Where it cannot be raised, a number written here is held all the same,
+    /// by `shards.direct_descriptors`. The contract's 1000 is not the default: an engine that refuses connections it could hold is a
+    /// surprise.
     #[schemars(extend("x-live" = true, "x-allowed" = bounds::CONNECTIONS.to_string(), "x-default" = "follows the open-file limit"))]
     pub max_connections: Option<usize>,
 
@@ -137,7 +139,7 @@ pub struct ConnectionSettings {
 impl Connections {
     pub(in crate::config) fn check(
         &self,
-        shards: usize,
+        shards: &ShardSettings,
         on_loopback: bool,
         environment: &Environment,
         checker: &mut Checker,
@@ -217,23 +219,31 @@ impl Connections {
 
     fn check_max_connections(
         &self,
-        shards: usize,
+        shards: &ShardSettings,
         environment: &Environment,
         checker: &mut Checker,
     ) -> usize {
         const KEY: &str = "connections.max_connections";
-        let kept_back = bounds::open_files_kept_back(shards);
+        let count = shards.count;
+        let kept_back = bounds::open_files_kept_back(count);
         let open_file_limit = usize::try_from(environment.open_file_limit).unwrap_or(usize::MAX);
         let possible = open_file_limit.saturating_sub(kept_back);
         match self.max_connections {
             Some(wanted) => {
                 if wanted > possible {
-                    // No fault: a configuration for the server may well be checked on a laptop. The engine refuses to start.
+                    let needed = wanted.saturating_add(kept_back);
+                    let remedy = match shards.direct_descriptors {
+                        DirectDescriptors::Off => {
+                            format!("raise the limit with `ulimit -n {needed}`")
+                        }
+                        DirectDescriptors::Auto | DirectDescriptors::On => {
+                            "connections are held by direct descriptors then".to_owned()
+                        }
+                    };
+                    // No fault: a configuration for the server may well be checked on a laptop. The engine refuses to start where even
+                    // that is too little.
                     checker.note(format!(
-                        "{KEY} = {wanted} needs {} open files; this process may have {}: raise the limit with `ulimit -n {}`",
-                        wanted.saturating_add(kept_back),
-                        open_file_limit,
-                        wanted.saturating_add(kept_back),
+                        "{KEY} = {wanted} needs {needed} open files; this process may have {open_file_limit}: {remedy}",
                     ));
                 }
                 checker.whole(KEY, wanted, &bounds::CONNECTIONS)
@@ -243,7 +253,7 @@ impl Connections {
                     KEY,
                     "(follows the open-file limit)",
                     format!(
-                        "the open-file limit of {} leaves no connection after the {kept_back} files {shards} shards need: raise it with `ulimit -n {}`",
+                        "the open-file limit of {} leaves no connection after the {kept_back} files {count} shards need: raise it with `ulimit -n {}`",
                         open_file_limit,
                         kept_back + 1_000,
                     ),
@@ -253,7 +263,7 @@ impl Connections {
             None => {
                 let most = possible.min(bounds::CONNECTIONS.most);
                 checker.note(format!(
-                    "at most {most} connections: the open-file limit of {open_file_limit} less {kept_back} kept back for the engine; `ulimit -n` raises it"
+                    "at most {most} connections: the open-file limit of {open_file_limit} less {kept_back} kept back for the engine; `ulimit -n` raises it, and a number in {KEY} is held beyond it where the machine can"
                 ));
                 most
             }

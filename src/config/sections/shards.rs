@@ -18,6 +18,12 @@ pub struct Shards {
     #[schemars(extend("x-allowed" = bounds::SHARD_COUNT.to_string(), "x-default" = "the cores this process may use"))]
     pub count: Option<usize>,
 
+    /// Whether connections are held by direct descriptors: in tables of io_uring instead of as open files of the process, so that the
+    /// open-file limit no longer bounds how many there are. `"auto"`: if `connections.max_connections` needs more open files than this
+    /// process may have. `"on"`: always. `"off"`: never; the engine then does not start where files are too few. They need io_uring and
+    /// Linux 6.8, cost as much as files do, and are not shown by `ss -p` and `/proc/PID/fd`. Decided at start, with a line in the log.
+    pub direct_descriptors: DirectDescriptors,
+
     /// How shards meet their sockets. `"auto"`: by io_uring, or by epoll where io_uring is denied (some containers, old kernels), with
     /// a warning at start. `"io-uring"`: only so, or the engine does not start. `"epoll"`: never by io_uring.
     pub driver: DriverChoice,
@@ -64,6 +70,29 @@ pub enum DriverChoice {
     Epoll,
 }
 
+/// When connections are held by direct descriptors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
+pub enum DirectDescriptors {
+    /// Where open files are too few for the connections.
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
+impl fmt::Display for DirectDescriptors {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Auto => "auto",
+            Self::On => "on",
+            Self::Off => "off",
+        })
+    }
+}
+
 impl fmt::Display for DriverChoice {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
@@ -88,6 +117,7 @@ impl Default for Shards {
     fn default() -> Self {
         Self {
             count: None,
+            direct_descriptors: DirectDescriptors::Auto,
             driver: DriverChoice::Auto,
             kernel_steering: true,
             pin: None,
@@ -101,6 +131,8 @@ impl Default for Shards {
 pub struct ShardSettings {
     /// Shards to run; 1 to 256.
     pub count: usize,
+    /// When connections are held by direct descriptors; never by epoll.
+    pub direct_descriptors: DirectDescriptors,
     /// How shards meet their sockets.
     pub driver: DriverChoice,
     /// Whether shard i is pinned to the i-th core this process may use (modulo their number).
@@ -134,8 +166,24 @@ impl Shards {
                 if pin { "are" } else { "are not" },
             ));
         }
+        let by_epoll = self.driver == DriverChoice::Epoll;
+        if by_epoll && self.direct_descriptors == DirectDescriptors::On {
+            checker.refuse_relation(
+                "shards.direct_descriptors",
+                &["shards.driver"],
+                "\"on\"",
+                "direct descriptors are io_uring's: they cannot be had with driver = \"epoll\""
+                    .to_owned(),
+            );
+        }
+        let direct_descriptors = if by_epoll {
+            DirectDescriptors::Off
+        } else {
+            self.direct_descriptors
+        };
         ShardSettings {
             count,
+            direct_descriptors,
             driver: self.driver,
             pin,
             placement: self.placement,
@@ -191,6 +239,31 @@ mod tests {
             2,
         );
         assert!(settings.pin, "what the operator writes is obeyed");
+    }
+
+    #[test]
+    fn epoll_has_no_direct_descriptors() {
+        let by_epoll = |direct_descriptors| {
+            let mut checker = Checker::default();
+            let shards = Shards {
+                direct_descriptors,
+                driver: DriverChoice::Epoll,
+                ..Shards::default()
+            };
+            let environment = Environment {
+                cores: 2,
+                open_file_limit: 1_024,
+            };
+            let settings = shards.check(&environment, &mut checker);
+            checker.finish().map(|_| settings)
+        };
+        let faults = by_epoll(DirectDescriptors::On).unwrap_err().to_string();
+        assert!(
+            faults.contains("shards.direct_descriptors") && faults.contains("driver = \"epoll\""),
+            "{faults}"
+        );
+        let settings = by_epoll(DirectDescriptors::Auto).unwrap();
+        assert_eq!(settings.direct_descriptors, DirectDescriptors::Off);
     }
 
     #[test]

@@ -43,12 +43,18 @@ impl BufferPool {
         let buffer = self.free.pop()?;
         self.lent[usize::from(buffer)] = true;
         let start = self.start(buffer);
-        Some((BufferId { pool: 0, buffer }, &mut self.memory[start..start + self.size]))
+        Some((
+            BufferId { pool: 0, buffer },
+            &mut self.memory[start..start + self.size],
+        ))
     }
 
     /// The first `len` bytes of a lent buffer.
     pub(super) fn bytes(&mut self, buffer: BufferId, len: usize) -> &mut [u8] {
-        assert!(self.lent[usize::from(buffer.buffer)], "{buffer:?} is not lent");
+        assert!(
+            self.lent[usize::from(buffer.buffer)],
+            "{buffer:?} is not lent"
+        );
         let start = self.start(buffer.buffer);
         &mut self.memory[start..start + len.min(self.size)]
     }

@@ -106,7 +106,7 @@ fn out_of_descriptors_accepting_waits_to_be_resumed() {
 }
 
 /// Returns what it was.
-fn swap_soft_file_limit(limit: u64) -> u64 {
+pub(super) fn swap_soft_file_limit(limit: u64) -> u64 {
     let mut limits = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,

@@ -7,6 +7,7 @@ mod accepting;
 mod bell;
 mod children;
 mod churn;
+mod direct;
 mod echo;
 mod fallback;
 mod hand_off;

@@ -11,12 +11,11 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::AsFd;
 use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
 use super::buffers::BufferPool;
-use super::ring::{Ring, TaskWork};
+use super::ring::{Ring, Target, TaskWork};
 use super::tag::Tag;
 use crate::runtime::bell::Bell;
 use crate::runtime::driver::{BufferId, DriverOptions, SocketId};
@@ -152,12 +151,13 @@ impl Branches {
         &mut self.list[0].ring
     }
 
-    /// (Re-)arms the poll for completions of the others.
+    /// (Re-)arms the poll for completions of the others. One at a time: the kernel ends every poll
+    /// that another ring has woken, lest two rings wake each other for ever.
     pub(super) fn watch_alarm(&mut self) {
         if let Some(alarm) = &self.alarm {
-            self.list[0]
-                .ring
-                .poll_each(alarm.descriptor().as_fd(), libc::POLLIN, Tag::Alarm);
+            alarm.hush();
+            let alarm = Target::Descriptor(alarm.descriptor());
+            self.list[0].ring.poll(alarm, libc::POLLIN, Tag::Alarm);
         }
     }
 

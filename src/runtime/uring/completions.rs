@@ -178,9 +178,7 @@ impl Uring {
             .is_some_and(|slot| slot.state.receive == Receive::Stopping)
         {
             let (branch, _) = self.branches.of(id);
-            branch
-                .ring
-                .cancel(Tag::Receive(id), Tag::CancelReceive(id));
+            branch.ring.cancel(Tag::Receive(id), Tag::CancelReceive(id));
         }
     }
 
@@ -224,11 +222,7 @@ impl Uring {
                 }
                 return true;
             }
-            Some(Tag::Alarm) => {
-                if !answer.more {
-                    self.branches.watch_alarm();
-                }
-            }
+            Some(Tag::Alarm) => self.branches.watch_alarm(),
             Some(Tag::CancelReceive(id)) => self.cancel_failed(id),
             Some(Tag::Cancel) => {}
             Some(Tag::Call) | None => tracing::error!(

@@ -11,8 +11,8 @@ use std::net::Shutdown;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-use io_uring::squeue::{Entry, Flags};
 use io_uring::opcode;
+use io_uring::squeue::{Entry, Flags};
 use io_uring::types::Fixed;
 
 use super::ring::Ring;

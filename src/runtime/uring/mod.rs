@@ -41,6 +41,7 @@ use std::time::{Duration, Instant};
 
 use self::acceptor::Acceptor;
 use self::branch::Branches;
+pub(super) use self::branch::MAX_BRANCHES;
 use self::receive::{Receive, Requests};
 use self::ring::Target;
 pub(super) use self::ring::TaskWork;
@@ -256,7 +257,8 @@ impl Driver for Uring {
         let (branch, place) = self.branches.of(socket);
         let descriptor = if slot.state.direct {
             let installed = branch.ring.install(place);
-            let warn = |error: &_| tracing::warn!(%error, "a socket finds no descriptor to leave by");
+            let warn =
+                |error: &_| tracing::warn!(%error, "a socket finds no descriptor to leave by");
             Some(installed.inspect_err(warn).ok()?)
         } else {
             slot.socket.take()

@@ -12,7 +12,7 @@ pub(super) enum Tag {
     Accept,
     /// The multishot poll of the bell.
     Bell,
-    /// The multishot poll of what the other rings of this driver complete.
+    /// The poll for what the other rings of this driver complete.
     Alarm,
     /// A request that is waited for as it is made.
     Call,

@@ -2,23 +2,38 @@
 
 #![allow(clippy::unwrap_used)]
 use super::*;
-use crate::config::Faults;
+use crate::config::{Faults, Shards};
 
 fn check(
     connections: &Connections,
     on_loopback: bool,
     open_file_limit: u64,
 ) -> Result<(ConnectionSettings, Vec<String>), Faults> {
-    let mut checker = Checker::default();
-    let settings = connections.check(
-        2,
+    check_with(
+        DirectDescriptors::Auto,
+        connections,
         on_loopback,
-        &Environment {
-            cores: 2,
-            open_file_limit,
-        },
-        &mut checker,
-    );
+        open_file_limit,
+    )
+}
+
+fn check_with(
+    direct_descriptors: DirectDescriptors,
+    connections: &Connections,
+    on_loopback: bool,
+    open_file_limit: u64,
+) -> Result<(ConnectionSettings, Vec<String>), Faults> {
+    let mut checker = Checker::default();
+    let environment = Environment {
+        cores: 2,
+        open_file_limit,
+    };
+    let shards = Shards {
+        direct_descriptors,
+        ..Shards::default()
+    };
+    let shards = shards.check(&environment, &mut checker);
+    let settings = connections.check(&shards, on_loopback, &environment, &mut checker);
     checker.finish().map(|notes| (settings, notes))
 }
 
@@ -99,12 +114,15 @@ fn more_connections_than_files_is_a_note_for_the_machine_and_no_fault_of_the_tex
         max_connections: Some(50_000),
         ..Connections::default()
     };
-    let (settings, notes) = check(&written, true, 20_000).unwrap();
-    assert_eq!(settings.max_connections, 50_000);
-    assert!(
-        notes.iter().any(|note| note.contains("`ulimit -n 50096`")),
-        "{notes:?}"
-    );
+    for (direct, remedy) in [
+        (DirectDescriptors::Off, "`ulimit -n 50096`"),
+        (DirectDescriptors::Auto, "held by direct descriptors"),
+        (DirectDescriptors::On, "held by direct descriptors"),
+    ] {
+        let (settings, notes) = check_with(direct, &written, true, 20_000).unwrap();
+        assert_eq!(settings.max_connections, 50_000);
+        assert!(notes.iter().any(|note| note.contains(remedy)), "{notes:?}");
+    }
 }
 
 #[test]
