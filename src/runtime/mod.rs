@@ -2,7 +2,7 @@
 //! that moves bytes.
 //!
 //! **What lives here.** The [`Driver`] seam and its implementations: [`Uring`] (one raw io_uring per
-//! shard) and [`Epoll`], where io_uring is denied; the shard's thread, with a glommio executor
+//! shard, more where connections are direct descriptors) and [`Epoll`], where io_uring is denied; the shard's thread, with a glommio executor
 //! under the ring ([`spawn_shard`]); the [`Clock`] and the [`Bell`]; the group of listeners that share a port and the kernel filter that
 //! places connections by address; the checks before the start, and which cores there are.
 //!
@@ -22,16 +22,17 @@
 //! - A shard blocks in one place only, [`Driver::wait`], and any thread can end that by its
 //!   [`Bell`].
 //!
-//! **What is absent.** There are no registered ("direct") descriptors: they cost as much and hide the sockets from the operator. There is no asynchronous
-//! `accept`, `read` or `write` through glommio: its sockets take ten system calls to wake for one
-//! message.
+//! **What is absent.** There is no asynchronous `accept`, `read` or `write` through glommio: its
+//! sockets take ten system calls to wake for one message. Direct descriptors are not used where files
+//! suffice: they cost as much, and hide the sockets from the operator.
 //!
 //! **Who calls in.** `src/engine` (start, join, checks), `src/listen` and `src/transport` (through
 //! [`Driver`]). This room calls nobody of the house.
 //!
 //! **Tests.** Beside the code for tables and arithmetic; `tests/` in this room for everything that
-//! needs real sockets on loopback, one file per behaviour. They run with the ring, and with epoll
-//! where `SHARDWIRE_SHARDS__DRIVER=epoll` is set.
+//! needs real sockets on loopback, one file per behaviour. They run with the ring, with epoll where
+//! `SHARDWIRE_SHARDS__DRIVER=epoll` is set, and with direct descriptors, three to a table, where
+//! `SHARDWIRE_SHARDS__DIRECT_DESCRIPTORS=on` is.
 
 pub mod allocator;
 pub mod bell;

@@ -28,10 +28,16 @@ def environment(settings: dict[str, str]) -> dict[str, str]:
     return kept | {f"SHARDWIRE_{name}": value for name, value in settings.items()}
 
 
-def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess:
-    """Runs the program to its end: for runs that are expected to refuse at once."""
+def run(*arguments: str, before=None, **settings: str) -> subprocess.CompletedProcess:
+    """Runs the program to its end: for runs that are expected to refuse at once. `before` is called in its process before it starts."""
     return subprocess.run(
-        [BINARY, *arguments], env=environment(settings), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=START_SECONDS
+        [BINARY, *arguments],
+        env=environment(settings),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=START_SECONDS,
+        preexec_fn=before,
     )
 
 

@@ -7,7 +7,7 @@ import struct
 import pytest
 
 from client import Client, open_connection
-from server import DRIVER, Server, run
+from server import DIRECT, DRIVER, Server, run
 
 IO_URING_SETUP = 425  # on every architecture
 PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
@@ -39,7 +39,8 @@ def deny_io_uring():
 
 @pytest.mark.skipif(platform.system() != "Linux", reason="seccomp is Linux's")
 def test_without_io_uring_the_server_runs_on_epoll_and_says_why(monkeypatch):
-    monkeypatch.delenv(DRIVER, raising=False)
+    for setting in (DRIVER, DIRECT):
+        monkeypatch.delenv(setting, raising=False)
     server = Server(before=deny_io_uring, SHARDS__COUNT="2", SHARDS__PLACEMENT="user-hash")
     try:
         assert "shards run on epoll, because io_uring is denied to this process" in server.said()
@@ -61,3 +62,17 @@ def test_an_unknown_driver_is_refused_with_those_there_are():
     assert refused.returncode == 78
     for word in ["shards.driver", "auto", "io-uring", "epoll"]:
         assert word in refused.stderr
+
+
+@pytest.mark.skipif(platform.system() != "Linux", reason="seccomp is Linux's")
+def test_direct_descriptors_that_are_demanded_need_io_uring(monkeypatch):
+    monkeypatch.delenv(DRIVER, raising=False)
+    refused = run(before=deny_io_uring, SHARDS__DIRECT_DESCRIPTORS="on")
+    assert refused.returncode != 0
+    assert "direct_descriptors" in refused.stderr and "needs io_uring" in refused.stderr
+
+
+def test_epoll_and_direct_descriptors_are_refused_together():
+    refused = run("check-config", SHARDS__DIRECT_DESCRIPTORS="on", SHARDS__DRIVER="epoll")
+    assert refused.returncode == 78
+    assert "shards.direct_descriptors" in refused.stderr and "epoll" in refused.stderr
