@@ -88,11 +88,13 @@ fn start(address: &str, sessions: Sessions, runtime: Handle) -> anyhow::Result<E
             channel: "room:*".to_owned(),
             subscribe: allow(&["@user"]),
             publish: allow(&["room.write"]),
+            ..PermissionRule::default()
         },
         PermissionRule {
             channel: "inbox:{user}".to_owned(),
             subscribe: allow(&["@user"]),
             publish: allow(&[]),
+            ..PermissionRule::default()
         },
     ];
     let engine = Engine::builder(config).verifier(move |attempt: Attempt| {

@@ -120,6 +120,7 @@ fn middleware_hooks_permissions_and_tags_are_those_of_the_application() {
         channel: "room:*".to_owned(),
         subscribe: Some(vec!["@user".to_owned()]),
         publish: Some(vec!["write".to_owned()]),
+        ..PermissionRule::default()
     }];
     let simulation = Engine::builder(config)
         .on_connect(async |context: Context| {

@@ -119,6 +119,19 @@ pub const DOCUMENT_LOG_EDITS_MAX: usize = 1000;
 /// Memory of the edits a document keeps, so that large ones cannot fill it a thousand times.
 pub const DOCUMENT_LOG_BYTES_MAX: usize = 1 << 20;
 
+/// Memory of the edits that somebody is told one by one who missed them; as JSON at most about twice as much. Who missed more gets
+/// the whole document, which is no larger.
+pub const DOCUMENT_MISSED_BYTES_MAX: usize = 256 << 10;
+
+/// Longest name of a document in bytes: with what stands before it, it is a channel's.
+pub const DOCUMENT_ID_BYTES_MAX: usize = 200;
+
+/// Documents one shard holds. Each takes a few hundred bytes even if nobody has written into it, and whoever may join any may make one.
+pub const DOCUMENTS_MAX: usize = 16_384;
+
+/// Milliseconds between two tellings of where a document's cursors are: what moves meanwhile is told once.
+pub const CURSOR_INTERVAL_MS: u64 = 50;
+
 /// Work of bringing one edit behind others, in components gone over and 64 bytes of text copied: some 10 ns each, so a
 /// millisecond. Who would cost more gets the whole document, and sends its edit anew.
 pub const TRANSFORM_WORK_MAX: usize = 100_000;

@@ -1,5 +1,6 @@
 //! What the operator chose, as the shard reads it: checked and in native types.
 
+use crate::collaboration::CollaborationSettings;
 use crate::history::ChannelSettings;
 use crate::permissions::{AuthorizeHook, Permissions};
 use crate::rate_limits::Rates;
@@ -60,6 +61,8 @@ pub struct ShardSettings {
     pub rates: Rates,
     /// What is kept of channels, and what is done about slow subscribers.
     pub channels: ChannelSettings,
+    /// Documents that several people edit (contract L1 to L8); none: there are none, and the messages about them are unknown.
+    pub collaboration: Option<CollaborationSettings>,
     /// None: nobody is verified, and the messages `auth` and `refresh` are unknown.
     pub authentication: Option<AuthenticationTimes>,
 }
@@ -84,6 +87,7 @@ impl Default for ShardSettings {
             permissions: Permissions::default(),
             rates: Rates::default(),
             channels: ChannelSettings::default(),
+            collaboration: None,
             authentication: None,
         }
     }

@@ -9,6 +9,7 @@ use shardwire_protocol::websocket::{Role, Rules};
 
 use crate::bounds::OVERFLOW_RETRY_MS;
 use crate::channels::Channels;
+use crate::collaboration::{Documents, Joined};
 use crate::connections::{Codec, Drain, Frames, NodeCount, Pool, Registry, Tags, Waiting};
 use crate::history::{History, Origin};
 use crate::mesh::MailboxEnds;
@@ -53,6 +54,8 @@ pub struct Shard {
     pub(crate) channels: Channels,
     pub(crate) history: History,
     pub(crate) storing: Storing,
+    pub(crate) documents: Documents,
+    pub(crate) joined: Joined,
     pub(crate) directory: Directory,
     pub(crate) shared_buckets: SharedBuckets,
     pub(crate) ends: MailboxEnds,
@@ -116,6 +119,8 @@ impl Shard {
             channels: Channels::new(placement.shards()),
             history: History::new(seed),
             storing: Storing::default(),
+            documents: Documents::default(),
+            joined: Joined::default(),
             directory: Directory::default(),
             shared_buckets: SharedBuckets::default(),
             ends,
@@ -203,6 +208,7 @@ impl Shard {
             self.count_round.deadline(),
             self.drain.as_ref().and_then(Drain::deadline),
             self.next_log_deadline(),
+            self.documents.next_deadline(),
             postponed.then_some(now.ms),
         ]
         .into_iter()
@@ -246,6 +252,7 @@ impl Shard {
             log_bytes: self.history.bytes(),
             laggards: self.channels.audiences.laggards(),
             queued_bytes: self.channels.queued_bytes(),
+            document_members: self.documents.members() + self.joined.len(),
             counted_users: self.directory.users(),
             counted_addresses: self.directory.addresses(),
             buckets: self.shared_buckets.held(),
@@ -349,6 +356,7 @@ impl Shard {
                 query,
                 reply,
             } => self.answer_history(now, connection, &channel, query, reply),
+            ShardMessage::Document(message) => self.document_message(now, *message),
             ShardMessage::Answered { connection, text } => {
                 self.answer(connection, |out| out.extend_from_slice(&text));
             }
@@ -400,6 +408,7 @@ impl Shard {
         self.due = due;
         self.shared_buckets.sweep(now, self.tick(now));
         self.sweep_logs(now);
+        self.look_after_documents(now);
         self.read_postponed(now);
         self.catch_up(now);
         self.count_shards(now);
@@ -439,6 +448,8 @@ pub struct Residue {
     pub laggards: usize,
     /// Bytes that wait for slow ones of those.
     pub queued_bytes: usize,
+    /// Members of documents homed here, and connections of this shard that are in documents.
+    pub document_members: usize,
     /// Users counted here.
     pub counted_users: usize,
     /// Addresses counted here.

@@ -10,8 +10,8 @@ use rand::{RngExt, SeedableRng};
 use shardwire_client::collaboration::{MissedEdit, Outgoing, Replica};
 use shardwire_client::text::{Content, Operation};
 use shardwire_shards::collaboration::{
-    Access, Author, Document, DocumentSettings, Edited, Entry, Joining, News, Output, Record,
-    Refused, Reply, Snapshot,
+    Access, Ask, Author, Document, DocumentSettings, Edit, Edited, Entry, Joining, News, Output,
+    Record, Refused, Reply, Snapshot,
 };
 
 type Member = u64;
@@ -248,14 +248,16 @@ impl World {
                     },
                     has: join.has,
                     acknowledged: join.acknowledged,
+                    ask: Ask::default(),
                 };
                 self.document.join(member, joining).unwrap();
                 self.in_room.insert(member, index);
             }
             Up::Edit(edit) => {
-                let edited = self
-                    .document
-                    .edit(member, edit.version, edit.number, edit.operation);
+                let edited = self.document.edit(
+                    member,
+                    Edit::numbered(edit.version, edit.number, edit.operation),
+                );
                 match edited {
                     Ok(Edited::Accepted) => self.accepted += 1,
                     Ok(_) => {}
@@ -286,7 +288,7 @@ impl World {
         while let Some(output) = self.document.poll_output() {
             match output {
                 Output::Store(record) => self.store.pending.push_back(record),
-                Output::Reply { to, reply } => {
+                Output::Reply { to, reply, .. } => {
                     if reply == Reply::Displaced {
                         self.in_room.remove(&to);
                     }

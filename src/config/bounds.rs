@@ -145,6 +145,18 @@ pub(super) const HISTORY_MEMORY: Range<ByteSize> = size(ByteSize::mib(1), ByteSi
 /// The least lets a few messages wait; the most is memory enough for any shard.
 pub(super) const SLOW_MEMORY: Range<ByteSize> = size(ByteSize::mib(1), ByteSize::mib(65_536));
 
+/// The least is a line; more than the most wants another program than one that sends a document as a whole.
+pub(super) const DOCUMENT_BYTES: Range<ByteSize> = size(ByteSize::kib(1), ByteSize::mib(16));
+
+/// Every coming and going is told to all.
+pub(super) const DOCUMENT_MEMBERS: Range<usize> = whole(1..=10_000);
+
+/// The least holds a few documents; the most is memory enough for any shard.
+pub(super) const DOCUMENT_MEMORY: Range<ByteSize> = size(ByteSize::mib(1), ByteSize::mib(65_536));
+
+/// Long enough for a page to be loaded anew; what is forgotten after a month is not missed.
+pub(super) const UNLOAD_AFTER: Range<TextDuration> = duration(ms(1_000), minutes(31 * 24 * 60));
+
 /// Long enough for a client to come back; what is empty costs half a KiB.
 pub(super) const FORGET_AFTER: Range<TextDuration> = duration(ms(1_000), minutes(31 * 24 * 60));
 

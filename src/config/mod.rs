@@ -43,6 +43,7 @@ pub use sections::authentication::{
     AuthenticationType, JwtAlgorithm, JwtKey, JwtKeySettings, JwtSettings, KeyMaterial,
 };
 pub use sections::channels::{Channels, ChannelsRule, Persistence, Slow, Topics};
+pub use sections::collaboration::Collaboration;
 pub use sections::compression::{Compression, CompressionSettings};
 pub use sections::connections::{ConnectionSettings, Connections};
 pub use sections::echo::{Echo, EchoSettings};
@@ -102,6 +103,8 @@ pub struct Config {
     pub channels: Channels,
     /// Channels with history that clients name by `topic`.
     pub topics: Topics,
+    /// Documents that several people edit at once.
+    pub collaboration: Collaboration,
     /// Where histories are kept that outlive the process.
     pub storage: Storage,
     /// How fast one may send, and how fast connections may come.
@@ -137,6 +140,8 @@ pub struct Settings {
     pub permissions: shardwire_shards::permissions::Permissions,
     /// What is kept of channels, topics among them.
     pub channels: shardwire_shards::history::ChannelSettings,
+    /// Documents that several people edit at once, if there are any.
+    pub collaboration: Option<shardwire_shards::collaboration::CollaborationSettings>,
     /// Where histories are kept that outlive the process, if any are.
     pub storage: Option<StorageSettings>,
     /// How fast one may send.
@@ -192,6 +197,7 @@ impl Config {
             && (authentication.method != AuthenticationMethod::Unset);
         let permissions = self.permissions.check(verifies, &mut checker);
         let channels = self.channels.check(&self.topics, &mut checker);
+        let collaboration = self.collaboration.check(&connections, &mut checker);
         let storage = self.storage.check(channels.any_durable(), &mut checker);
         let rates = self
             .rates
@@ -218,6 +224,7 @@ impl Config {
             handlers,
             permissions,
             channels,
+            collaboration,
             storage,
             rates,
             shutdown,

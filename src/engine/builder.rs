@@ -472,6 +472,7 @@ pub(super) fn shard_settings(
         permissions: settings.permissions.clone(),
         rates: rates(&settings.rates),
         channels: settings.channels.clone(),
+        collaboration: settings.collaboration,
         authentication: verifies.then_some(AuthenticationTimes {
             timeout_ms: settings.authentication.timeout_ms,
             warning_ms: settings.authentication.expiry_warning_ms,

@@ -64,6 +64,16 @@ pub enum ErrorCode {
     StorageFull,
     /// What keeps the channel's history across restarts is broken.
     StorageFailed,
+    /// The message asks for something only who has joined may have.
+    NotJoined,
+    /// There are as many members as there may be.
+    TooManyMembers,
+    /// `operation` of an edit is none.
+    InvalidOperation,
+    /// An edit names a version or number that is not its, or does not fit the text it was made on.
+    OutOfStep,
+    /// An edit would make its document larger than one may be.
+    DocumentTooLarge,
 }
 
 /// One row of the table of error codes.
@@ -94,7 +104,7 @@ const fn row(
 }
 
 /// All error codes, ordered by number without gaps.
-pub static ERRORS: [ErrorRow; 19] = [
+pub static ERRORS: [ErrorRow; 24] = [
     row(
         ErrorCode::MissingType,
         "Missing message type",
@@ -209,6 +219,36 @@ pub static ERRORS: [ErrorRow; 19] = [
         true,
         "The channel's messages are kept on disk, and the disk failed: the message was not published. Send it again when the operator has seen to it.",
     ),
+    row(
+        ErrorCode::NotJoined,
+        "Not joined",
+        false,
+        "Only who has joined may do this. Join first.",
+    ),
+    row(
+        ErrorCode::TooManyMembers,
+        "Too many members",
+        true,
+        "As many have joined as may. Try again when somebody has left.",
+    ),
+    row(
+        ErrorCode::InvalidOperation,
+        "Invalid operation",
+        false,
+        "`operation` is not one: see the concepts of collaboration for what it may be.",
+    ),
+    row(
+        ErrorCode::OutOfStep,
+        "Out of step",
+        false,
+        "The edit names a version or number that is not the next, or does not fit the text of its version. Join again.",
+    ),
+    row(
+        ErrorCode::DocumentTooLarge,
+        "Document too large",
+        false,
+        "The edit would make the document larger than one may be. Take it back and join again.",
+    ),
 ];
 
 impl ErrorCode {
@@ -257,7 +297,7 @@ mod tests {
         }
         // The last variant has the last row, so no variant is without one.
         assert_eq!(
-            ErrorCode::StorageFailed.row().text,
+            ErrorCode::DocumentTooLarge.row().text,
             ERRORS[ERRORS.len() - 1].text
         );
     }

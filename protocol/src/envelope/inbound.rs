@@ -2,6 +2,7 @@
 
 use super::{MAX_DEPTH, Text, depth::is_deeper_than};
 use crate::codes::ErrorCode;
+use crate::text::Operation;
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use std::fmt;
@@ -46,6 +47,21 @@ pub struct More<'a> {
     key: Option<&'a RawValue>,
     ttl: Option<&'a RawValue>,
     volatile: Option<&'a RawValue>,
+    document: Option<&'a RawValue>,
+    operation: Option<&'a RawValue>,
+    version: Option<&'a RawValue>,
+    sequence: Option<&'a RawValue>,
+    position: Option<&'a RawValue>,
+    replica: Option<&'a RawValue>,
+}
+
+/// Where a replica has been in a document: `{"version":…,"epoch":"…"}`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DocumentSince {
+    /// The version it has.
+    pub version: u64,
+    /// Of which life of the document; none: a text that is no epoch of ours, so that it names no life of any document.
+    pub epoch: Option<u64>,
 }
 
 /// Where a client has been in a channel's log: `{"offset":…,"epoch":"…"}`.
@@ -131,6 +147,69 @@ impl<'a> Inbound<'a> {
     #[allow(clippy::missing_errors_doc)]
     pub fn volatile(&self) -> Result<bool, ErrorCode> {
         Ok(read(self.more.volatile)?.unwrap_or(false))
+    }
+
+    /// `documentId` of the messages about documents.
+    ///
+    /// # Errors
+    /// [`ErrorCode::InvalidMessage`]: it is missing or is not text.
+    pub fn document(&self) -> Result<Text<'a>, ErrorCode> {
+        read(self.more.document)?.ok_or(ErrorCode::InvalidMessage)
+    }
+
+    /// `operation` of `edit`.
+    ///
+    /// # Errors
+    /// [`ErrorCode::InvalidOperation`]: it is missing or is no operation (see [`crate::text`]).
+    pub fn operation(&self) -> Result<Operation, ErrorCode> {
+        let operation = read(self.more.operation).map_err(|_| ErrorCode::InvalidOperation)?;
+        operation.ok_or(ErrorCode::InvalidOperation)
+    }
+
+    /// `version` of `edit` and `cursor-move`.
+    ///
+    /// # Errors
+    /// [`ErrorCode::InvalidMessage`]: it is there and is no whole number. Likewise for the following.
+    pub fn version(&self) -> Result<Option<u64>, ErrorCode> {
+        read(self.more.version)
+    }
+
+    /// `sequence`: of `edit` its number among its replica's edits, of `join-document` that of the last acknowledged one.
+    #[allow(clippy::missing_errors_doc)]
+    pub fn sequence(&self) -> Result<Option<u64>, ErrorCode> {
+        read(self.more.sequence)
+    }
+
+    /// `position` of `cursor-move`, in characters.
+    ///
+    /// # Errors
+    /// [`ErrorCode::InvalidMessage`]: it is missing or is none.
+    pub fn position(&self) -> Result<u32, ErrorCode> {
+        read(self.more.position)?.ok_or(ErrorCode::InvalidMessage)
+    }
+
+    /// `replica` of `join-document`: what the client calls its copy.
+    #[allow(clippy::missing_errors_doc)]
+    pub fn replica(&self) -> Result<Option<Text<'a>>, ErrorCode> {
+        read(self.more.replica)
+    }
+
+    /// `since` of `join-document`: what the replica has.
+    ///
+    /// # Errors
+    /// [`ErrorCode::InvalidMessage`]: it is there and is not an object of `version` and `epoch`.
+    pub fn document_since(&self) -> Result<Option<DocumentSince>, ErrorCode> {
+        #[derive(serde::Deserialize)]
+        struct Written<'a> {
+            version: u64,
+            #[serde(borrow)]
+            epoch: Text<'a>,
+        }
+        let written: Option<Written<'_>> = read(self.more.since)?;
+        Ok(written.map(|written| DocumentSince {
+            version: written.version,
+            epoch: read_epoch(&written.epoch),
+        }))
     }
 
     /// Whether any of `idempotencyKey`, `ttl` and `volatile` is there.
@@ -235,6 +314,13 @@ enum Name {
     Key,
     Ttl,
     Volatile,
+    #[serde(rename = "documentId")]
+    Document,
+    Operation,
+    Version,
+    Sequence,
+    Position,
+    Replica,
     #[serde(other)]
     Other,
 }
@@ -282,6 +368,12 @@ impl<'de> Visitor<'de> for FieldsVisitor {
                 Name::Key => fields.more.key = Some(map.next_value()?),
                 Name::Ttl => fields.more.ttl = Some(map.next_value()?),
                 Name::Volatile => fields.more.volatile = Some(map.next_value()?),
+                Name::Document => fields.more.document = Some(map.next_value()?),
+                Name::Operation => fields.more.operation = Some(map.next_value()?),
+                Name::Version => fields.more.version = Some(map.next_value()?),
+                Name::Sequence => fields.more.sequence = Some(map.next_value()?),
+                Name::Position => fields.more.position = Some(map.next_value()?),
+                Name::Replica => fields.more.replica = Some(map.next_value()?),
                 Name::Other => {
                     map.next_value::<IgnoredAny>()?;
                 }

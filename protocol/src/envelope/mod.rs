@@ -10,7 +10,7 @@
 //! * It is nested at most [`MAX_DEPTH`] deep, so that a subscriber's parser is safe, too.
 //! * One pass over the text; nothing is copied unless `type`, `channel` or `exclude` contain escapes.
 //!
-//! **Who calls in.** `shards`, clients, load test; calls [`crate::codes`]. **Tests**: beside the code.
+//! **Who calls in.** `shards`, clients, load test; calls [`crate::codes`], [`crate::text`]. **Tests**: beside the code.
 
 pub mod client;
 mod depth;
@@ -23,6 +23,6 @@ mod text;
 pub const TOPIC_PREFIX: &str = "topic:";
 
 pub use depth::{MAX_DEPTH, is_deeper_than};
-pub use inbound::{Inbound, MAX_ID_BYTES, MAX_KEY_BYTES, More, Since, parse};
+pub use inbound::{DocumentSince, Inbound, MAX_ID_BYTES, MAX_KEY_BYTES, More, Since, parse};
 pub use serde_json::value::RawValue;
 pub use text::Text;

@@ -4,6 +4,8 @@
 //! each, which holds for what [`super::parse`] gave. Channels and other text are escaped. Timestamps are Unix
 //! milliseconds. An `id` is that of the message this one answers.
 
+pub mod documents;
+
 use super::{RawValue, TOPIC_PREFIX};
 use crate::codes::ErrorCode;
 

@@ -30,7 +30,7 @@ use shardwire_protocol::envelope::outbound::Place;
 pub(crate) use audience::{Audiences, Membership, SinceAsked};
 pub(crate) use home::{Homes, Interested};
 pub use names::is_valid_channel_name;
-pub(crate) use names::{SHARD_COUNTS, is_reserved};
+pub(crate) use names::{DOCUMENT_PREFIX, SHARD_COUNTS, is_document_channel, is_reserved};
 
 use crate::vocabulary::{ConnectionId, Position};
 

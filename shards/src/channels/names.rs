@@ -5,6 +5,15 @@ use crate::bounds::CHANNEL_NAME_BYTES_MAX;
 /// The channel that tells how many connections each shard has, about once a second while somebody listens.
 pub(crate) const SHARD_COUNTS: &str = "$shards";
 
+/// What the names of the channels begin with that members of documents listen to: the document `plan` is `$document:plan`. Behind the
+/// `$` is the name that rules about it speak of.
+pub(crate) const DOCUMENT_PREFIX: &str = "$document:";
+
+/// Whether members of a document listen there. Its home knows them one by one, so nobody announces interest.
+pub(crate) fn is_document_channel(name: &str) -> bool {
+    name.starts_with(DOCUMENT_PREFIX)
+}
+
 /// Whether `name` may name a channel: 1 to 255 bytes, no control characters.
 #[must_use]
 pub fn is_valid_channel_name(name: &str) -> bool {

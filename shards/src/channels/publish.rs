@@ -149,8 +149,20 @@ impl Shard {
         }
         let deflates = interested.iter().any(|at| at.deflates);
         let frame = self.encode_shared(now, &name, message, None, deflates);
+        self.deliver_live(&name, &interested, frame, exclude);
+        self.settle(channel, origin, Ok(None));
+    }
+
+    /// One frame to every shard with an audience, once it is clear that there is room on the ways there.
+    fn deliver_live(
+        &mut self,
+        name: &ChannelName,
+        interested: &[Interested],
+        frame: SharedFrame,
+        exclude: &[ConnectionId],
+    ) {
         let mut here = None;
-        for at in &interested {
+        for at in interested {
             let frame = SharedFrame {
                 plain: frame.plain.clone(),
                 deflated: frame.deflated.clone().filter(|_| at.deflates),
@@ -168,9 +180,38 @@ impl Shard {
             self.ends.post(at.shard, Lane::Delivery, deliver);
         }
         if let Some(frame) = here {
-            self.fan_out(channel, frame, exclude, None);
+            self.fan_out(name, frame, exclude, None);
         }
-        self.settle(channel, origin, Ok(None));
+    }
+
+    /// At home of one of the server's own channels: one message, in its own words, to all that listen. Whether there is room on the
+    /// ways there ([`ways_are_free`](Self::ways_are_free)) is asked before something happens that must be told.
+    pub(crate) fn tell_audience(
+        &mut self,
+        channel: &str,
+        exclude: &[ConnectionId],
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let Some((name, home)) = self.channels.homes.get_named(channel) else {
+            return;
+        };
+        let name = name.clone();
+        let interested: SmallVec<[Interested; 8]> = SmallVec::from_slice(&home.interested);
+        let plain = self.encode_frame(false, write);
+        let deflates = interested.iter().any(|at| at.deflates);
+        let deflated = if deflates {
+            self.codec.compress_shared(&plain)
+        } else {
+            None
+        };
+        self.deliver_live(&name, &interested, SharedFrame { plain, deflated }, exclude);
+    }
+
+    /// At home: whether one more message would reach every shard with an audience.
+    pub(crate) fn ways_are_free(&self, channel: &str) -> bool {
+        let interested = self.channels.homes.interested(channel).iter();
+        let mut elsewhere = interested.filter(|at| at.shard != self.id);
+        elsewhere.all(|at| !self.ends.is_full(at.shard, Lane::Delivery))
     }
 
     /// Nobody listens, and nothing is kept yet.
@@ -229,16 +270,21 @@ impl Shard {
     ) -> Bytes {
         // Valid by construction: the parser or the embedding door checked it; a broken one becomes `null`, not a broken envelope.
         let message = std::str::from_utf8(message).unwrap_or("null");
-        self.scratch.clear();
-        frame::write_text_with(&mut self.scratch, |out| {
+        self.encode_frame(place.is_some(), |out| {
             let place = place.map(place_on_the_wire);
             outbound::broadcast(out, channel, message, now.unix_ms, place);
-        });
+        })
+    }
+
+    /// One text frame that many get. `kept`: it will live for long, which a chunk that others are cut from must not.
+    #[inline]
+    fn encode_frame(&mut self, kept: bool, write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
+        self.scratch.clear();
+        frame::write_text_with(&mut self.scratch, write);
         if self.scratch.len() > CHUNKED_FRAME_MAX {
             return Bytes::from(std::mem::take(&mut self.scratch));
         }
-        if place.is_some() {
-            // It will be kept for long, which a chunk that others are cut from must not be.
+        if kept {
             return Bytes::copy_from_slice(&self.scratch);
         }
         if self.chunk.capacity() < self.scratch.len() {

@@ -8,9 +8,10 @@ use shardwire_protocol::websocket::frame;
 
 use super::audience::{AudienceKey, Interest, Membership, SinceAsked, Waiting};
 use super::lag::{Cursor, Lag};
-use super::names::{SHARD_COUNTS, is_valid_channel_name};
+use super::names::{SHARD_COUNTS, is_document_channel, is_reserved, is_valid_channel_name};
 use super::place_on_the_wire;
 use crate::bounds::WAITING_PER_MEMBER_MAX;
+use crate::history::SlowPolicy;
 use crate::mesh::Lane;
 use crate::permissions::Action;
 use crate::routing::kept_reply;
@@ -75,29 +76,8 @@ impl Shard {
                 self.channels.audiences.create(name, interest, place, slow)
             }
         };
-        let (Some(audience), Some(connection)) = (
-            self.channels.audiences.get_mut(key),
-            self.registry.get_mut(id),
-        ) else {
-            return;
-        };
         if !member {
-            let position = u32::try_from(audience.members.len())
-                .expect("an audience is at most all connections of a shard");
-            audience.members.push(id);
-            connection.memberships.push(Membership {
-                audience: key,
-                position,
-                lags: false,
-            });
-            self.channels.memberships += 1;
-            if connection.extension.takes_shared() {
-                audience.deflating += 1;
-                if audience.deflating == 1 {
-                    let name = audience.name.clone();
-                    self.announce_deflates(name, true);
-                }
-            }
+            self.enter(key, id);
         }
         let Some(audience) = self.channels.audiences.get_mut(key) else {
             return;
@@ -117,6 +97,50 @@ impl Shard {
                 reply: reply_kept,
                 since,
             }),
+        }
+    }
+
+    /// Puts a connection into an audience it is not in.
+    fn enter(&mut self, key: AudienceKey, id: ConnectionId) {
+        let (Some(audience), Some(connection)) = (
+            self.channels.audiences.get_mut(key),
+            self.registry.get_mut(id),
+        ) else {
+            return;
+        };
+        let position = u32::try_from(audience.members.len())
+            .expect("an audience is at most all connections of a shard");
+        audience.members.push(id);
+        connection.memberships.push(Membership {
+            audience: key,
+            position,
+            lags: false,
+        });
+        self.channels.memberships += 1;
+        if connection.extension.takes_shared() {
+            audience.deflating += 1;
+            if audience.deflating == 1 {
+                let name = audience.name.clone();
+                self.announce_deflates(name, true);
+            }
+        }
+    }
+
+    /// Puts a connection into the audience of one of the server's own channels, whose home knows by itself who listens and has just
+    /// said so: what it publishes from here on is for this connection, too.
+    pub(crate) fn hear_from_home(&mut self, id: ConnectionId, channel: &ChannelName) {
+        let key = match self.channels.audiences.find(channel) {
+            Some(key) => key,
+            None => {
+                let slow = SlowPolicy::Disconnect;
+                let audiences = &mut self.channels.audiences;
+                audiences.create(channel.clone(), Interest::Noted, None, slow)
+            }
+        };
+        let connection = self.registry.get(id);
+        let memberships = connection.map(|connection| connection.memberships.iter());
+        if memberships.is_some_and(|mut all| all.all(|membership| membership.audience != key)) {
+            self.enter(key, id);
         }
     }
 
@@ -288,6 +312,10 @@ impl Shard {
         if !is_valid_channel_name(channel) {
             return self.answer_error(id, ErrorCode::InvalidChannel, reply);
         }
+        if is_reserved(channel) && channel != SHARD_COUNTS {
+            // One is in there by other means than `subscribe`.
+            return self.answer_error(id, ErrorCode::ReservedChannel, reply);
+        }
         self.leave_channel(id, channel);
         if self
             .registry
@@ -392,6 +420,9 @@ impl Shard {
     }
 
     fn end_interest(&mut self, channel: ChannelName) {
+        if is_document_channel(&channel) {
+            return;
+        }
         let home = self.placement.home_of_channel(&channel);
         if home == self.id {
             self.note_interest_here(self.now, channel, self.id, false);

@@ -9,7 +9,7 @@ use shardwire_protocol::text::{Content, Operation, transform_position};
 
 use super::authors::{Author, Authors, Progress};
 use super::log::{Behind, Log};
-use super::outputs::{Entry, News, Output, Record, Reply, Snapshot};
+use super::outputs::{Ask, Entry, News, Output, Record, Reply, Snapshot};
 use super::{Joining, Refused};
 use crate::bounds::{
     DOCUMENT_HELD_MAX, DOCUMENT_LOG_EDITS_MAX, SNAPSHOT_BYTES, SNAPSHOT_EDITS, UNSTORED_EDITS_MAX,
@@ -45,6 +45,32 @@ pub enum Access {
     Read,
     /// Edit, too.
     Write,
+}
+
+/// An edit, as a member sends it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Edit {
+    /// The version it was made on.
+    pub version: u64,
+    /// Its number among its author's edits, from 1. None: the author does not number them; it is the next, and sent once.
+    pub number: Option<u64>,
+    /// What it does.
+    pub operation: Operation,
+    /// Comes back with the answer.
+    pub ask: Ask,
+}
+
+impl Edit {
+    /// The edit of this number, made on `version`.
+    #[must_use]
+    pub fn numbered(version: u64, number: u64, operation: Operation) -> Self {
+        Self {
+            version,
+            number: Some(number),
+            operation,
+            ask: Ask::default(),
+        }
+    }
 }
 
 /// What became of an edit that was not refused.
@@ -183,37 +209,60 @@ impl<M: Copy + Eq + Hash> Document<M> {
         self.epoch
     }
 
+    /// Memory it takes, about.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        size_of::<Self>() + self.content.bytes() + self.log.bytes()
+    }
+
+    /// The work of bringing edits behind others since this was last asked, in components gone over, some 10 ns each.
+    pub fn take_work(&mut self) -> usize {
+        self.log.take_work()
+    }
+
+    /// Its members.
+    pub fn members(&self) -> impl Iterator<Item = M> {
+        self.members.keys().copied()
+    }
+
     /// How many members there are. With none, and nothing to be stored any more, the document may be forgotten.
     #[must_use]
     pub fn member_count(&self) -> usize {
         self.members.len()
     }
 
-    /// An edit of `operation`, made on `version`, the author's edit of this `number` (from 1).
+    /// A member's edit.
     ///
     /// # Errors
     ///
     /// Any [`Refused`] but `Full`; the document is as before.
-    pub fn edit(
-        &mut self,
-        member: M,
-        version: u64,
-        number: u64,
-        operation: Operation,
-    ) -> Result<Edited, Refused> {
+    pub fn edit(&mut self, member: M, edit: Edit) -> Result<Edited, Refused> {
+        let Edit {
+            version,
+            number,
+            operation,
+            ask,
+        } = edit;
         let Member { author, access } = self.members.get(&member).ok_or(Refused::NotJoined)?;
-        if *access == Access::Read {
+        let access = *access;
+        if access == Access::Read {
             return Err(Refused::ReadOnly);
         }
         let author = author.clone();
         let done = self.authors.get(&author).expect("members are remembered");
         let last = Some(done.number);
+        // A number says that the edit before it was acknowledged. Who does not number says so by the version: one that has not heard
+        // of its own last edit did not build on it as the others do, and its text would not be ours any more.
+        if number.is_none() && version < done.version {
+            return Err(Refused::Misplaced);
+        }
+        let number = number.unwrap_or(done.number + 1);
         if number <= done.number {
             let repeated = Reply::Acknowledged {
                 number: done.number,
                 version: done.version,
             };
-            self.reply(member, repeated);
+            self.reply(member, repeated, ask);
             return Ok(Edited::Repeated);
         }
         // Nobody has been told of a version that is not stored.
@@ -225,7 +274,7 @@ impl<M: Copy + Eq + Hash> Document<M> {
             return Err(Refused::Overloaded);
         }
         if !self.log.reaches(version) {
-            self.tell_state(member, &author, last);
+            self.tell_state(member, &author, access, last, ask);
             return Ok(Edited::Resent);
         }
         let length = self.content.length();
@@ -234,7 +283,7 @@ impl<M: Copy + Eq + Hash> Document<M> {
             Ok(operation) => operation,
             Err(Behind::DoesNotFit) => return Err(Refused::Misplaced),
             Err(Behind::TooFar) => {
-                self.tell_state(member, &author, last);
+                self.tell_state(member, &author, access, last, ask);
                 return Ok(Edited::Resent);
             }
         };
@@ -248,7 +297,7 @@ impl<M: Copy + Eq + Hash> Document<M> {
         self.append(entry.clone(), length);
         self.store(&entry);
         let version = entry.version;
-        self.reply(member, Reply::Acknowledged { number, version });
+        self.reply(member, Reply::Acknowledged { number, version }, ask);
         self.publish(Some(member), News::Edit(entry));
         Ok(Edited::Accepted)
     }
@@ -332,6 +381,12 @@ impl<M: Copy + Eq + Hash> Document<M> {
         self.stored = self.stored.max(version.min(self.version));
     }
 
+    /// Everything up to this version is stored, and may have been told.
+    #[must_use]
+    pub fn told_version(&self) -> u64 {
+        self.stored
+    }
+
     /// A user's cursor is at `position` of `version`. The others hear of it with [`Document::flush_cursors`]. Of a version that is
     /// too far back or not there yet, nothing is kept: the next move will do.
     ///
@@ -413,9 +468,9 @@ impl<M: Copy + Eq + Hash> Document<M> {
         self.held.pop_front().map(|(_, output)| output)
     }
 
-    pub(super) fn reply(&mut self, to: M, reply: Reply) {
+    pub(super) fn reply(&mut self, to: M, reply: Reply, ask: Ask) {
         self.held
-            .push_back((self.version, Output::Reply { to, reply }));
+            .push_back((self.version, Output::Reply { to, reply, ask }));
     }
 
     pub(super) fn publish(&mut self, except: Option<M>, news: News) {

@@ -2,11 +2,14 @@
 
 use std::hash::Hash;
 
+use ahash::AHashSet;
+
 use super::Refused;
 use super::authors::{Author, Progress};
 use super::document::{Access, Document, Member};
-use super::outputs::{Catchup, News, Output, Reply, State};
-use crate::bounds::{DOCUMENT_HELD_MAX, REPLICA_NAME_BYTES_MAX};
+use super::outputs::{Ask, Catchup, News, Output, Reply, State};
+use crate::bounds::{DOCUMENT_HELD_MAX, DOCUMENT_MISSED_BYTES_MAX, REPLICA_NAME_BYTES_MAX};
+use crate::vocabulary::UserId;
 
 /// What a connection says that joins, be it for the first time, again on a new connection, or because it has lost the thread.
 #[derive(Clone, PartialEq, Debug)]
@@ -20,6 +23,8 @@ pub struct Joining {
     pub has: Option<(u64, u64)>,
     /// The number of its last edit that was acknowledged; 0 if none was.
     pub acknowledged: u64,
+    /// Comes back with the answer.
+    pub ask: Ask,
 }
 
 impl<M: Copy + Eq + Hash> Document<M> {
@@ -29,6 +34,7 @@ impl<M: Copy + Eq + Hash> Document<M> {
             access,
             has,
             acknowledged,
+            ask,
         } = joining;
         if !(1..=REPLICA_NAME_BYTES_MAX).contains(&author.replica.len()) {
             return Err(Refused::Misplaced);
@@ -52,8 +58,12 @@ impl<M: Copy + Eq + Hash> Document<M> {
             self.forget_cursor(&author.user, before);
             self.withdraw(before);
             // At once: it waits for nothing that is stored, and must not come behind an answer to its joining again.
-            let (to, reply) = (before, Reply::Displaced);
-            self.held.push_front((0, Output::Reply { to, reply }));
+            let output = Output::Reply {
+                to: before,
+                reply: Reply::Displaced,
+                ask: Ask::default(),
+            };
+            self.held.push_front((0, output));
         }
         let last_number = match self.authors.get(&author) {
             Some(progress) => Some(progress.number),
@@ -65,18 +75,32 @@ impl<M: Copy + Eq + Hash> Document<M> {
                 })
                 .map(|_| acknowledged),
         };
+        // Before the answer, which says who is here.
+        let entering = Member {
+            author: author.clone(),
+            access,
+        };
+        self.members.insert(member, entering);
         let caught_up = has.filter(|(epoch, version)| {
-            *epoch == self.epoch && *version <= self.stored && self.log.reaches(*version)
+            *epoch == self.epoch
+                && *version <= self.stored
+                && self.log.reaches(*version)
+                && self.log.bytes_since(*version) <= DOCUMENT_MISSED_BYTES_MAX
         });
         match caught_up {
             Some((_, version)) => {
                 let missed = Catchup {
                     edits: self.log.entries_since(version),
+                    author: author.clone(),
+                    epoch: self.epoch,
+                    version: self.version,
+                    access,
+                    users: self.users(),
                     cursors: self.cursors_but(&author.user),
                 };
-                self.reply(member, Reply::Missed(missed));
+                self.reply(member, Reply::Missed(missed), ask);
             }
-            None => self.tell_state(member, &author, last_number),
+            None => self.tell_state(member, &author, access, last_number, ask),
         }
         match self.authors.get_mut(&author) {
             Some(progress) => progress.member = Some(member),
@@ -90,9 +114,8 @@ impl<M: Copy + Eq + Hash> Document<M> {
             }
         }
         if !present {
-            self.publish(Some(member), News::Joined(author.user.clone()));
+            self.publish(Some(member), News::Joined(author.user));
         }
-        self.members.insert(member, Member { author, access });
         Ok(())
     }
 
@@ -122,14 +145,38 @@ impl<M: Copy + Eq + Hash> Document<M> {
             .retain(|(_, output)| !matches!(output, Output::Reply { to, .. } if *to == member));
     }
 
-    pub(super) fn tell_state(&mut self, member: M, author: &Author, last_number: Option<u64>) {
+    /// A member may do something else from now on. One that is no member: nothing happens.
+    pub fn set_access(&mut self, member: M, access: Access) {
+        if let Some(member) = self.members.get_mut(&member) {
+            member.access = access;
+        }
+    }
+
+    /// Who is a member, each user once, in no particular order.
+    #[must_use]
+    pub fn users(&self) -> Vec<UserId> {
+        let users = self.members.values().map(|member| &member.author.user);
+        let once: AHashSet<&UserId> = users.collect();
+        once.into_iter().cloned().collect()
+    }
+
+    pub(super) fn tell_state(
+        &mut self,
+        member: M,
+        author: &Author,
+        access: Access,
+        last_number: Option<u64>,
+        ask: Ask,
+    ) {
         let state = State {
             epoch: self.epoch,
             version: self.version,
             content: self.content.clone(),
             last_number,
+            access,
+            users: self.users(),
             cursors: self.cursors_but(&author.user),
         };
-        self.reply(member, Reply::State(state));
+        self.reply(member, Reply::State(state), ask);
     }
 }

@@ -15,6 +15,8 @@ pub(super) struct Log {
     entries: VecDeque<(Arc<Entry>, u32)>,
     last: u64,
     bytes: usize,
+    /// Work of bringing edits behind others since it was last asked for.
+    work: usize,
 }
 
 /// Why an operation cannot be brought behind the log.
@@ -33,6 +35,7 @@ impl Log {
             entries: VecDeque::new(),
             last: version,
             bytes: 0,
+            work: 0,
         }
     }
 
@@ -58,6 +61,16 @@ impl Log {
             .collect()
     }
 
+    /// Memory of all of it, about.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Memory of the edits since `version`, which it reaches, about.
+    pub(super) fn bytes_since(&self, version: u64) -> usize {
+        self.since(version).map(|(entry, _)| size(entry)).sum()
+    }
+
     /// Appends the edit of the next version, made on a text of `length` characters.
     pub(super) fn push(&mut self, entry: Arc<Entry>, length: u32) {
         debug_assert_eq!(entry.version, self.last + 1);
@@ -79,7 +92,7 @@ impl Log {
     /// An operation made on `version`, which the log reaches, brought behind everything since. `length` is that of the text as it
     /// is now.
     pub(super) fn bring_behind(
-        &self,
+        &mut self,
         mut operation: Operation,
         version: u64,
         length: u32,
@@ -90,7 +103,7 @@ impl Log {
             return Err(Behind::DoesNotFit);
         }
         let mut work = 0;
-        for (entry, _) in self.since(version) {
+        let brought = self.since(version).try_for_each(|(entry, _)| {
             work += operation.component_count()
                 + operation.text_bytes() / 64
                 + entry.operation.component_count();
@@ -100,11 +113,19 @@ impl Log {
             operation = operation
                 .transform(&entry.operation, Side::Right)
                 .map_err(|_| Behind::DoesNotFit)?;
-        }
+            Ok(())
+        });
+        self.work += work;
+        brought?;
         if operation.component_count() > MAX_COMPONENTS {
             return Err(Behind::TooFar);
         }
         Ok(operation)
+    }
+
+    /// The work of [`bring_behind`](Self::bring_behind) since this was last asked, in units of [`TRANSFORM_WORK_MAX`].
+    pub(super) fn take_work(&mut self) -> usize {
+        std::mem::take(&mut self.work)
     }
 
     /// A position in `version`, which the log reaches, as it is now.

@@ -1,18 +1,24 @@
 //! Documents that several people edit at once.
 //!
-//! **Lives here:** [`Document`]: one text, who is in it, the edits it was made of, and the order of those. **Does not:** what an
-//! operation means to another (`shardwire_protocol::text`), names of documents, who may join one, delivery, storage: the
-//! document says what is to be told ([`Output`]) and is told what was stored.
+//! **Lives here:** [`Document`]: one text, who is in it, the edits it was made of, and the order of those: a machine that says what is
+//! to be told ([`Output`]). Around it: the documents whose home a shard is (`homes.rs`, `at_home.rs`), and which of a shard's
+//! connections are in which documents (`joined.rs`, `requests.rs`). **Does not:** what an operation means to another
+//! (`shardwire_protocol::text`), who may join and edit (`permissions/`), delivery: members of a document listen to a channel of the
+//! server's own (`$document:…`), and what all are told goes there.
 //!
 //! **Invariants:**
 //! * One order: every edit has one version, and all members are told all edits in that order, none twice.
 //! * Nobody is told of an edit, its author included, before the store has it (where there is one).
 //! * An edit sent twice is carried out once: an author's edits are numbered, and the last number is remembered while the author
 //!   is a member, and for at least as many edits as the log holds.
-//! * The log, the members, the text and what waits for the store are bounded; so is the work of one edit.
+//! * The log, the members, the text and what waits for the store are bounded; so is the work of one edit, and what all documents of a
+//!   shard take.
+//! * A member is in its channel's audience from the answer to its joining on, and not before: what it is told and what all are told
+//!   comes in one order, since all of it takes the lane of deliveries.
 //!
-//! **Called by:** whoever holds documents: as yet the tests and embedding programs; no message of the wire leads here. **Calls:** the text
-//! type. **Tests:** below and in `log.rs`; `tests/convergence.rs` with the replicas of the Rust client over links that delay and cut.
+//! **Called by:** `routing/` (messages), mail from other shards, `connections/` (ends, new permissions), the shard's deadlines.
+//! **Calls:** `permissions/`, `channels/`, `mesh/`, the text type. **Tests:** below and in `log.rs`; `tests/documents.rs` on whole shards;
+//! `tests/convergence.rs` with the replicas of the Rust client over links that delay and cut; the simulator.
 //!
 //! # How it converges
 //!
@@ -21,18 +27,26 @@
 //! meanwhile brought the same edits behind its own with sides exchanged, so by TP1 both have the same text when the
 //! acknowledgement arrives.
 
+mod at_home;
 mod authors;
 mod document;
+mod homes;
 mod join;
+mod joined;
 mod log;
 mod outputs;
+mod requests;
 #[cfg(test)]
 mod tests;
 
 pub use authors::Author;
-pub use document::{Access, Document, DocumentSettings, Edited};
+pub use document::{Access, Document, DocumentSettings, Edit, Edited};
+pub use homes::CollaborationSettings;
+pub(crate) use homes::Documents;
 pub use join::Joining;
-pub use outputs::{Catchup, Entry, News, Output, Record, Reply, Snapshot, State};
+pub(crate) use joined::Joined;
+pub use outputs::{Ask, Catchup, Entry, News, Output, Record, Reply, Snapshot, State};
+pub(crate) use requests::DocumentRequest;
 
 /// Why a document does not do what a member asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use shardwire_protocol::text::{Content, Operation};
 
-use super::Author;
+use super::{Access, Author};
 use crate::vocabulary::UserId;
 
 /// An edit that has its place in the order.
@@ -20,6 +20,15 @@ pub struct Entry {
     pub operation: Operation,
 }
 
+/// What the caller wants back with the answer to what a member asked; the document does not look at it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Ask {
+    /// Which joining it was.
+    pub ticket: Option<u32>,
+    /// The `id` of the member's message, as JSON.
+    pub reply: Option<Box<str>>,
+}
+
 /// What the world shall do. `M` names a member, as the world does.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Output<M> {
@@ -29,6 +38,8 @@ pub enum Output<M> {
         to: M,
         /// What.
         reply: Reply,
+        /// What it came with, if it answers something.
+        ask: Ask,
     },
     /// Tell all members that are in at this moment.
     Publish {
@@ -71,6 +82,10 @@ pub struct State {
     /// The number of the member's last edit that is in; none if the document does not remember the member, and cannot be sure either
     /// that nothing of it came in since the version it has.
     pub last_number: Option<u64>,
+    /// What the member may do.
+    pub access: Access,
+    /// Who is a member, the one that is told among them.
+    pub users: Vec<UserId>,
     /// Where other people's cursors are.
     pub cursors: Vec<(UserId, u32)>,
 }
@@ -80,6 +95,16 @@ pub struct State {
 pub struct Catchup {
     /// The edits since the version it named, its own among them.
     pub edits: Vec<Arc<Entry>>,
+    /// Whose replica missed it.
+    pub author: Author,
+    /// Which life of the document.
+    pub epoch: u64,
+    /// The version these edits lead to.
+    pub version: u64,
+    /// What the member may do.
+    pub access: Access,
+    /// Who is a member, the one that is told among them.
+    pub users: Vec<UserId>,
     /// Where other people's cursors are.
     pub cursors: Vec<(UserId, u32)>,
 }

@@ -19,6 +19,7 @@ fn joining(user: &str, replica: &str) -> Joining {
         access: Access::Write,
         has: None,
         acknowledged: 0,
+        ask: Ask::default(),
     }
 }
 
@@ -39,13 +40,14 @@ fn document(settings: DocumentSettings, members: &[Member]) -> Document<Member> 
 
 fn insert(document: &mut Document<Member>, member: Member, number: u64, text: &str) {
     let operation = Operation::replacement(0, 0, text).unwrap();
-    let edited = document.edit(member, document.stored, number, operation);
+    let edited = document.edit(member, Edit::numbered(document.stored, number, operation));
     assert_eq!(edited, Ok(Edited::Accepted));
 }
 
 fn acknowledged(to: Member, number: u64, version: u64) -> Output<Member> {
     let reply = Reply::Acknowledged { number, version };
-    Output::Reply { to, reply }
+    let ask = Ask::default();
+    Output::Reply { to, reply, ask }
 }
 
 fn published_edits(outputs: &[Output<Member>]) -> Vec<(Option<Member>, u64, String)> {
@@ -66,10 +68,13 @@ fn edits_of_one_version_are_put_behind_each_other() {
     insert(&mut document, 1, 1, "hello");
     drained(&mut document);
     document
-        .edit(1, 1, 2, operation(r#"[5," there"]"#))
+        .edit(1, Edit::numbered(1, 2, operation(r#"[5," there"]"#)))
         .unwrap();
     document
-        .edit(2, 1, 1, operation(r#"[{"d":"h"},"J",4,"!"]"#))
+        .edit(
+            2,
+            Edit::numbered(1, 1, operation(r#"[{"d":"h"},"J",4,"!"]"#)),
+        )
         .unwrap();
     assert_eq!(document.content().to_string(), "Jello there!");
     let outputs = drained(&mut document);
@@ -89,7 +94,7 @@ fn an_edit_sent_twice_is_carried_out_once() {
     insert(&mut document, 1, 2, "b");
     drained(&mut document);
     for number in [1, 2] {
-        let again = document.edit(1, 0, number, operation(r#"["x"]"#));
+        let again = document.edit(1, Edit::numbered(0, number, operation(r#"["x"]"#)));
         assert_eq!(again, Ok(Edited::Repeated));
     }
     assert_eq!(document.content().to_string(), "ba");
@@ -119,7 +124,7 @@ fn what_does_not_belong_is_refused_and_changes_nothing() {
     drained(&mut document);
     let mut refused = |member, version, number, json| {
         let before = document.version();
-        let refused = document.edit(member, version, number, operation(json));
+        let refused = document.edit(member, Edit::numbered(version, number, operation(json)));
         assert_eq!(
             (document.version(), drained(&mut document)),
             (before, vec![])
@@ -136,7 +141,7 @@ fn what_does_not_belong_is_refused_and_changes_nothing() {
     assert_eq!(refused(2, 1, 1, r#"["abc"]"#), Refused::TooLarge);
     assert_eq!(refused(2, 1, 1, r#"["😭"]"#), Refused::TooLarge);
     assert_eq!(
-        document.edit(2, 1, 1, operation(r#"["abc",{"d":1}]"#)),
+        document.edit(2, Edit::numbered(1, 1, operation(r#"["abc",{"d":1}]"#))),
         Ok(Edited::Accepted)
     );
     assert_eq!(document.content().to_string(), "abc2345678");
@@ -151,7 +156,9 @@ fn nothing_is_told_before_it_is_stored() {
     let mut document = document(settings, &[1, 2]);
     insert(&mut document, 1, 1, "a");
     document.join(3, joining("late", "r")).unwrap();
-    document.edit(1, 0, 2, operation(r#"["b"]"#)).unwrap();
+    document
+        .edit(1, Edit::numbered(0, 2, operation(r#"["b"]"#)))
+        .unwrap();
     let outputs = drained(&mut document);
     assert!(matches!(
         outputs[..],
@@ -167,6 +174,7 @@ fn nothing_is_told_before_it_is_stored() {
     let Output::Reply {
         to: 3,
         reply: Reply::State(state),
+        ..
     } = &outputs[2]
     else {
         panic!("{outputs:?}");
@@ -180,7 +188,7 @@ fn nothing_is_told_before_it_is_stored() {
     for number in 3..3 + UNSTORED_EDITS_MAX {
         insert(&mut document, 1, number, "x");
     }
-    let one_more = document.edit(2, 2, 1, operation(r#"["x"]"#));
+    let one_more = document.edit(2, Edit::numbered(2, 1, operation(r#"["x"]"#)));
     assert_eq!(one_more, Err(Refused::Overloaded));
 }
 
@@ -217,11 +225,11 @@ fn a_stored_document_is_loaded_as_it_was() {
     // Its authors, too: the last edit is not carried out again.
     loaded.join(5, joining("user1", "r")).unwrap();
     assert_eq!(
-        loaded.edit(5, 0, count, operation(r#"["x"]"#)),
+        loaded.edit(5, Edit::numbered(0, count, operation(r#"["x"]"#))),
         Ok(Edited::Repeated)
     );
     assert_eq!(
-        loaded.edit(5, count, count + 2, operation(r#"["x"]"#)),
+        loaded.edit(5, Edit::numbered(count, count + 2, operation(r#"["x"]"#))),
         Err(Refused::Misplaced)
     );
     edits.remove(3);
@@ -242,7 +250,7 @@ fn who_comes_back_gets_what_it_missed_or_everything() {
         document.join(10, again).unwrap();
         let outputs = drained(document);
         let reply = outputs.iter().find_map(|output| match output {
-            Output::Reply { to: 10, reply } => Some(reply.clone()),
+            Output::Reply { to: 10, reply, .. } => Some(reply.clone()),
             _ => None,
         });
         reply.unwrap()
@@ -253,7 +261,7 @@ fn who_comes_back_gets_what_it_missed_or_everything() {
     };
     assert_eq!(missed.edits.len(), 2);
     assert_eq!(
-        document.edit(1, 2, 2, operation(r#"["x"]"#)),
+        document.edit(1, Edit::numbered(2, 2, operation(r#"["x"]"#))),
         Err(Refused::NotJoined)
     );
     assert!(matches!(back(&mut document, (7, 3)), Reply::State(_)));
@@ -269,14 +277,15 @@ fn who_comes_back_gets_what_it_missed_or_everything() {
     assert_eq!((state.version, state.last_number), (1001, Some(1)));
     // An edit of that version cannot be brought behind the rest any more.
     assert_eq!(
-        document.edit(10, 0, 2, operation(r#"["x"]"#)),
+        document.edit(10, Edit::numbered(0, 2, operation(r#"["x"]"#))),
         Ok(Edited::Resent)
     );
     assert!(matches!(
         drained(&mut document)[..],
         [Output::Reply {
             to: 10,
-            reply: Reply::State(_)
+            reply: Reply::State(_),
+            ..
         }]
     ));
     // Who has left is remembered for as many edits again, and then no longer.
@@ -325,7 +334,9 @@ fn cursors_stay_where_they_point_and_only_the_last_place_is_told() {
     insert(&mut document, 1, 1, "hello");
     document.move_cursor(2, 1, 1).unwrap();
     document.move_cursor(2, 1, 4).unwrap();
-    document.edit(1, 1, 2, operation(r#"["😭 "]"#)).unwrap();
+    document
+        .edit(1, Edit::numbered(1, 2, operation(r#"["😭 "]"#)))
+        .unwrap();
     document.move_cursor(1, 1, 2).unwrap(); // of the version before
     drained(&mut document);
     document.flush_cursors();
@@ -358,4 +369,26 @@ fn cursors_stay_where_they_point_and_only_the_last_place_is_told() {
     document.leave(2);
     assert_eq!(document.cursors_but(&"user1".into()), []);
     assert_eq!(document.move_cursor(2, 2, 0), Err(Refused::NotJoined));
+}
+
+#[test]
+fn an_author_that_does_not_number_its_edits_waits_for_each() {
+    let mut document = document(DocumentSettings::default(), &[1, 2]);
+    let plain = |version, json| Edit {
+        number: None,
+        ..Edit::numbered(version, 0, operation(json))
+    };
+    insert(&mut document, 2, 1, "x");
+    assert_eq!(document.edit(1, plain(0, r#"["a"]"#)), Ok(Edited::Accepted));
+    assert_eq!(document.content().to_string(), "xa");
+    // It has not heard yet where its first one went: its second cannot have been made on that.
+    let refused = document.edit(1, plain(1, r#"[1,"b"]"#));
+    assert_eq!(refused, Err(Refused::Misplaced));
+    let told = drained(&mut document);
+    assert!(told.contains(&acknowledged(1, 1, 2)), "{told:?}");
+    assert_eq!(
+        document.edit(1, plain(2, r#"[2,"b"]"#)),
+        Ok(Edited::Accepted)
+    );
+    assert_eq!(document.content().to_string(), "xab");
 }

@@ -180,6 +180,7 @@ impl Shard {
 
     /// Takes the connection out of everything but its slot: nothing is delivered to it any more, it counts for no limit.
     fn retire(&mut self, id: ConnectionId) {
+        self.leave_all_documents(id);
         self.leave_all_channels(id);
         let Some(connection) = self.registry.get_mut(id) else {
             return;

@@ -6,6 +6,7 @@ use shardwire_protocol::codes::{ErrorCode, close};
 use shardwire_protocol::envelope::outbound;
 
 use super::{Flags, State};
+use crate::channels::is_document_channel;
 use crate::permissions::Action;
 use crate::routing::kept_reply;
 use crate::shard::Shard;
@@ -145,6 +146,7 @@ impl Shard {
                     outbound::refreshed(out, expires, reply.as_deref());
                 });
                 self.leave_forbidden_channels(id, &before.identity);
+                self.review_documents(id);
                 return self.watch_expiry(now, id);
             }
             Ok(_) => ErrorCode::NotPermitted,
@@ -168,6 +170,7 @@ impl Shard {
             .map(|audience| audience.name.clone());
         let permissions = &self.settings.permissions;
         let forbidden: Vec<_> = joined
+            .filter(|name| !is_document_channel(name))
             .filter(|name| permissions.allow(Action::Subscribe, name, Some(before)))
             .filter(|name| self.authorize(id, Action::Subscribe, name).is_err())
             .collect();

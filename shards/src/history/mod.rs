@@ -85,7 +85,7 @@ impl History {
     }
 
     /// The next life of some log (splitmix64: every state gives another number, so one shard repeats none before all were used).
-    fn next_epoch(&mut self) -> Epoch {
+    pub(crate) fn next_epoch(&mut self) -> Epoch {
         self.epochs = self.epochs.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut x = self.epochs;
         x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

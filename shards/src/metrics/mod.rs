@@ -120,6 +120,18 @@ numbers! {
         publications_repeated: "history_repeated_total",
         /// Publications refused because they could not be stored.
         publications_unstored: "history_unstored_total",
+        /// Edits that took their place in a document homed here.
+        document_edits: "collaboration_edits_total",
+        /// Edits that had been carried out before, and were acknowledged again.
+        document_edits_repeated: "collaboration_edits_repeated_total",
+        /// Edits that were refused.
+        document_edits_refused: "collaboration_edits_refused_total",
+        /// Edits made on a version too far back, whose authors were sent the whole document instead.
+        document_edits_resent: "collaboration_edits_resent_total",
+        /// Times a connection joined a document homed here, or joined it again.
+        document_joins: "collaboration_joins_total",
+        /// Cursor positions told to the members of documents homed here.
+        document_cursors: "collaboration_cursors_total",
     }
 }
 
@@ -156,6 +168,12 @@ numbers! {
         laggards: "channels_laggards",
         /// Bytes that wait for slow subscribers besides their outboxes.
         queued_bytes: "channels_queued_bytes",
+        /// Documents held by their home.
+        documents: "collaboration_documents",
+        /// Members of those.
+        document_members: "collaboration_members",
+        /// Bytes of memory those take.
+        document_bytes: "collaboration_bytes",
         /// Timers that have not fired.
         timers: "timers_armed",
     }
@@ -194,6 +212,9 @@ impl Shard {
             log_bytes: residue.log_bytes as u64,
             laggards: residue.laggards as u64,
             queued_bytes: residue.queued_bytes as u64,
+            documents: self.documents.len() as u64,
+            document_members: self.documents.members() as u64,
+            document_bytes: self.documents.bytes() as u64,
             timers: self.wheel.armed() as u64,
         }
     }

@@ -30,9 +30,11 @@ pub enum Action {
     Subscribe,
     /// Publish.
     Publish,
+    /// Edit a document: its rules are those of the channel name `document:…`. Whoever may subscribe there may join it and read.
+    Edit,
 }
 
-const ACTIONS: usize = 2;
+const ACTIONS: usize = 3;
 
 /// Whom a rule lets in.
 #[derive(Clone, PartialEq, Eq, Debug)]

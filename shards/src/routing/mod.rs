@@ -18,6 +18,7 @@ use shardwire_protocol::websocket::frame;
 
 use crate::bounds::HISTORY_MESSAGES;
 use crate::channels::{Channels, SinceAsked};
+use crate::collaboration::DocumentRequest;
 use crate::connections::{Connection, Tags};
 use crate::shard::Shard;
 use crate::vocabulary::{
@@ -90,7 +91,17 @@ impl Shard {
                 Ok((channel, query)) => self.ask_history(now, id, &channel, query, reply),
                 Err(code) => self.answer_error(id, code, reply),
             },
-            _ => self.answer_error(id, ErrorCode::UnknownType, reply),
+            kind => {
+                let done = match DocumentRequest::from_kind(kind) {
+                    Some(request) if self.settings.collaboration.is_some() => {
+                        self.ask_of_document(id, request, inbound)
+                    }
+                    _ => Err(ErrorCode::UnknownType),
+                };
+                if let Err(code) = done {
+                    self.answer_error(id, code, reply);
+                }
+            }
         }
     }
 

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use shardwire_protocol::codes::ErrorCode;
 
-use super::{ChannelName, ConnectionId, Position, ShardId, UserId};
+use super::{ChannelName, ConnectionId, DocumentMessage, Position, ShardId, UserId};
 
 /// A key under which the number of connections is limited; its home shard counts.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -248,6 +248,8 @@ pub enum ShardMessage {
         /// The `id` of its message, as JSON.
         reply: Option<Box<str>>,
     },
+    /// About a document that several people edit.
+    Document(Box<DocumentMessage>),
     /// What a client is to be answered: the text of one message.
     Answered {
         /// Whom to tell.
@@ -331,6 +333,7 @@ impl ShardMessage {
             Self::Send { frame, .. } => frame.len(),
             Self::Fetched { items, .. } => items.iter().map(Kept::len).sum(),
             Self::Answered { text, .. } => text.len(),
+            Self::Document(message) => message.payload_len(),
             _ => 0,
         }
     }

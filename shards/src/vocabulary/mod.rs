@@ -8,6 +8,7 @@
 //! **Called by:** everybody; calls nobody. **Tests:** at the end of `ids.rs`.
 
 mod command;
+mod document;
 mod effect;
 mod identity;
 mod ids;
@@ -17,6 +18,7 @@ mod now;
 mod store;
 
 pub use command::{Answer, AnswerId, Audience, Command, PublishOutcome};
+pub use document::{DocumentAsk, DocumentEdit, DocumentJoin, DocumentMessage, DocumentTold};
 pub use effect::{CloseCause, Effect, Event};
 pub use identity::{Denied, Identity, Token, Verdict, is_valid_user};
 pub use ids::{

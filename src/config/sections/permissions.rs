@@ -20,14 +20,15 @@ pub struct Permissions {
     pub default: Option<PermissionDefault>,
 
     /// The rules, as `[[permissions.rules]]`. `channel` is a pattern: `*` stands for any text, `{user}` for the id of the verified user.
-    /// `subscribe` and `publish` each list whom the rule lets do that: permissions of an identity, `"@user"` for every verified user,
-    /// `"*"` for everybody; an empty list lets nobody. A rule says nothing about an action it does not list.
-    #[schemars(extend("x-live" = true, "x-allowed" = "tables with channel, and with subscribe or publish or both"))]
+    /// `subscribe`, `publish` and `edit` each list whom the rule lets do that: permissions of an identity, `"@user"` for every verified user,
+    /// `"*"` for everybody; an empty list lets nobody. A rule says nothing about an action it does not list. The document `plan` goes by the name
+    /// `document:plan`: who may subscribe there may join it, who may edit may edit it.
+    #[schemars(extend("x-live" = true, "x-allowed" = "tables with channel, and with one or more of subscribe, publish, edit"))]
     pub rules: Vec<PermissionRule>,
 }
 
 /// One rule.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PermissionRule {
     /// Which channels it speaks of: `"room:*"`, `"inbox:{user}"`.
@@ -38,6 +39,9 @@ pub struct PermissionRule {
     /// Who may publish.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub publish: Option<Vec<String>>,
+    /// Who may edit a document.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edit: Option<Vec<String>>,
 }
 
 /// What holds where no rule decides.
@@ -80,18 +84,20 @@ impl Permissions {
                     continue;
                 }
             };
-            if written.subscribe.is_none() && written.publish.is_none() {
+            let actions = [
+                (Action::Subscribe, &written.subscribe),
+                (Action::Publish, &written.publish),
+                (Action::Edit, &written.edit),
+            ];
+            if actions.iter().all(|(_, words)| words.is_none()) {
                 checker.refuse(
                     KEY,
                     format!("channel = {:?}", written.channel),
-                    "a rule lists who may subscribe, who may publish, or both".to_owned(),
+                    "a rule lists who may subscribe, publish or edit".to_owned(),
                 );
             }
             let mut rule = Rule::about(pattern);
-            for (action, words) in [
-                (Action::Subscribe, &written.subscribe),
-                (Action::Publish, &written.publish),
-            ] {
+            for (action, words) in actions {
                 let Some(words) = words else { continue };
                 needs_somebody |= words.iter().any(|word| word != "*");
                 rule = rule.allow(action, words.iter().map(|word| Grant::from_text(word)));

@@ -1,0 +1,348 @@
+//! At a document's home: what members ask is done, and what comes of it is told.
+
+use bytes::Bytes;
+
+use shardwire_protocol::codes::ErrorCode;
+use shardwire_protocol::envelope::outbound::documents::{self, Present, Standing};
+
+use super::outputs::{Ask, Entry, News, Output, Reply};
+use super::requests::document_id;
+use super::{Access, Author, Document, Edit, Edited, Joining, Refused};
+use crate::mesh::Lane;
+use crate::routing::kept_reply;
+use crate::shard::Shard;
+use crate::vocabulary::{
+    ChannelName, ConnectionId, DocumentAsk, DocumentEdit, DocumentJoin, DocumentMessage,
+    DocumentTold, Now, ShardMessage,
+};
+
+/// Nanoseconds of one step of bringing an edit behind others, for what a connection may take of a turn.
+const TRANSFORM_STEP_NS: u64 = 10;
+
+fn access(writes: bool) -> Access {
+    match writes {
+        true => Access::Write,
+        false => Access::Read,
+    }
+}
+
+/// What a client is told of a refusal.
+fn code_of(refused: Refused) -> ErrorCode {
+    match refused {
+        Refused::NotJoined => ErrorCode::NotJoined,
+        Refused::ReadOnly => ErrorCode::NotPermitted,
+        Refused::Full => ErrorCode::TooManyMembers,
+        Refused::Overloaded => ErrorCode::Overloaded,
+        Refused::Misplaced => ErrorCode::OutOfStep,
+        Refused::TooLarge => ErrorCode::DocumentTooLarge,
+    }
+}
+
+impl Shard {
+    pub(super) fn document_asked(
+        &mut self,
+        now: Now,
+        name: ChannelName,
+        id: ConnectionId,
+        ask: DocumentAsk,
+    ) {
+        match ask {
+            DocumentAsk::Join(join) => self.document_joined(name.clone(), id, *join),
+            DocumentAsk::Edit(edit) => self.document_edited(&name, id, *edit),
+            DocumentAsk::Cursor {
+                version,
+                position,
+                reply,
+            } => self.cursor_moved(now, &name, id, version, position, reply),
+            DocumentAsk::Writes(writes) => {
+                if let Some(document) = self.documents.get_mut(&name) {
+                    document.set_access(id, access(writes));
+                }
+            }
+            DocumentAsk::Leave => {
+                if let Some(document) = self.documents.get_mut(&name) {
+                    document.leave(id);
+                    self.note_audience(&name, id);
+                }
+            }
+        }
+        self.carry_out(now, &name);
+    }
+
+    fn document_joined(&mut self, name: ChannelName, id: ConnectionId, join: DocumentJoin) {
+        let ticket = Some(join.ticket);
+        let reply = join.reply.clone();
+        let refuse = |code| DocumentTold::Refused {
+            ticket,
+            code,
+            reply,
+        };
+        let Some(settings) = self.settings.collaboration else {
+            return self.tell_member(&name, id, refuse(ErrorCode::UnknownType));
+        };
+        if self.documents.get_mut(&name).is_none() {
+            if !self.documents.has_room(&settings) {
+                return self.tell_member(&name, id, refuse(ErrorCode::Overloaded));
+            }
+            let epoch = self.history.next_epoch().0;
+            let document = Document::new(settings.document, epoch);
+            self.documents.insert(name.clone(), document);
+        }
+        let Some(document) = self.documents.get_mut(&name) else {
+            return;
+        };
+        let joining = Joining {
+            author: Author {
+                user: join.user,
+                replica: join.replica,
+            },
+            access: access(join.writes),
+            has: join.has,
+            acknowledged: join.acknowledged,
+            ask: Ask {
+                ticket: Some(join.ticket),
+                reply: join.reply,
+            },
+        };
+        match document.join(id, joining) {
+            Ok(()) => {
+                self.counters.document_joins += 1;
+                self.note_audience(&name, id);
+            }
+            Err(refused) => self.tell_member(&name, id, refuse(code_of(refused))),
+        }
+    }
+
+    fn document_edited(&mut self, name: &ChannelName, id: ConnectionId, edit: DocumentEdit) {
+        let full = self.settings.collaboration.is_none_or(|settings| {
+            self.documents.bytes() >= settings.memory && edit.operation.text_bytes() > 0
+        });
+        let busy = !self.ways_are_free(name);
+        let reply = edit.reply.clone();
+        let done = match self.documents.get_mut(name) {
+            Some(_) if full || busy => Err(Refused::Overloaded),
+            Some(document) => {
+                let done = document.edit(
+                    id,
+                    Edit {
+                        version: edit.version,
+                        number: edit.number,
+                        operation: edit.operation,
+                        ask: Ask {
+                            ticket: None,
+                            reply: edit.reply,
+                        },
+                    },
+                );
+                self.work += document.take_work() as u64 * TRANSFORM_STEP_NS;
+                done
+            }
+            None => Err(Refused::NotJoined),
+        };
+        match done {
+            Ok(Edited::Accepted) => self.counters.document_edits += 1,
+            Ok(Edited::Repeated) => self.counters.document_edits_repeated += 1,
+            Ok(Edited::Resent) => self.counters.document_edits_resent += 1,
+            Err(refused) => {
+                self.counters.document_edits_refused += 1;
+                self.refuse_member(name, id, code_of(refused), reply);
+            }
+        }
+    }
+
+    fn cursor_moved(
+        &mut self,
+        now: Now,
+        name: &ChannelName,
+        id: ConnectionId,
+        version: Option<u64>,
+        position: u32,
+        reply: Option<Box<str>>,
+    ) {
+        let moved = match self.documents.get_mut(name) {
+            Some(document) => {
+                let version = version.unwrap_or(document.told_version());
+                document.move_cursor(id, version, position)
+            }
+            None => Err(Refused::NotJoined),
+        };
+        match moved {
+            Ok(()) => {
+                if self.documents.cursor_moved(name, now.ms) {
+                    self.tell_cursors(now, name);
+                }
+            }
+            Err(refused) => self.refuse_member(name, id, code_of(refused), reply),
+        }
+    }
+
+    fn tell_cursors(&mut self, now: Now, name: &ChannelName) {
+        if !self.ways_are_free(name) {
+            return self.documents.postpone_cursors(name, now.ms);
+        }
+        if let Some(document) = self.documents.get_mut(name) {
+            document.flush_cursors();
+        }
+    }
+
+    /// Cursors that have moved are told, and documents that nobody comes back to are let go.
+    pub(crate) fn look_after_documents(&mut self, now: Now) {
+        while let Some(name) = self.documents.next_due(now.ms) {
+            if self.documents.are_cursors_due(&name, now.ms) {
+                self.tell_cursors(now, &name);
+                self.carry_out(now, &name);
+            }
+            self.documents.unload_if_due(&name, now.ms);
+        }
+    }
+
+    /// Whether the shard of this connection has members of the document has maybe changed.
+    fn note_audience(&mut self, name: &ChannelName, id: ConnectionId) {
+        let shard = id.shard();
+        let Some(document) = self.documents.get_mut(name) else {
+            return;
+        };
+        let on = document.members().any(|member| member.shard() == shard);
+        self.channels.homes.note(name.clone(), shard, on);
+    }
+
+    /// Does what the document says is to be done.
+    fn carry_out(&mut self, now: Now, name: &ChannelName) {
+        let Some(settings) = self.settings.collaboration else {
+            return;
+        };
+        while let Some(document) = self.documents.get_mut(name)
+            && let Some(output) = document.poll_output()
+        {
+            match output {
+                Output::Reply { to, reply, ask } => self.tell_reply(name, to, reply, ask),
+                Output::Publish { except, news } => self.tell_news(name, except, &news),
+                // Nothing is stored.
+                Output::Store(_) => {}
+            }
+        }
+        self.documents
+            .settle(name, now.ms, settings.unload_after_ms);
+    }
+
+    fn tell_news(&mut self, name: &ChannelName, except: Option<ConnectionId>, news: &News) {
+        let id = document_id(name);
+        let exclude = except.as_slice();
+        match news {
+            News::Edit(entry) => self.tell_audience(name, exclude, |out| {
+                documents::edit(out, id, edit_on_the_wire(entry, None));
+            }),
+            News::Cursor {
+                user,
+                position,
+                version,
+            } => {
+                self.counters.document_cursors += 1;
+                self.tell_audience(name, exclude, |out| {
+                    documents::cursor_update(out, id, user, *position, *version);
+                });
+            }
+            News::Joined(user) => self.tell_audience(name, exclude, |out| {
+                documents::user_joined(out, id, user);
+            }),
+            News::Left(user) => self.tell_audience(name, exclude, |out| {
+                documents::user_left(out, id, user);
+            }),
+        }
+    }
+
+    fn tell_reply(&mut self, name: &ChannelName, to: ConnectionId, reply: Reply, ask: Ask) {
+        let document = document_id(name);
+        let id = kept_reply(ask.reply);
+        let id = id.as_deref();
+        let mut text = Vec::new();
+        match reply {
+            Reply::State(state) => {
+                text.reserve(state.content.bytes() + 256);
+                let standing = Standing {
+                    document,
+                    version: state.version,
+                    epoch: state.epoch,
+                    read_only: state.access == Access::Read,
+                };
+                let present = Present {
+                    users: &state.users,
+                    cursors: &state.cursors,
+                };
+                let number = state.last_number;
+                documents::state(&mut text, standing, &state.content, number, present, id);
+            }
+            Reply::Missed(missed) => {
+                let standing = Standing {
+                    document,
+                    version: missed.version,
+                    epoch: missed.epoch,
+                    read_only: missed.access == Access::Read,
+                };
+                let present = Present {
+                    users: &missed.users,
+                    cursors: &missed.cursors,
+                };
+                let edits = missed
+                    .edits
+                    .iter()
+                    .map(|entry| edit_on_the_wire(entry, Some(&missed.author)));
+                documents::edits(&mut text, standing, edits, present, id);
+            }
+            Reply::Acknowledged { number, version } => {
+                documents::edit_ack(&mut text, document, version, number, id);
+            }
+            Reply::Displaced => {
+                documents::left(&mut text, document, Some("replaced"), None);
+                self.note_audience(name, to);
+                return self.tell_member(name, to, DocumentTold::Left(text.into()));
+            }
+        }
+        let text = Bytes::from(text);
+        let told = match ask.ticket {
+            Some(ticket) => DocumentTold::Joined { ticket, text },
+            None => DocumentTold::Text(text),
+        };
+        self.tell_member(name, to, told);
+    }
+
+    fn refuse_member(
+        &mut self,
+        name: &ChannelName,
+        id: ConnectionId,
+        code: ErrorCode,
+        reply: Option<Box<str>>,
+    ) {
+        let told = DocumentTold::Refused {
+            ticket: None,
+            code,
+            reply,
+        };
+        self.tell_member(name, id, told);
+    }
+
+    fn tell_member(&mut self, name: &ChannelName, id: ConnectionId, told: DocumentTold) {
+        if id.shard() == self.id {
+            return self.document_told(name, id, told);
+        }
+        let message = DocumentMessage::Tell {
+            document: name.clone(),
+            connection: id,
+            told,
+        };
+        let message = ShardMessage::Document(Box::new(message));
+        self.ends.post(id.shard(), Lane::Delivery, message);
+    }
+}
+
+/// An edit as the wire has it; its number only for `own`'s.
+fn edit_on_the_wire<'e>(entry: &'e Entry, own: Option<&Author>) -> documents::Edit<'e> {
+    documents::Edit {
+        version: entry.version,
+        operation: &entry.operation,
+        user: &entry.author.user,
+        sequence: own
+            .is_some_and(|own| *own == entry.author)
+            .then_some(entry.number),
+    }
+}

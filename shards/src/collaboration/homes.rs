@@ -1,0 +1,192 @@
+//! The documents whose home this shard is.
+
+use std::collections::BTreeSet;
+
+use ahash::AHashMap;
+
+use super::{Document, DocumentSettings};
+use crate::bounds::{CURSOR_INTERVAL_MS, DOCUMENTS_MAX};
+use crate::vocabulary::{ChannelName, ConnectionId};
+
+/// What the operator chose about documents.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CollaborationSettings {
+    /// About each.
+    pub document: DocumentSettings,
+    /// Bytes of memory that all documents of one shard may take.
+    pub memory: usize,
+    /// How long a document stays when its last member has left, in milliseconds.
+    pub unload_after_ms: u64,
+}
+
+impl Default for CollaborationSettings {
+    fn default() -> Self {
+        Self {
+            document: DocumentSettings::default(),
+            memory: 256 << 20,
+            unload_after_ms: 60_000,
+        }
+    }
+}
+
+/// A document at its home.
+pub(super) struct Homed {
+    pub(super) document: Document<ConnectionId>,
+    /// What it was counted with.
+    bytes: usize,
+    members: usize,
+    /// When cursors were told last.
+    cursors_told: Option<u64>,
+    /// When they are told again; none: none has moved.
+    cursors_due: Option<u64>,
+    /// When it goes, unless somebody joins.
+    unload_at: Option<u64>,
+}
+
+/// All of them.
+#[derive(Default)]
+pub(crate) struct Documents {
+    by_name: AHashMap<ChannelName, Homed>,
+    bytes: usize,
+    members: usize,
+    /// Which to look after, and when. One that has nothing to be done by then is passed over.
+    due: BTreeSet<(u64, ChannelName)>,
+}
+
+impl std::fmt::Debug for Documents {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Documents")
+            .field("documents", &self.len())
+            .field("members", &self.members)
+            .field("bytes", &self.bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Documents {
+    pub(crate) fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
+    /// Members of all.
+    pub(crate) fn members(&self) -> usize {
+        self.members
+    }
+
+    /// Memory of all, about.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<u64> {
+        self.due.first().map(|(ms, _)| *ms)
+    }
+
+    pub(super) fn get_mut(&mut self, name: &str) -> Option<&mut Document<ConnectionId>> {
+        self.by_name.get_mut(name).map(|homed| &mut homed.document)
+    }
+
+    /// Whether one more may begin.
+    pub(super) fn has_room(&self, settings: &CollaborationSettings) -> bool {
+        self.len() < DOCUMENTS_MAX && self.bytes < settings.memory
+    }
+
+    pub(super) fn insert(&mut self, name: ChannelName, document: Document<ConnectionId>) {
+        let homed = Homed {
+            document,
+            bytes: 0,
+            members: 0,
+            cursors_told: None,
+            cursors_due: None,
+            unload_at: None,
+        };
+        self.by_name.insert(name, homed);
+    }
+
+    /// Counts a document anew, after something was done with it, and notes when it goes if nobody is in it any more.
+    pub(super) fn settle(&mut self, name: &ChannelName, now_ms: u64, unload_after_ms: u64) {
+        let Some(homed) = self.by_name.get_mut(name) else {
+            return;
+        };
+        let (bytes, members) = (homed.document.memory(), homed.document.member_count());
+        self.bytes = self.bytes - homed.bytes + bytes;
+        self.members = self.members - homed.members + members;
+        (homed.bytes, homed.members) = (bytes, members);
+        if members > 0 {
+            homed.unload_at = None;
+        } else if homed.unload_at.is_none() {
+            // Nothing has been written into it: there is nothing to come back for.
+            let patience = if homed.document.version() == 0 {
+                0
+            } else {
+                unload_after_ms
+            };
+            let at = now_ms + patience;
+            homed.unload_at = Some(at);
+            self.due.insert((at, name.clone()));
+        }
+    }
+
+    /// A cursor moved. True: time to tell; else it will be.
+    pub(super) fn cursor_moved(&mut self, name: &ChannelName, now_ms: u64) -> bool {
+        let Some(homed) = self.by_name.get_mut(name) else {
+            return false;
+        };
+        if homed.cursors_due.is_some() {
+            return false;
+        }
+        let next = homed
+            .cursors_told
+            .map_or(0, |told| told + CURSOR_INTERVAL_MS);
+        if next <= now_ms {
+            homed.cursors_told = Some(now_ms);
+            return true;
+        }
+        homed.cursors_due = Some(next);
+        self.due.insert((next, name.clone()));
+        false
+    }
+
+    /// Tries to tell later what could not be told now.
+    pub(super) fn postpone_cursors(&mut self, name: &ChannelName, now_ms: u64) {
+        if let Some(homed) = self.by_name.get_mut(name) {
+            let next = now_ms + CURSOR_INTERVAL_MS;
+            homed.cursors_due = Some(next);
+            self.due.insert((next, name.clone()));
+        }
+    }
+
+    /// The next document to look after.
+    pub(super) fn next_due(&mut self, now_ms: u64) -> Option<ChannelName> {
+        let first = self.due.first()?;
+        if first.0 > now_ms {
+            return None;
+        }
+        self.due.pop_first().map(|(_, name)| name)
+    }
+
+    /// Whether cursors are to be told now.
+    pub(super) fn are_cursors_due(&mut self, name: &str, now_ms: u64) -> bool {
+        let Some(homed) = self.by_name.get_mut(name) else {
+            return false;
+        };
+        let due = homed.cursors_due.is_some_and(|at| at <= now_ms);
+        if due {
+            (homed.cursors_due, homed.cursors_told) = (None, Some(now_ms));
+        }
+        due
+    }
+
+    /// Lets go of a document whose time has come. True: it is gone.
+    pub(super) fn unload_if_due(&mut self, name: &str, now_ms: u64) -> bool {
+        let due = |homed: &Homed| homed.unload_at.is_some_and(|at| at <= now_ms);
+        if !self.by_name.get(name).is_some_and(due) {
+            return false;
+        }
+        if let Some(homed) = self.by_name.remove(name) {
+            self.bytes -= homed.bytes;
+            self.members -= homed.members;
+        }
+        true
+    }
+}
