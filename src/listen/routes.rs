@@ -3,11 +3,11 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use shardwire_protocol::handshake::server::{Refusal, Request, Upgrade, upgrade, write_page};
+use shardwire_protocol::handshake::server::{Refusal, Request, Upgrade, upgrade};
 use shardwire_shards::vocabulary::{Mode, Standing, UserId, is_valid_user};
 
 use super::Origins;
-use super::page::PAGE;
+use super::page::File;
 use crate::auth::{Gate, Shown};
 
 /// What is served, from the configuration.
@@ -53,8 +53,12 @@ impl Routes {
         let mode = match request.path() {
             "/ws" => Mode::Json,
             "/echo" if self.echo => Mode::Echo,
-            "/" if self.page && !request.wants_upgrade() => return page(request),
-            _ => return Err(Refusal::not_found()),
+            path => {
+                let asked = self.page && !request.wants_upgrade();
+                let file = File::at(path).filter(|_| asked);
+                let file = file.ok_or_else(Refusal::not_found)?;
+                return Ok(Wanted::Answer(file.answer(request)?));
+            }
         };
         let upgrade = upgrade(request)?;
         self.origins.check(request)?;
@@ -77,22 +81,6 @@ impl Routes {
             upgrade,
         })
     }
-}
-
-fn page<'b>(request: &Request<'b>) -> Result<Wanted<'b>, Refusal> {
-    let head_only = match request.method() {
-        "GET" => false,
-        "HEAD" => true,
-        _ => return Err(Refusal::method_not_allowed()),
-    };
-    let mut answer = Vec::with_capacity(PAGE.len() + 512);
-    write_page(
-        &mut answer,
-        "text/html; charset=utf-8",
-        PAGE.as_bytes(),
-        head_only,
-    );
-    Ok(Wanted::Answer(answer))
 }
 
 /// Without authentication a client that wants to be greeted asks for it by `?hello=1`: those who do not know the word are not
