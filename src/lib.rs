@@ -40,6 +40,7 @@ pub use engine::{
 pub use handlers::{
     Context, Failure, FailureCause, FromMessage, HandlerError, Json, Message, Next, TagError,
 };
+pub use shardwire_protocol::text;
 pub use shardwire_shards::permissions::{Access, Action};
 pub use shardwire_shards::search;
 pub use shardwire_shards::vocabulary::{

@@ -443,7 +443,7 @@ fn contract_d20_a_document_goes_some_time_after_the_last_leave() {
 }
 
 #[test]
-fn cursors_are_told_at_their_last_place_and_not_more_often_than_seen() {
+fn contract_l6_l8_cursors_are_told_at_their_last_place_and_not_more_often_than_seen() {
     let mut world = World::with(2, settings());
     let ann = world.connect_as(0, user("ann"));
     let bob = world.connect_as(1, user("bob"));
@@ -464,6 +464,13 @@ fn cursors_are_told_at_their_last_place_and_not_more_often_than_seen() {
         .map(|message| message["position"].as_u64().unwrap())
         .collect();
     assert_eq!(positions, [0, 9]);
+    // It stays with the text it is in, and goes with its connection.
+    ask(&mut world, bob, &edit("d", 1, &json!(["> "])));
+    let cleo = world.connect_as(1, user("cleo"));
+    assert_eq!(join(&mut world, cleo, "d")["cursors"], json!({"ann": 11}));
+    world.lose(ann);
+    world.settle();
+    assert_eq!(join(&mut world, cleo, "d")["cursors"], json!({}));
 }
 
 #[test]

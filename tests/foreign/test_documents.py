@@ -22,14 +22,22 @@ COMMANDS = [block for block in SHELL if block not in STARTS + INSTALLS]
 
 @pytest.fixture(scope="module")
 def plain():
-    """A server as it starts without configuration, but on a free port."""
-    running = Server()
+    """A server as it starts without configuration, but on a free port, and with what the protocol's page speaks of switched on."""
+    running = Server(COLLABORATION__ENABLED="true")
     yield running
     running.stop()
 
 
 def timeless(message: dict) -> dict:
-    return {key: (0 if key == "timestamp" and isinstance(value, int) else value) for key, value in message.items()}
+    """Without what differs from run to run."""
+    kept = dict(message)
+    if isinstance(kept.get("timestamp"), int):
+        kept["timestamp"] = 0
+    if re.fullmatch("[0-9a-f]{16}", str(kept.get("epoch"))):
+        kept["epoch"] = "of this run"
+    if "users" in kept:
+        kept["users"] = sorted(kept["users"])
+    return kept
 
 
 @pytest.mark.parametrize("block", TRANSCRIPTS, ids=str)
@@ -38,7 +46,7 @@ def test_a_transcript_is_what_happens(plain, block):
     for line in block.text.splitlines():
         who, direction, text = re.fullmatch(r"(\w* ?)([→←]) (.*)", line).groups()
         if who not in clients:
-            clients[who] = Client(plain.port)
+            clients[who] = Client(plain.port, who.strip() or None)
         client = clients[who]
         if direction == "→":
             client.send(text)

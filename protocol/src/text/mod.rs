@@ -27,6 +27,7 @@ mod invert;
 #[cfg(test)]
 mod laws;
 mod operation;
+mod pair;
 mod pieces;
 mod position;
 #[cfg(test)]
@@ -37,6 +38,7 @@ mod wire;
 pub use combine::Side;
 pub use content::Content;
 pub use operation::{Component, Kind, Operation};
+pub use pair::OperationalTransform;
 pub use position::transform_position;
 pub use wire::MAX_COMPONENTS;
 

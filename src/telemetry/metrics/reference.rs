@@ -19,6 +19,10 @@ const ROOMS: &[(&str, &str)] = &[
     ("routing", "Messages of clients, as they are understood."),
     ("channels", "Channels, subscriptions, publications."),
     ("history", "Logs of channels, at their homes."),
+    (
+        "collaboration",
+        "Documents that several people edit, at their homes.",
+    ),
     ("users", "Users and addresses, counted at their homes."),
     ("mesh", "What shards say to each other."),
     ("timers", "Deadlines."),
