@@ -14,6 +14,7 @@
 pub mod bounds;
 mod calls;
 mod channels;
+mod chat;
 pub mod collaboration;
 mod connections;
 pub mod history;
@@ -34,6 +35,7 @@ mod users;
 pub mod vocabulary;
 
 pub use channels::is_valid_channel_name;
+pub use chat::ChatSettings;
 pub use connections::{NodeCount, is_valid_tag};
 pub use settings::{ApplicationRoutes, AuthenticationTimes, CompressionSettings, ShardSettings};
 pub use shard::{Residue, Shard};

@@ -21,6 +21,8 @@ pub enum Fault {
     ForgetOverflow,
     /// A log is forgotten, and the next one of its channel goes by the same epoch.
     KeepEpoch,
+    /// A connection leaves a chat room, and the room's home keeps it.
+    KeepSeat,
 }
 
 /// What a shard is about to do wrong.

@@ -1,5 +1,6 @@
 //! What the operator chose, as the shard reads it: checked and in native types.
 
+use crate::chat::ChatSettings;
 use crate::collaboration::CollaborationSettings;
 use crate::history::ChannelSettings;
 use crate::permissions::{AuthorizeHook, Permissions};
@@ -63,6 +64,8 @@ pub struct ShardSettings {
     pub channels: ChannelSettings,
     /// Documents that several people edit (contract L1 to L8); none: there are none, and the messages about them are unknown.
     pub collaboration: Option<CollaborationSettings>,
+    /// Chat rooms; none: there are none, and their messages are unknown.
+    pub chat: Option<ChatSettings>,
     /// None: nobody is verified, and the messages `auth` and `refresh` are unknown.
     pub authentication: Option<AuthenticationTimes>,
 }
@@ -88,6 +91,7 @@ impl Default for ShardSettings {
             rates: Rates::default(),
             channels: ChannelSettings::default(),
             collaboration: None,
+            chat: None,
             authentication: None,
         }
     }

@@ -8,7 +8,8 @@ use bytes::BytesMut;
 use shardwire_protocol::websocket::{Role, Rules};
 
 use crate::bounds::OVERFLOW_RETRY_MS;
-use crate::channels::Channels;
+use crate::channels::{Body, Channels};
+use crate::chat::Chat;
 use crate::collaboration::{Documents, Joined};
 use crate::connections::{Codec, Drain, Frames, NodeCount, Pool, Registry, Tags, Waiting};
 use crate::history::{History, Origin};
@@ -56,6 +57,7 @@ pub struct Shard {
     pub(crate) storing: Storing,
     pub(crate) documents: Documents,
     pub(crate) joined: Joined,
+    pub(crate) chat: Chat,
     pub(crate) directory: Directory,
     pub(crate) shared_buckets: SharedBuckets,
     pub(crate) ends: MailboxEnds,
@@ -121,6 +123,7 @@ impl Shard {
             storing: Storing::default(),
             documents: Documents::default(),
             joined: Joined::default(),
+            chat: Chat::new(seed),
             directory: Directory::default(),
             shared_buckets: SharedBuckets::default(),
             ends,
@@ -193,10 +196,11 @@ impl Shard {
     /// time. Asking changes nothing: until `Deadline` is handed in, it stays due.
     #[must_use]
     pub fn next_deadline(&self, now: Now) -> Option<u64> {
-        let [wheel, session, refill] = [
+        let [wheel, session, refill, typing] = [
             self.wheel.next_tick(),
             self.session_wheel.next_tick(),
             self.shared_buckets.next_tick(),
+            self.chat.next_tick(),
         ]
         .map(|tick| tick.map(|tick| u64::from(tick) * TICK_MS));
         let postponed = self.waiting.is_due() || self.has_catching_up();
@@ -204,6 +208,7 @@ impl Shard {
             wheel,
             session,
             refill,
+            typing,
             self.retry,
             self.count_round.deadline(),
             self.drain.as_ref().and_then(Drain::deadline),
@@ -258,6 +263,8 @@ impl Shard {
             buckets: self.shared_buckets.held(),
             frames: self.frames.held(),
             promised_bytes: self.codec.promised(),
+            rooms: self.chat.rooms(),
+            seats: self.chat.seats(),
             postponed: self.waiting.len(),
             held_mail: self.ends.held(),
         }
@@ -316,10 +323,10 @@ impl Shard {
                 let origin = Origin {
                     publisher,
                     reply: reply.as_deref(),
-                    answer: None,
                     options: options.as_deref(),
+                    ..Origin::default()
                 };
-                self.publish_at_home(now, &channel, &message, &exclude, origin);
+                self.publish_at_home(now, &channel, Body::Message(&message), &exclude, origin);
             }
             ShardMessage::Deliver {
                 channel,
@@ -360,6 +367,7 @@ impl Shard {
             ShardMessage::Answered { connection, text } => {
                 self.answer(connection, |out| out.extend_from_slice(&text));
             }
+            ShardMessage::Chat(message) => self.chat_message(now, *message),
             ShardMessage::Refused {
                 connection,
                 code,
@@ -406,6 +414,7 @@ impl Shard {
             self.look_at_session(now, connection);
         }
         self.due = due;
+        self.end_typing(now);
         self.shared_buckets.sweep(now, self.tick(now));
         self.sweep_logs(now);
         self.look_after_documents(now);
@@ -460,6 +469,10 @@ pub struct Residue {
     pub frames: usize,
     /// Bytes promised to contexts of compressed connections.
     pub promised_bytes: usize,
+    /// Chat rooms homed here with anybody in them.
+    pub rooms: usize,
+    /// Connections in chat rooms.
+    pub seats: usize,
     /// Connections whose bytes wait for a later turn.
     pub postponed: usize,
     /// Messages in the overflow of full lanes.

@@ -156,6 +156,17 @@ pub(super) const DOCUMENT_MEMORY: Range<ByteSize> = size(ByteSize::mib(1), ByteS
 
 /// Long enough for a page to be loaded anew; what is forgotten after a month is not missed.
 pub(super) const UNLOAD_AFTER: Range<TextDuration> = duration(ms(1_000), minutes(31 * 24 * 60));
+/// Each member's coming and going is told to all others: a room of more is a channel to subscribe to.
+pub(super) const ROOM_MEMBERS: Range<usize> = whole(1..=65_536);
+
+/// The least is one character; the most is the largest message there can be.
+pub(super) const ROOM_CONTENT: Range<ByteSize> = size(ByteSize::bytes(4), ByteSize::mib(64));
+
+/// What one answer to `history` holds.
+pub(super) const ROOM_HISTORY: Range<usize> = whole(0..=100);
+
+/// Under a second it flickers; who has typed nothing for a minute does not type.
+pub(super) const TYPING_TIMEOUT: Range<TextDuration> = duration(ms(1_000), minutes(1));
 
 /// Long enough for a client to come back; what is empty costs half a KiB.
 pub(super) const FORGET_AFTER: Range<TextDuration> = duration(ms(1_000), minutes(31 * 24 * 60));

@@ -43,6 +43,7 @@ pub use sections::authentication::{
     AuthenticationType, JwtAlgorithm, JwtKey, JwtKeySettings, JwtSettings, KeyMaterial,
 };
 pub use sections::channels::{Channels, ChannelsRule, Persistence, Slow, Topics};
+pub use sections::chat::Chat;
 pub use sections::collaboration::Collaboration;
 pub use sections::compression::{Compression, CompressionSettings};
 pub use sections::connections::{ConnectionSettings, Connections};
@@ -105,6 +106,8 @@ pub struct Config {
     pub topics: Topics,
     /// Documents that several people edit at once.
     pub collaboration: Collaboration,
+    /// Chat rooms.
+    pub chat: Chat,
     /// Where histories are kept that outlive the process.
     pub storage: Storage,
     /// How fast one may send, and how fast connections may come.
@@ -142,6 +145,8 @@ pub struct Settings {
     pub channels: shardwire_shards::history::ChannelSettings,
     /// Documents that several people edit at once, if there are any.
     pub collaboration: Option<shardwire_shards::collaboration::CollaborationSettings>,
+    /// Chat rooms, if there are any.
+    pub chat: Option<shardwire_shards::ChatSettings>,
     /// Where histories are kept that outlive the process, if any are.
     pub storage: Option<StorageSettings>,
     /// How fast one may send.
@@ -198,6 +203,7 @@ impl Config {
         let permissions = self.permissions.check(verifies, &mut checker);
         let channels = self.channels.check(&self.topics, &mut checker);
         let collaboration = self.collaboration.check(&connections, &mut checker);
+        let chat = self.chat.check(on_loopback, &mut checker);
         let storage = self.storage.check(channels.any_durable(), &mut checker);
         let rates = self
             .rates
@@ -225,6 +231,7 @@ impl Config {
             permissions,
             channels,
             collaboration,
+            chat,
             storage,
             rates,
             shutdown,

@@ -473,6 +473,7 @@ pub(super) fn shard_settings(
         rates: rates(&settings.rates),
         channels: settings.channels.clone(),
         collaboration: settings.collaboration,
+        chat: settings.chat,
         authentication: verifies.then_some(AuthenticationTimes {
             timeout_ms: settings.authentication.timeout_ms,
             warning_ms: settings.authentication.expiry_warning_ms,

@@ -63,7 +63,7 @@ pub(super) fn message(u: &mut Unstructured<'_>) -> Result<String> {
         1 => r#","id":7"#,
         _ => r#","id":"x""#,
     };
-    Ok(match u.int_in_range(0..=10)? {
+    Ok(match u.int_in_range(0..=12)? {
         0..=2 => format!(r#"{{"type":"subscribe","channel":"{channel}"{id}}}"#),
         3 => format!(r#"{{"type":"unsubscribe","channel":"{channel}"{id}}}"#),
         4..=5 => {
@@ -84,6 +84,12 @@ pub(super) fn message(u: &mut Unstructured<'_>) -> Result<String> {
         }
         8 => format!(r#"{{"type":"work"{id}}}"#),
         9 => format!(r#"{{"type":"ping"{id}}}"#),
+        10 => format!(r#"{{"type":"join-room","roomId":"{channel}"{id}}}"#),
+        11 => {
+            let kind = *u.choose(&["leave-room", "typing-start", "typing-stop", "send-message"])?;
+            let content = *u.choose(&["\"x\"", "\"far too long\"", "7"])?;
+            format!(r#"{{"type":"{kind}","content":{content}{id}}}"#)
+        }
         _ => format!(r#"{{"type":"nobody knows this"{id}}}"#),
     })
 }

@@ -12,8 +12,8 @@ use shardwire_shards::placement::{Placement, Rule};
 use shardwire_shards::rate_limits::{Rate, Rates};
 use shardwire_shards::vocabulary::{Command, ConnectionId, Effect, Event, Input, Now, Opening};
 use shardwire_shards::{
-    ApplicationRoutes, AuthenticationTimes, CompressionSettings, NodeCount, Residue, Shard,
-    ShardSettings,
+    ApplicationRoutes, AuthenticationTimes, ChatSettings, CompressionSettings, NodeCount, Residue,
+    Shard, ShardSettings,
 };
 
 use super::socket::{Socket, Stage};
@@ -339,6 +339,12 @@ fn settings(u: &mut Unstructured<'_>) -> Result<ShardSettings> {
         },
         publish_shard_counts: u.arbitrary()?,
         channels: ChannelSettings::default(),
+        chat: u.arbitrary::<bool>()?.then_some(ChatSettings {
+            max_members: 2,
+            max_content: 8,
+            typing_ms: 1_000,
+            history: 1,
+        }),
         permissions: match u.arbitrary()? {
             true => Permissions::new([closed, own], true),
             false => Permissions::default(),

@@ -47,6 +47,8 @@ pub struct More<'a> {
     key: Option<&'a RawValue>,
     ttl: Option<&'a RawValue>,
     volatile: Option<&'a RawValue>,
+    room: Option<&'a RawValue>,
+    content: Option<&'a RawValue>,
     document: Option<&'a RawValue>,
     operation: Option<&'a RawValue>,
     version: Option<&'a RawValue>,
@@ -212,6 +214,24 @@ impl<'a> Inbound<'a> {
         }))
     }
 
+    /// `roomId` of `join-room`.
+    ///
+    /// # Errors
+    /// [`ErrorCode::InvalidMessage`]: it is missing or is not text.
+    pub fn room(&self) -> Result<Text<'a>, ErrorCode> {
+        read(self.more.room)?.ok_or(ErrorCode::InvalidMessage)
+    }
+
+    /// `content` of `send-message`: as it was written, and what it says.
+    ///
+    /// # Errors
+    /// [`ErrorCode::InvalidMessage`]: it is missing or is not text.
+    pub fn content(&self) -> Result<(&'a RawValue, Text<'a>), ErrorCode> {
+        let raw = self.more.content.ok_or(ErrorCode::InvalidMessage)?;
+        let text: Option<Text<'a>> = read(Some(raw))?;
+        Ok((raw, text.ok_or(ErrorCode::InvalidMessage)?))
+    }
+
     /// Whether any of `idempotencyKey`, `ttl` and `volatile` is there.
     #[must_use]
     pub fn has_publish_options(&self) -> bool {
@@ -321,6 +341,9 @@ enum Name {
     Sequence,
     Position,
     Replica,
+    #[serde(rename = "roomId")]
+    Room,
+    Content,
     #[serde(other)]
     Other,
 }
@@ -374,6 +397,8 @@ impl<'de> Visitor<'de> for FieldsVisitor {
                 Name::Sequence => fields.more.sequence = Some(map.next_value()?),
                 Name::Position => fields.more.position = Some(map.next_value()?),
                 Name::Replica => fields.more.replica = Some(map.next_value()?),
+                Name::Room => fields.more.room = Some(map.next_value()?),
+                Name::Content => fields.more.content = Some(map.next_value()?),
                 Name::Other => {
                     map.next_value::<IgnoredAny>()?;
                 }

@@ -1,7 +1,7 @@
 //! The JSON messages of the wire: `{"type": …}` in both directions.
 //!
 //! **What lives here.** [`parse`], which borrows the fields every message may have from the text of a frame, and
-//! [`outbound`], which writes the answers.
+//! [`outbound`] and [`chat`], which write the answers.
 //!
 //! **What does not.** What a `type` means, which channel names are allowed, who may do what: `shards` decides.
 //!
@@ -12,6 +12,7 @@
 //!
 //! **Who calls in.** `shards`, clients, load test; calls [`crate::codes`], [`crate::text`]. **Tests**: beside the code.
 
+pub mod chat;
 pub mod client;
 mod depth;
 mod inbound;

@@ -167,6 +167,14 @@ pub fn history<'m>(
     end(out, id);
 }
 
+/// The end of an event that is written without its closing brace: `"offset":…,"epoch":…` with history, and the brace.
+pub fn end_event(out: &mut Vec<u8>, place: Option<Place>) {
+    if let Some(place) = place {
+        write_place(out, place);
+    }
+    end(out, None);
+}
+
 /// `{"type":…,"channel":…`, or for a topic `{"type":…,"topic":…`.
 fn begin_about(out: &mut Vec<u8>, kind: &str, channel: &str) {
     out.extend_from_slice(br#"{"type":"#);
@@ -317,16 +325,16 @@ pub fn write_text(out: &mut Vec<u8>, text: &str) {
     serde_json::to_writer(out, text).expect("a string always has a JSON form and a Vec takes it");
 }
 
-fn write_number(out: &mut Vec<u8>, number: u64) {
+pub(super) fn write_number(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
-fn write_timestamp(out: &mut Vec<u8>, timestamp: u64) {
+pub(super) fn write_timestamp(out: &mut Vec<u8>, timestamp: u64) {
     out.extend_from_slice(br#","timestamp":"#);
     write_number(out, timestamp);
 }
 
-fn end(out: &mut Vec<u8>, id: Option<&RawValue>) {
+pub(super) fn end(out: &mut Vec<u8>, id: Option<&RawValue>) {
     if let Some(id) = id {
         out.extend_from_slice(br#","id":"#);
         out.extend_from_slice(id.get().as_bytes());

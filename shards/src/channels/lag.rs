@@ -19,6 +19,9 @@ pub(crate) enum Lag {
     Log(Cursor),
     /// What waits for it here.
     Queue(Queue),
+    /// Nothing: it is level from the moment on at which the door opens. Until then the answers to its `subscribe` requests wait, by
+    /// their `id`s.
+    Door(Vec<Option<Box<str>>>),
 }
 
 /// A place in the log instead of a queue.
@@ -142,7 +145,7 @@ impl Lag {
     /// Bytes that wait here.
     pub(crate) fn bytes(&self) -> usize {
         match self {
-            Self::Log(_) => 0,
+            Self::Log(_) | Self::Door(_) => 0,
             Self::Queue(queue) => queue.bytes(),
         }
     }
@@ -152,6 +155,7 @@ impl Lag {
         let next = match self {
             Self::Log(cursor) => Some(cursor.next),
             Self::Queue(queue) => queue.next(),
+            Self::Door(_) => None,
         };
         Position {
             offset: next.map_or(live.offset, |next| next - 1),

@@ -1,7 +1,7 @@
 //! Named audiences: subscribe, publish, order, interest, fan-out.
 //!
 //! **Lives here:** which local connections listen to a channel (`audience.rs`), which shards do (`home.rs`, on the
-//! channel's home), the way of a publication between them, and subscribers that are not level with the others of their audience: what
+//! channel's home), the way of a publication between them, in what form its subscribers read it (`body.rs`), and subscribers that are not level with the others of their audience: what
 //! they lag by (`lag.rs`, `laggards.rs`) and how they catch up (`catch_up.rs`). **Does not:** logs (`history/`), presence, permissions;
 //! writing to sockets (an outbox is only filled).
 //! **Invariants:** a channel's home orders all its publications, so every subscriber sees the same order and a
@@ -14,6 +14,7 @@
 //! duplicates and strays.
 
 mod audience;
+mod body;
 mod catch_up;
 mod fan_out;
 mod home;
@@ -28,7 +29,9 @@ use std::collections::VecDeque;
 use shardwire_protocol::envelope::outbound::Place;
 
 pub(crate) use audience::{Audiences, Membership, SinceAsked};
+pub(crate) use body::Body;
 pub(crate) use home::{Homes, Interested};
+pub(crate) use lag::Lag;
 pub use names::is_valid_channel_name;
 pub(crate) use names::{DOCUMENT_PREFIX, SHARD_COUNTS, is_document_channel, is_reserved};
 

@@ -6,10 +6,9 @@ use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
 use shardwire_protocol::codes::ErrorCode;
-use shardwire_protocol::envelope::outbound;
 use shardwire_protocol::websocket::frame;
 
-use super::{Interested, place_on_the_wire};
+use super::{Body, Interested};
 use crate::history::Origin;
 use crate::mesh::Lane;
 use crate::permissions::Action;
@@ -46,10 +45,11 @@ impl Shard {
             let origin = Origin {
                 publisher: Some(publisher),
                 reply: reply.map(RawValue::get),
-                answer: None,
                 options: options.as_ref(),
+                ..Origin::default()
             };
-            return self.publish_at_home(now, channel, message.as_bytes(), &exclude, origin);
+            let body = Body::Message(message.as_bytes());
+            return self.publish_at_home(now, channel, body, &exclude, origin);
         }
         let message = ShardMessage::Publish {
             channel: self.channel_name(channel),
@@ -82,7 +82,8 @@ impl Shard {
             ..Origin::default()
         };
         if home == self.id {
-            return self.publish_at_home(now, channel, &message, &exclude, origin);
+            let body = Body::Message(&message);
+            return self.publish_at_home(now, channel, body, &exclude, origin);
         }
         let sent = self.send_home(
             home,
@@ -125,30 +126,31 @@ impl Shard {
         &mut self,
         now: Now,
         channel: &str,
-        message: &[u8],
+        body: Body<'_>,
         exclude: &[ConnectionId],
         origin: Origin<'_>,
     ) {
         let Some((name, home)) = self.channels.homes.get_named(channel) else {
-            return self.publish_unheard(now, channel, message, exclude, origin);
+            return self.publish_unheard(now, channel, body, exclude, origin);
         };
         let name = name.clone();
         if home.log.is_some() {
-            return self.publish_into_log(now, &name, message, exclude, origin);
+            return self.publish_into_log(now, &name, body, exclude, origin);
         }
         let interested: SmallVec<[Interested; 8]> = SmallVec::from_slice(&home.interested);
         if origin.options.is_some_and(|options| options.key.is_some()) {
             return self.settle(channel, origin, Err(ErrorCode::NoHistory));
         }
-        if interested
-            .iter()
-            .any(|at| at.shard != self.id && self.ends.is_full(at.shard, Lane::Delivery))
+        if !origin.must
+            && interested
+                .iter()
+                .any(|at| at.shard != self.id && self.ends.is_full(at.shard, Lane::Delivery))
         {
             self.counters.publications_refused += 1;
             return self.settle(channel, origin, Err(ErrorCode::Overloaded));
         }
         let deflates = interested.iter().any(|at| at.deflates);
-        let frame = self.encode_shared(now, &name, message, None, deflates);
+        let frame = self.encode_shared(now, &name, body, None, deflates);
         self.deliver_live(&name, &interested, frame, exclude);
         self.settle(channel, origin, Ok(None));
     }
@@ -219,7 +221,7 @@ impl Shard {
         &mut self,
         now: Now,
         channel: &str,
-        message: &[u8],
+        body: Body<'_>,
         exclude: &[ConnectionId],
         origin: Origin<'_>,
     ) {
@@ -234,7 +236,7 @@ impl Shard {
         } else {
             let name = self.channel_name(channel);
             if self.begin_log(now, &name) {
-                return self.publish_into_log(now, &name, message, exclude, origin);
+                return self.publish_into_log(now, &name, body, exclude, origin);
             }
             self.counters.publications_refused += 1;
             Err(ErrorCode::Overloaded)
@@ -247,11 +249,11 @@ impl Shard {
         &mut self,
         now: Now,
         channel: &str,
-        message: &[u8],
+        body: Body<'_>,
         place: Option<Position>,
         deflates: bool,
     ) -> SharedFrame {
-        let plain = self.encode_broadcast(now, channel, message, place);
+        let plain = self.encode_body(now, channel, body, place);
         let deflated = if deflates {
             self.codec.compress_shared(&plain)
         } else {
@@ -261,19 +263,14 @@ impl Shard {
     }
 
     /// Encodes once what every subscriber on every shard gets.
-    fn encode_broadcast(
+    fn encode_body(
         &mut self,
         now: Now,
         channel: &str,
-        message: &[u8],
+        body: Body<'_>,
         place: Option<Position>,
     ) -> Bytes {
-        // Valid by construction: the parser or the embedding door checked it; a broken one becomes `null`, not a broken envelope.
-        let message = std::str::from_utf8(message).unwrap_or("null");
-        self.encode_frame(place.is_some(), |out| {
-            let place = place.map(place_on_the_wire);
-            outbound::broadcast(out, channel, message, now.unix_ms, place);
-        })
+        self.encode_frame(place.is_some(), |out| body.write(out, now, channel, place))
     }
 
     /// One text frame that many get. `kept`: it will live for long, which a chunk that others are cut from must not.

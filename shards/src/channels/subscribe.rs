@@ -11,6 +11,7 @@ use super::lag::{Cursor, Lag};
 use super::names::{SHARD_COUNTS, is_document_channel, is_reserved, is_valid_channel_name};
 use super::place_on_the_wire;
 use crate::bounds::WAITING_PER_MEMBER_MAX;
+use crate::connections::Connection;
 use crate::history::SlowPolicy;
 use crate::mesh::Lane;
 use crate::permissions::Action;
@@ -50,35 +51,14 @@ impl Shard {
         since: Option<SinceAsked>,
         reply: Option<&RawValue>,
     ) {
-        let max_channels = self.settings.max_channels;
         // A handler may be late: what closes or has ended has left its channels, and must not come into one again.
-        let Some(connection) = self.registry.get_mut(id).filter(|it| it.is_reachable()) else {
+        if !self.registry.get(id).is_some_and(Connection::is_reachable) {
             return;
-        };
-        let existing = self.channels.audiences.find(channel);
-        let member = existing.is_some_and(|key| {
-            connection
-                .memberships
-                .iter()
-                .any(|membership| membership.audience == key)
-        });
-        if !member && connection.memberships.len() >= max_channels {
-            return self.answer_error(id, ErrorCode::TooManyChannels, reply);
         }
-        let key = match existing {
-            Some(key) => key,
-            None => {
-                let name: ChannelName = channel.into();
-                let Some((interest, place)) = self.announce_interest(now, &name) else {
-                    return self.answer_error(id, ErrorCode::Overloaded, reply);
-                };
-                let slow = self.settings.channels.slow_policy_of(channel);
-                self.channels.audiences.create(name, interest, place, slow)
-            }
+        let (key, member) = match self.enter_audience(now, id, channel) {
+            Ok(entered) => entered,
+            Err(code) => return self.answer_error(id, code, reply),
         };
-        if !member {
-            self.enter(key, id);
-        }
         let Some(audience) = self.channels.audiences.get_mut(key) else {
             return;
         };
@@ -98,6 +78,45 @@ impl Shard {
                 since,
             }),
         }
+    }
+
+    /// Makes an open connection a member of a channel's audience, and tells the channel's home if it is the first; whether it was one
+    /// before.
+    ///
+    /// # Errors
+    /// `TooManyChannels` or `Overloaded`.
+    pub(crate) fn enter_audience(
+        &mut self,
+        now: Now,
+        id: ConnectionId,
+        channel: &str,
+    ) -> Result<(AudienceKey, bool), ErrorCode> {
+        let max_channels = self.settings.max_channels;
+        let connection = self.registry.get(id).ok_or(ErrorCode::Overloaded)?;
+        let existing = self.channels.audiences.find(channel);
+        let member = existing.is_some_and(|key| {
+            connection
+                .memberships
+                .iter()
+                .any(|membership| membership.audience == key)
+        });
+        if !member && connection.memberships.len() >= max_channels {
+            return Err(ErrorCode::TooManyChannels);
+        }
+        let key = match existing {
+            Some(key) => key,
+            None => {
+                let name: ChannelName = channel.into();
+                let announced = self.announce_interest(now, &name);
+                let (interest, place) = announced.ok_or(ErrorCode::Overloaded)?;
+                let slow = self.settings.channels.slow_policy_of(channel);
+                self.channels.audiences.create(name, interest, place, slow)
+            }
+        };
+        if !member {
+            self.enter(key, id);
+        }
+        Ok((key, member))
     }
 
     /// Puts a connection into an audience it is not in.
@@ -144,6 +163,22 @@ impl Shard {
         }
     }
 
+    /// Those who were in the audience at a door that opens now are level with the others.
+    pub(crate) fn open_door(&mut self, id: ConnectionId, channel: &str) {
+        let Some(key) = self.channels.audiences.find(channel) else {
+            return;
+        };
+        let Some(Lag::Door(untold)) = self.lag_mut(key, id) else {
+            return;
+        };
+        let untold = std::mem::take(untold);
+        self.set_level(key, id);
+        let place = self.channels.audiences.get(key).and_then(|it| it.place);
+        for reply in untold {
+            self.tell_subscribed(id, channel, place, None, reply);
+        }
+    }
+
     /// The home knows of this audience: a subscription begins, or (asked for again) is told where it is.
     fn begin_subscription(
         &mut self,
@@ -153,6 +188,13 @@ impl Shard {
         since: Option<SinceAsked>,
         reply: Option<Box<str>>,
     ) {
+        if let Some(Lag::Door(untold)) = self.lag_mut(key, id) {
+            if untold.len() < WAITING_PER_MEMBER_MAX {
+                return untold.push(reply);
+            }
+            let reply = kept_reply(reply);
+            return self.answer_error(id, ErrorCode::Overloaded, reply.as_deref());
+        }
         let Some(place) = self
             .channels
             .audiences
@@ -329,8 +371,13 @@ impl Shard {
         }
     }
 
-    /// Takes a connection out of a channel, if it is in.
+    /// Takes a connection out of a channel, if it is in; out of a room, if the channel is that of the room it is in.
     pub(crate) fn leave_channel(&mut self, id: ConnectionId, channel: &str) {
+        self.leave_audience(id, channel);
+        self.vacate_with(id, channel);
+    }
+
+    fn leave_audience(&mut self, id: ConnectionId, channel: &str) {
         let Some(key) = self.channels.audiences.find(channel) else {
             return;
         };
@@ -363,8 +410,12 @@ impl Shard {
         if let Some(lag) = self.lag_mut(key, id) {
             place = place.map(|live| lag.reached(live));
         }
-        if let Some(Lag::Log(cursor)) = self.lag_mut(key, id) {
-            own.extend(cursor.untold.drain(..).map(|reply| (reply, true)));
+        match self.lag_mut(key, id) {
+            Some(Lag::Log(cursor)) => {
+                own.extend(cursor.untold.drain(..).map(|reply| (reply, true)));
+            }
+            Some(Lag::Door(untold)) => own.extend(untold.drain(..).map(|reply| (reply, false))),
+            _ => {}
         }
         for (reply, asked_since) in own {
             let recovered = asked_since.then_some(false);

@@ -181,6 +181,10 @@ impl Shard {
     /// Takes the connection out of everything but its slot: nothing is delivered to it any more, it counts for no limit.
     fn retire(&mut self, id: ConnectionId) {
         self.leave_all_documents(id);
+        let ended = self.registry.get(id).map(|it| it.flags.has(Flags::ENDED));
+        if ended == Some(false) {
+            self.leave_room_for_good(id);
+        }
         self.leave_all_channels(id);
         let Some(connection) = self.registry.get_mut(id) else {
             return;
@@ -205,6 +209,8 @@ impl Shard {
     }
 
     fn remove(&mut self, id: ConnectionId) {
+        // What it had still to say, it has said where it was.
+        self.leave_room_for_good(id);
         let Some(mut connection) = self.registry.remove(id) else {
             return;
         };

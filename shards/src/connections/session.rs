@@ -145,6 +145,7 @@ impl Shard {
                 self.answer(id, |out| {
                     outbound::refreshed(out, expires, reply.as_deref());
                 });
+                self.leave_forbidden_room(id, &before.identity);
                 self.leave_forbidden_channels(id, &before.identity);
                 self.review_documents(id);
                 return self.watch_expiry(now, id);
@@ -169,8 +170,10 @@ impl Shard {
             .filter_map(|membership| audiences.get(membership.audience))
             .map(|audience| audience.name.clone());
         let permissions = &self.settings.permissions;
+        let room = self.room_entered(id);
         let forbidden: Vec<_> = joined
             .filter(|name| !is_document_channel(name))
+            .filter(|name| room.as_ref() != Some(name))
             .filter(|name| permissions.allow(Action::Subscribe, name, Some(before)))
             .filter(|name| self.authorize(id, Action::Subscribe, name).is_err())
             .collect();

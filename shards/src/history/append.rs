@@ -8,7 +8,7 @@ use shardwire_protocol::envelope::outbound;
 use super::log::Record;
 use super::unstored::{Asker, Unstored};
 use crate::bounds::UNSTORED_ASKERS_MAX;
-use crate::channels::place_on_the_wire;
+use crate::channels::{Body, place_on_the_wire};
 use crate::mesh::Lane;
 use crate::routing::kept_reply;
 use crate::shard::Shard;
@@ -26,9 +26,21 @@ pub(crate) struct Origin<'a> {
     /// Who asks from outside.
     pub(crate) answer: Option<AnswerId>,
     pub(crate) options: Option<&'a PublishOptions>,
+    /// It must not be refused, because something else would stay wrong for ever. There are as many of these as something else was
+    /// admitted before.
+    pub(crate) must: bool,
 }
 
 impl Origin<'_> {
+    /// Nobody's, and not to be refused.
+    pub(crate) const MUST: Self = Self {
+        publisher: None,
+        reply: None,
+        answer: None,
+        options: None,
+        must: true,
+    };
+
     fn asker(&self) -> Option<Asker> {
         match (self.publisher, self.answer) {
             (Some(connection), _) => Some(Asker::Client {
@@ -47,13 +59,13 @@ impl Shard {
         &mut self,
         now: Now,
         channel: &ChannelName,
-        message: &[u8],
+        body: Body<'_>,
         exclude: &[ConnectionId],
         origin: Origin<'_>,
     ) {
         let options = origin.options;
         if options.is_some_and(|options| options.volatile) {
-            self.deliver_volatile(now, channel, message, exclude);
+            self.deliver_volatile(now, channel, body, exclude);
             return self.settle(channel, origin, Ok(None));
         }
         let key = options.and_then(|options| options.key.as_deref());
@@ -68,6 +80,9 @@ impl Shard {
         let durable = log.rule.durable;
         let full = durable && !self.storing.has_room(LogKind::Channel);
         if full || !self.make_room() {
+            if origin.must {
+                return self.deliver_volatile(now, channel, body, exclude);
+            }
             self.counters.publications_refused += 1;
             return self.settle(channel, origin, Err(ErrorCode::Overloaded));
         }
@@ -79,7 +94,7 @@ impl Shard {
         let expires = log.expiry(now.ms, lifetime_ms);
         let place = Position { epoch, offset };
         let deflates = self.channels.homes.deflates(channel);
-        let frame = self.encode_shared(now, channel, message, Some(place), deflates);
+        let frame = self.encode_shared(now, channel, body, Some(place), deflates);
         let record = Record {
             offset,
             frame,
@@ -276,11 +291,11 @@ impl Shard {
         &mut self,
         now: Now,
         channel: &ChannelName,
-        message: &[u8],
+        body: Body<'_>,
         exclude: &[ConnectionId],
     ) {
         let deflates = self.channels.homes.deflates(channel);
-        let frame = self.encode_shared(now, channel, message, None, deflates);
+        let frame = self.encode_shared(now, channel, body, None, deflates);
         let Some(home) = self.channels.homes.get(channel) else {
             return;
         };

@@ -128,7 +128,8 @@ impl Shard {
         self.ends.post(connection.shard(), Lane::Delivery, message);
     }
 
-    fn read_history(
+    /// At home: what a log has, as the answer to `history`.
+    pub(crate) fn read_history(
         &mut self,
         now: Now,
         channel: &str,

@@ -118,6 +118,10 @@ numbers! {
         history_deliveries: "history_deliveries_total",
         /// Publications known for repetitions by their idempotency key.
         publications_repeated: "history_repeated_total",
+        /// Connections that came into chat rooms homed here.
+        rooms_joined: "chat_joined_total",
+        /// Messages said in chat rooms homed here.
+        room_messages: "chat_messages_total",
         /// Publications refused because they could not be stored.
         publications_unstored: "history_unstored_total",
         /// Edits that took their place in a document homed here.
@@ -174,6 +178,10 @@ numbers! {
         document_members: "collaboration_members",
         /// Bytes of memory those take.
         document_bytes: "collaboration_bytes",
+        /// Chat rooms homed here with anybody in them.
+        rooms: "chat_rooms",
+        /// Connections in chat rooms, or on their way in.
+        room_members: "chat_members",
         /// Timers that have not fired.
         timers: "timers_armed",
     }
@@ -215,6 +223,8 @@ impl Shard {
             documents: self.documents.len() as u64,
             document_members: self.documents.members() as u64,
             document_bytes: self.documents.bytes() as u64,
+            rooms: residue.rooms as u64,
+            room_members: residue.seats as u64,
             timers: self.wheel.armed() as u64,
         }
     }

@@ -1,7 +1,7 @@
 //! `$shards`: connections per shard, about once a second, while somebody listens.
 
 use crate::bounds::SHARD_COUNT_INTERVAL_MS;
-use crate::channels::SHARD_COUNTS;
+use crate::channels::{Body, SHARD_COUNTS};
 use crate::history::Origin;
 use crate::mesh::Lane;
 use crate::shard::Shard;
@@ -85,7 +85,8 @@ impl Shard {
             let list: Vec<String> = round.counts.iter().map(u64::to_string).collect();
             let message = format!("{{\"shards\":[{}]}}", list.join(","));
             let origin = Origin::default();
-            self.publish_at_home(now, SHARD_COUNTS, message.as_bytes(), &[], origin);
+            let body = Body::Message(message.as_bytes());
+            self.publish_at_home(now, SHARD_COUNTS, body, &[], origin);
         }
     }
 }

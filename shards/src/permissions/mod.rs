@@ -2,18 +2,20 @@
 //!
 //! **Lives here:** [`Permissions`], the rules per channel pattern, the application's own check behind them
 //! ([`AuthorizeHook`]), and `Shard::authorize`, which every room asks before it
-//! acts for a client: `channels/` for subscribe and publish, and each further room for its own [`Action`].
+//! acts for a client: `channels/` for subscribe and publish, `chat/` for join, and each further room for its own [`Action`].
 //! **Does not:** who somebody is (a verifier says that), what the embedding service does itself (it may do everything).
 //! **Invariants:** names that begin with `$` are the server's and no rule opens them; the first rule that matches the channel
 //! and speaks of the action decides, the default only where none does; the name of a user that nobody verified counts for nothing
-//! in rules; the application's check is asked for what the rules allow and can only refuse.
-//! **Called by:** `channels/`, `connections/` (after a refresh). Calls nobody.
+//! in rules; the application's check is asked for what the rules allow and can only refuse; while there are chat rooms, nobody does
+//! anything in the channel of one without the permission to join it.
+//! **Called by:** `channels/`, `chat/`, `connections/` (after a refresh). Calls nobody.
 //! **Tests:** below and in `pattern.rs`; on whole shards in `tests/permissions.rs`.
 
 mod hook;
 mod pattern;
 
 use shardwire_protocol::codes::ErrorCode;
+use shardwire_protocol::envelope::chat::ROOM_PREFIX;
 
 pub use hook::{Access, AuthorizeHook};
 pub use pattern::{Pattern, PatternError};
@@ -32,9 +34,11 @@ pub enum Action {
     Publish,
     /// Edit a document: its rules are those of the channel name `document:…`. Whoever may subscribe there may join it and read.
     Edit,
+    /// Come into the chat room of this channel.
+    Join,
 }
 
-const ACTIONS: usize = 3;
+const ACTIONS: usize = 4;
 
 /// Whom a rule lets in.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -90,6 +94,15 @@ impl Rule {
         self.grants[action as usize] = Some(grants.into_iter().collect());
         self
     }
+
+    /// Whom it lets do that; none: it does not speak of it. Where a rule says who may hear a room and not who may join, those may.
+    fn grants_for(&self, action: Action) -> Option<&[Grant]> {
+        let own = self.grants[action as usize].as_deref();
+        match action {
+            Action::Join => own.or(self.grants[Action::Subscribe as usize].as_deref()),
+            Action::Subscribe | Action::Publish | Action::Edit => own,
+        }
+    }
 }
 
 /// All rules, in the order in which they are asked.
@@ -122,7 +135,7 @@ impl Permissions {
         let user = identity.map(|identity| &**identity.user());
         self.rules
             .iter()
-            .filter_map(|rule| Some((rule, rule.grants[action as usize].as_ref()?)))
+            .filter_map(|rule| Some((rule, rule.grants_for(action)?)))
             .find(|(rule, _)| rule.channels.matches(channel, user))
             .map_or(self.otherwise, |(_, grants)| {
                 grants.iter().any(|grant| grant.admits(identity))
@@ -146,6 +159,18 @@ impl Shard {
             // One of the server's own that is for everybody.
             return Ok(());
         }
+        if self.settings.chat.is_some() && channel.starts_with(ROOM_PREFIX) {
+            // Past its door there is no other way into a room.
+            self.allow(id, Action::Join, channel)?;
+            if action == Action::Join {
+                return Ok(());
+            }
+        }
+        self.allow(id, action, channel)
+    }
+
+    /// What the rules and the application say.
+    fn allow(&self, id: ConnectionId, action: Action, channel: &str) -> Result<(), ErrorCode> {
         let connection = self.registry.get(id);
         let identity = connection.and_then(Connection::identity);
         if !self.settings.permissions.allow(action, channel, identity) {

@@ -91,6 +91,7 @@ impl Shard {
                 Ok((channel, query)) => self.ask_history(now, id, &channel, query, reply),
                 Err(code) => self.answer_error(id, code, reply),
             },
+            _ if self.route_chat(now, id, inbound) => {}
             kind => {
                 let done = match DocumentRequest::from_kind(kind) {
                     Some(request) if self.settings.collaboration.is_some() => {

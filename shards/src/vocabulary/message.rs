@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use shardwire_protocol::codes::ErrorCode;
 
-use super::{ChannelName, ConnectionId, DocumentMessage, Position, ShardId, UserId};
+use super::{ChannelName, ChatMessage, ConnectionId, DocumentMessage, Position, ShardId, UserId};
 
 /// A key under which the number of connections is limited; its home shard counts.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -257,6 +257,8 @@ pub enum ShardMessage {
         /// What to tell.
         text: Bytes,
     },
+    /// About a chat room: in the control lane to its home, where it stays behind the interest of its sender; in the delivery lane back.
+    Chat(Box<ChatMessage>),
     /// Something a client asked for could not be done; tell it.
     Refused {
         /// Whom to tell.
@@ -334,6 +336,7 @@ impl ShardMessage {
             Self::Fetched { items, .. } => items.iter().map(Kept::len).sum(),
             Self::Answered { text, .. } => text.len(),
             Self::Document(message) => message.payload_len(),
+            Self::Chat(message) => message.deed.payload_len(),
             _ => 0,
         }
     }

@@ -7,6 +7,7 @@
 //! **Invariants:** a [`ConnectionId`] names one connection for ever: its slot may be used again, its generation not.
 //! **Called by:** everybody; calls nobody. **Tests:** at the end of `ids.rs`.
 
+mod chat;
 mod command;
 mod document;
 mod effect;
@@ -17,6 +18,7 @@ mod message;
 mod now;
 mod store;
 
+pub use chat::{ChatDeed, ChatMessage};
 pub use command::{Answer, AnswerId, Audience, Command, PublishOutcome};
 pub use document::{DocumentAsk, DocumentEdit, DocumentJoin, DocumentMessage, DocumentTold};
 pub use effect::{CloseCause, Effect, Event};

@@ -558,6 +558,8 @@ impl World {
             sum.buckets += held.buckets;
             sum.frames += held.frames;
             sum.promised_bytes += held.promised_bytes;
+            sum.rooms += held.rooms;
+            sum.seats += held.seats;
             sum.postponed += held.postponed;
             sum.held_mail += held.held_mail;
         }

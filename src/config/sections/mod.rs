@@ -10,6 +10,7 @@
 pub(super) mod admin;
 pub(super) mod authentication;
 pub(super) mod channels;
+pub(super) mod chat;
 pub(super) mod collaboration;
 pub(super) mod compression;
 pub(super) mod connections;

@@ -20,10 +20,11 @@ pub struct Permissions {
     pub default: Option<PermissionDefault>,
 
     /// The rules, as `[[permissions.rules]]`. `channel` is a pattern: `*` stands for any text, `{user}` for the id of the verified user.
-    /// `subscribe`, `publish` and `edit` each list whom the rule lets do that: permissions of an identity, `"@user"` for every verified user,
-    /// `"*"` for everybody; an empty list lets nobody. A rule says nothing about an action it does not list. The document `plan` goes by the name
-    /// `document:plan`: who may subscribe there may join it, who may edit may edit it.
-    #[schemars(extend("x-live" = true, "x-allowed" = "tables with channel, and with one or more of subscribe, publish, edit"))]
+    /// `subscribe`, `publish`, `edit` and `join` each list whom the rule lets do that: permissions of an identity, `"@user"` for every verified
+    /// user, `"*"` for everybody; an empty list lets nobody. A rule says nothing about an action it does not list. The document `plan` goes by
+    /// the name `document:plan`: who may subscribe there may join it, who may edit may edit it. `join` is about the chat room whose channel
+    /// that is, and what is said there: see the guide to chat.
+    #[schemars(extend("x-live" = true, "x-allowed" = "tables with channel, and with one or more of subscribe, publish, edit, join"))]
     pub rules: Vec<PermissionRule>,
 }
 
@@ -42,6 +43,9 @@ pub struct PermissionRule {
     /// Who may edit a document.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub edit: Option<Vec<String>>,
+    /// Who may join the chat room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub join: Option<Vec<String>>,
 }
 
 /// What holds where no rule decides.
@@ -88,12 +92,13 @@ impl Permissions {
                 (Action::Subscribe, &written.subscribe),
                 (Action::Publish, &written.publish),
                 (Action::Edit, &written.edit),
+                (Action::Join, &written.join),
             ];
             if actions.iter().all(|(_, words)| words.is_none()) {
                 checker.refuse(
                     KEY,
                     format!("channel = {:?}", written.channel),
-                    "a rule lists who may subscribe, publish or edit".to_owned(),
+                    "a rule lists who may subscribe, publish, edit or join".to_owned(),
                 );
             }
             let mut rule = Rule::about(pattern);
@@ -147,6 +152,13 @@ mod tests {
         assert!(permissions.allow(Action::Subscribe, "news", None));
         assert!(!permissions.allow(Action::Subscribe, "elsewhere", None));
         assert!(notes[0].contains("without authentication"), "{notes:?}");
+        let (rooms, _) = check(
+            "[[permissions.rules]]\nchannel = \"room:*\"\nsubscribe = [\"*\"]\njoin = [\"member\"]",
+        )
+        .unwrap();
+        let bob = Identity::new("bob").with_permissions(["member"]);
+        assert!(rooms.allow(Action::Join, "room:1", Some(&bob)));
+        assert!(!rooms.allow(Action::Join, "room:1", Some(&ann)));
         let (open, _) = check("").unwrap();
         assert!(open.allow(Action::Publish, "anything", None));
         let (closed, _) = check("[permissions]\ndefault = \"deny\"").unwrap();

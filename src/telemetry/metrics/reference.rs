@@ -19,6 +19,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("routing", "Messages of clients, as they are understood."),
     ("channels", "Channels, subscriptions, publications."),
     ("history", "Logs of channels, at their homes."),
+    ("chat", "Chat rooms."),
     (
         "collaboration",
         "Documents that several people edit, at their homes.",
