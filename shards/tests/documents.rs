@@ -470,6 +470,7 @@ fn contract_l6_l8_cursors_are_told_at_their_last_place_and_not_more_often_than_s
     assert_eq!(join(&mut world, cleo, "d")["cursors"], json!({"ann": 11}));
     world.lose(ann);
     world.settle();
+    world.messages(cleo);
     assert_eq!(join(&mut world, cleo, "d")["cursors"], json!({}));
 }
 
