@@ -1,6 +1,7 @@
 //! One connection's slot.
 
 use std::net::IpAddr;
+use std::num::NonZero;
 
 use shardwire_protocol::websocket::Decoder;
 
@@ -32,8 +33,8 @@ pub(crate) struct Connection {
     pub(crate) share: Share,
     /// When bytes last came.
     pub(crate) heard: Tick,
-    /// When the ping that waits for an answer was sent.
-    pub(crate) pinged: Option<Tick>,
+    /// When the ping that waits for an answer was sent; nobody is pinged in the engine's first tick.
+    pub(crate) pinged: Option<NonZero<Tick>>,
 }
 
 /// Where a connection is in its life.

@@ -7,6 +7,8 @@
 //! the one that was configured, so that connections that came together, or answered together, drift apart. And a shard that
 //! stood still has not listened meanwhile: nobody is judged by that time.
 
+use std::num::NonZero;
+
 use shardwire_protocol::codes::close;
 use shardwire_protocol::websocket::frame;
 
@@ -71,7 +73,7 @@ impl Shard {
             State::Admitting(_) | State::Authenticating(_) => {}
             State::Open | State::Calling(_) if connection.flags.has(Flags::ENDED) => {}
             State::Open | State::Calling(_) => {
-                if let Some(pinged) = connection.pinged
+                if let Some(pinged) = connection.pinged.map(NonZero::get)
                     && connection.heard < pinged
                 {
                     let since = pinged.max(stalled_until);
@@ -98,7 +100,7 @@ impl Shard {
                     self.wheel.arm(due, id);
                     return;
                 }
-                connection.pinged = Some(tick);
+                connection.pinged = NonZero::new(tick);
                 self.arm_while_pinged(id, tick, tick, patience);
                 self.counters.pings_sent += 1;
                 self.write(id, |out| frame::write_server(out, frame::Kind::Ping, &[]));

@@ -36,12 +36,12 @@ impl Pool {
     }
 }
 
-/// A queue of bytes in order: references to shared frames, and bytes of its own. Empty, it is two words and holds nothing.
+/// A queue of bytes in order: references to shared frames, and bytes of its own. Empty, it is three words and holds nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     queue: Queue,
-    /// Bytes not yet written.
-    len: usize,
+    /// Bytes not yet written; what bounds them is far below 4 GiB.
+    len: u32,
     /// Bytes of the first segment that are written.
     front_sent: u32,
 }
@@ -73,7 +73,7 @@ enum Segment {
 impl Outbox {
     /// Bytes not yet written.
     pub(crate) fn len(&self) -> usize {
-        self.len
+        self.len as usize
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -114,12 +114,12 @@ impl Outbox {
     }
 
     fn grow(&mut self, by: usize, pool: &mut Pool) {
-        self.len += by;
+        self.len += by as u32;
         pool.waiting += by;
     }
 
     fn shrink(&mut self, by: usize, pool: &mut Pool) {
-        self.len -= by;
+        self.len -= by as u32;
         pool.waiting -= by;
     }
 
@@ -163,7 +163,7 @@ impl Outbox {
 
     /// Takes `written` bytes off the front.
     pub(crate) fn advance(&mut self, written: usize, frames: &mut Frames, pool: &mut Pool) {
-        debug_assert!(written <= self.len, "more written than was waiting");
+        debug_assert!(written <= self.len(), "more written than was waiting");
         self.shrink(written, pool);
         if self.len == 0 {
             self.clear(frames, pool);
@@ -226,7 +226,7 @@ impl Outbox {
         if sent == 0 || kept == sent {
             self.clear(frames, pool);
         } else {
-            self.shrink(self.len - (kept - sent), pool);
+            self.shrink(self.len() - (kept - sent), pool);
         }
     }
 
@@ -244,7 +244,7 @@ impl Outbox {
                 pool.give_back(mixed);
             }
         }
-        self.shrink(self.len, pool);
+        self.shrink(self.len(), pool);
         self.front_sent = 0;
     }
 }
@@ -331,7 +331,7 @@ mod tests {
 
     #[test]
     fn an_idle_outbox_is_small() {
-        assert!(size_of::<Outbox>() <= 32);
+        assert!(size_of::<Outbox>() <= 24);
     }
 
     #[test]

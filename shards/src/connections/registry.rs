@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn an_idle_connection_takes_few_hundred_bytes() {
         assert!(
-            size_of::<Slot>() <= 232,
+            size_of::<Slot>() <= 176,
             "a slot is {} bytes",
             size_of::<Slot>()
         );

@@ -26,8 +26,9 @@ pub struct Wheel<T> {
     /// One bit per slot that holds anything.
     occupied: [u64; LEVELS],
     slots: Vec<Vec<(Tick, T)>>,
-    /// The emptied storage of the slot that fired last, kept so that firing allocates nothing.
-    spare: Vec<(Tick, T)>,
+    /// Of each level, the storage of a slot that was emptied, for the next that is filled: as time goes round, entries move from
+    /// slot to slot, and what held them moves along instead of staying behind in every slot they passed.
+    spare: [Vec<(Tick, T)>; LEVELS],
 }
 
 impl<T> Default for Wheel<T> {
@@ -37,7 +38,7 @@ impl<T> Default for Wheel<T> {
             armed: 0,
             occupied: [0; LEVELS],
             slots: (0..LEVELS * SLOTS).map(|_| Vec::new()).collect(),
-            spare: Vec::new(),
+            spare: [const { Vec::new() }; LEVELS],
         }
     }
 }
@@ -77,7 +78,11 @@ impl<T> Wheel<T> {
             .saturating_add((1 << (SLOT_BITS * LEVELS as u32)) - 1);
         let slot = (due.min(furthest) >> (SLOT_BITS * level as u32)) as usize % SLOTS;
         self.occupied[level] |= 1 << slot;
-        self.slots[level * SLOTS + slot].push((at, entry));
+        let entries = &mut self.slots[level * SLOTS + slot];
+        if entries.capacity() == 0 {
+            *entries = std::mem::take(&mut self.spare[level]);
+        }
+        entries.push((at, entry));
     }
 
     /// Moves time on to `to` and gives every entry that is due to `fire`.
@@ -102,8 +107,7 @@ impl<T> Wheel<T> {
             return;
         }
         self.occupied[level] &= !(1 << slot);
-        let spare = std::mem::take(&mut self.spare);
-        let mut entries = std::mem::replace(&mut self.slots[level * SLOTS + slot], spare);
+        let mut entries = std::mem::take(&mut self.slots[level * SLOTS + slot]);
         for (at, entry) in entries.drain(..) {
             if at <= self.now {
                 self.armed -= 1;
@@ -112,7 +116,9 @@ impl<T> Wheel<T> {
                 self.place(at, at, entry);
             }
         }
-        self.spare = entries;
+        if entries.capacity() > self.spare[level].capacity() {
+            self.spare[level] = entries;
+        }
     }
 
     /// The next tick at which an entry may be due; none when nothing is armed.
@@ -158,6 +164,32 @@ mod tests {
         wheel.advance(far, |entry| fired.push(entry));
         assert_eq!(fired, ["far"]);
         assert_eq!(wheel.armed(), 0);
+    }
+
+    #[test]
+    fn entries_that_go_round_leave_no_storage_behind() {
+        const ENTRIES: u32 = 20_000;
+        let mut wheel = Wheel::default();
+        // Heartbeats of half a minute, spread over a quarter of it.
+        let next = |now: Tick, entry: u32| now + 1_406 + entry % 469;
+        for entry in 0..ENTRIES {
+            wheel.arm(next(0, entry), entry);
+        }
+        let mut due = Vec::new();
+        for now in 1..20_000 {
+            wheel.advance(now, |entry| due.push(entry));
+            for entry in due.drain(..) {
+                wheel.arm(next(now, entry), entry);
+            }
+        }
+        assert_eq!(wheel.armed(), ENTRIES as usize);
+        let room: usize = wheel
+            .slots
+            .iter()
+            .chain(&wheel.spare)
+            .map(Vec::capacity)
+            .sum();
+        assert!(room < 5 * ENTRIES as usize / 2, "room for {room}");
     }
 
     proptest! {
