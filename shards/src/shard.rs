@@ -7,7 +7,7 @@ use ahash::AHashMap;
 use bytes::BytesMut;
 use shardwire_protocol::websocket::{Role, Rules};
 
-use crate::bounds::OVERFLOW_RETRY_MS;
+use crate::bounds::{LOOKED_AFTER_PER_TURN, OVERFLOW_RETRY_MS};
 use crate::channels::{Body, Channels};
 use crate::chat::Chat;
 use crate::collaboration::{Documents, Joined};
@@ -81,7 +81,10 @@ pub struct Shard {
     #[cfg(feature = "planted-faults")]
     pub(crate) planted: crate::planted::Planted,
     mail: Vec<ShardMessage>,
-    due: Vec<ConnectionId>,
+    /// Connections whose timer fired, in that order.
+    due: VecDeque<ConnectionId>,
+    /// Empty between turns; its memory is used again.
+    sessions_due: Vec<ConnectionId>,
     /// Until when the shard last stood still.
     pub(crate) stalled_until: Tick,
     /// When full lanes are tried again; none while nothing is held back.
@@ -141,7 +144,8 @@ impl Shard {
             #[cfg(feature = "planted-faults")]
             planted: Default::default(),
             mail: Vec::new(),
-            due: Vec::new(),
+            due: VecDeque::new(),
+            sessions_due: Vec::new(),
             stalled_until: 0,
             retry: None,
         }
@@ -203,7 +207,7 @@ impl Shard {
             self.chat.next_tick(),
         ]
         .map(|tick| tick.map(|tick| u64::from(tick) * TICK_MS));
-        let postponed = self.waiting.is_due() || self.has_catching_up();
+        let postponed = self.waiting.is_due() || self.has_catching_up() || !self.due.is_empty();
         [
             wheel,
             session,
@@ -402,18 +406,21 @@ impl Shard {
     fn deadlines(&mut self, now: Now) {
         self.retry_full_lanes(now);
         self.notice_a_stall(self.tick(now));
-        let mut due = std::mem::take(&mut self.due);
         self.wheel
-            .advance(self.tick(now), |connection| due.push(connection));
-        for connection in due.drain(..) {
+            .advance(self.tick(now), |connection| self.due.push_back(connection));
+        for _ in 0..LOOKED_AFTER_PER_TURN {
+            let Some(connection) = self.due.pop_front() else {
+                break;
+            };
             self.look_after(now, connection);
         }
+        let mut due = std::mem::take(&mut self.sessions_due);
         self.session_wheel
             .advance(self.tick(now), |connection| due.push(connection));
         for connection in due.drain(..) {
             self.look_at_session(now, connection);
         }
-        self.due = due;
+        self.sessions_due = due;
         self.end_typing(now);
         self.shared_buckets.sweep(now, self.tick(now));
         self.sweep_logs(now);

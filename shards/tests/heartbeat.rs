@@ -5,8 +5,8 @@
 mod support;
 
 use shardwire_protocol::websocket::frame::Kind;
-use shardwire_shards::ShardSettings;
 use shardwire_shards::vocabulary::{CloseCause, Input};
+use shardwire_shards::{ShardSettings, bounds};
 use support::{Frame, World, close, masked, open_settings};
 
 /// A tick, and what rounding to ticks adds up to.
@@ -41,6 +41,34 @@ fn contract_m3_m4_a_silent_peer_is_pinged_after_the_interval_and_closed_after_th
     assert_eq!(world.disconnected(peer), [CloseCause::Us(4000)]);
     assert!(world.peers[peer].closed);
     assert_eq!(world.shards[0].counters().heartbeat_timeouts, 1);
+}
+
+#[test]
+fn pings_that_are_due_together_leave_room_for_others_between() {
+    const CONNECTIONS: u64 = 300;
+    // So short that nothing is left to spread it over.
+    let mut world = World::with(1, settings(100, 100));
+    let peers: Vec<_> = (0..CONNECTIONS).map(|_| world.connect(0)).collect();
+    let begin = world.ms;
+    let mut turns = 0;
+    while world.shards[0].counters().pings_sent < CONNECTIONS {
+        let now = world.now();
+        world.ms = world.shards[0].next_deadline(now).unwrap();
+        let before = world.shards[0].counters().pings_sent;
+        world.hand_in(0, Input::Deadline);
+        let sent = world.shards[0].counters().pings_sent - before;
+        assert!(
+            sent <= bounds::LOOKED_AFTER_PER_TURN as u64,
+            "{sent} at once"
+        );
+        turns += u64::from(sent > 0);
+    }
+    assert_eq!(turns, CONNECTIONS.div_ceil(64));
+    // Nobody waits for time between the turns.
+    assert!(world.ms - begin <= 100 + SLACK_MS);
+    for peer in peers {
+        assert_eq!(world.heard(peer), [ping()]);
+    }
 }
 
 #[test]
