@@ -34,8 +34,10 @@ pub mod testing;
 mod transport;
 
 pub use engine::{
-    CloseError, Engine, EngineBuilder, EngineError, EngineHandle, Pending, PendingPublication,
-    PerShard, Phase, PublishError, ReloadError, Reloaded, StartError,
+    CloseError, Engine, EngineBuilder, EngineError, EngineHandle, Notification, NotificationPage,
+    NotificationPages, NotifyError, Pending, PendingInbox, PendingNotification, PendingPublication,
+    PerShard, Phase, PublishError, ReloadError, Reloaded, StartError, StoredNotification,
+    Unreached,
 };
 pub use handlers::{
     Context, Failure, FailureCause, FromMessage, HandlerError, Json, Message, Next, TagError,
@@ -44,6 +46,7 @@ pub use shardwire_protocol::text;
 pub use shardwire_shards::permissions::{Access, Action};
 pub use shardwire_shards::search;
 pub use shardwire_shards::vocabulary::{
-    Audience, CloseCause, ConnectionId, Epoch, Position, PublishOptions,
+    Audience, CloseCause, ConnectionId, Epoch, NotificationId, Position, PublishOptions,
+    SentNotification,
 };
 pub use storage::{Health as StorageHealth, StorageCounts};

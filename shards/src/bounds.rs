@@ -117,6 +117,28 @@ pub const HISTORY_MESSAGES: usize = 50;
 /// Bytes of the messages in one answer to `history`, one message apart.
 pub const HISTORY_BYTES_MAX: usize = 256 << 10;
 
+/// Bytes of one user's inbox, oldest first out: half of what waits for a device before it is closed, so that one can be welcomed with all of it.
+pub const INBOX_BYTES_MAX: usize = 512 << 10;
+
+/// Notifications in one answer to `get-notifications`.
+pub const NOTIFICATIONS_LISTED_MAX: usize = 100;
+
+/// Notifications in one answer that asks for no number (contract N7).
+pub const NOTIFICATIONS_LISTED: usize = 50;
+
+/// Bytes of what the notifications in one answer say, one of them apart.
+pub const NOTIFICATIONS_LISTED_BYTES_MAX: usize = 256 << 10;
+
+/// Records an inbox's log may have besides four for each notification in it (put, delivered, acknowledged, read), before those at its front
+/// are written anew behind the others.
+pub const INBOX_LOG_RECORDS: u64 = 256;
+
+/// Notifications written anew at once: each lets go of at least as many records.
+pub const INBOX_MOVED_AT_ONCE: usize = 16;
+
+/// Milliseconds until an inbox asks its store again to keep what it would not.
+pub const INBOX_RETRY_MS: u64 = 1000;
+
 /// Edits a document keeps to bring others behind them. Who was away for more gets the whole document.
 pub const DOCUMENT_LOG_EDITS_MAX: usize = 1000;
 

@@ -20,6 +20,7 @@ mod connections;
 pub mod history;
 pub mod mesh;
 pub mod metrics;
+pub mod notifications;
 pub mod permissions;
 pub mod placement;
 #[cfg(feature = "planted-faults")]

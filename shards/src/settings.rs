@@ -3,6 +3,7 @@
 use crate::chat::ChatSettings;
 use crate::collaboration::CollaborationSettings;
 use crate::history::ChannelSettings;
+use crate::notifications::NotificationSettings;
 use crate::permissions::{AuthorizeHook, Permissions};
 use crate::rate_limits::Rates;
 
@@ -66,6 +67,8 @@ pub struct ShardSettings {
     pub collaboration: Option<CollaborationSettings>,
     /// Chat rooms; none: there are none, and their messages are unknown.
     pub chat: Option<ChatSettings>,
+    /// Inboxes; none: there are none, and messages about them are unknown.
+    pub notifications: Option<NotificationSettings>,
     /// None: nobody is verified, and the messages `auth` and `refresh` are unknown.
     pub authentication: Option<AuthenticationTimes>,
 }
@@ -92,6 +95,7 @@ impl Default for ShardSettings {
             channels: ChannelSettings::default(),
             collaboration: None,
             chat: None,
+            notifications: None,
             authentication: None,
         }
     }

@@ -15,6 +15,7 @@ use crate::connections::{Codec, Drain, Frames, NodeCount, Pool, Registry, Tags, 
 use crate::history::{History, Origin};
 use crate::mesh::MailboxEnds;
 use crate::metrics::{CountRound, Counters, EndCounts};
+use crate::notifications::Notifications;
 use crate::placement::Placement;
 use crate::rate_limits::SharedBuckets;
 use crate::routing::kept_reply;
@@ -58,6 +59,7 @@ pub struct Shard {
     pub(crate) documents: Documents,
     pub(crate) joined: Joined,
     pub(crate) chat: Chat,
+    pub(crate) notifications: Notifications,
     pub(crate) directory: Directory,
     pub(crate) shared_buckets: SharedBuckets,
     pub(crate) ends: MailboxEnds,
@@ -127,6 +129,7 @@ impl Shard {
             documents: Documents::default(),
             joined: Joined::default(),
             chat: Chat::new(seed),
+            notifications: Notifications::default(),
             directory: Directory::default(),
             shared_buckets: SharedBuckets::default(),
             ends,
@@ -218,6 +221,7 @@ impl Shard {
             self.drain.as_ref().and_then(Drain::deadline),
             self.next_log_deadline(),
             self.documents.next_deadline(),
+            self.next_inbox_deadline(),
             postponed.then_some(now.ms),
         ]
         .into_iter()
@@ -259,6 +263,9 @@ impl Shard {
             homed_channels: self.channels.homes.listened(),
             logs: self.history.logs(),
             log_bytes: self.history.bytes(),
+            inboxes: self.notifications.inboxes(),
+            inbox_bytes: self.notifications.bytes(),
+            watched_devices: self.notifications.watched(),
             laggards: self.channels.audiences.laggards(),
             queued_bytes: self.channels.queued_bytes(),
             document_members: self.documents.members() + self.joined.len(),
@@ -290,6 +297,12 @@ impl Shard {
         self.stream_on(now);
         self.go_on_asking();
         self.retry = None;
+        self.catch_up_devices();
+    }
+
+    /// Something could not be passed on because a lane is full: it is tried again.
+    pub(crate) fn try_again_soon(&mut self) {
+        self.retry.get_or_insert(self.now.ms + OVERFLOW_RETRY_MS);
     }
 
     fn message(&mut self, now: Now, message: ShardMessage) {
@@ -377,6 +390,7 @@ impl Shard {
                 code,
                 reply,
             } => self.answer_error(connection, code, kept_reply(reply).as_deref()),
+            ShardMessage::Notification(mail) => self.notification_mail(now, *mail),
             ShardMessage::Send { connections, frame } => {
                 self.send_to(&connections, frame);
             }
@@ -425,6 +439,7 @@ impl Shard {
         self.shared_buckets.sweep(now, self.tick(now));
         self.sweep_logs(now);
         self.look_after_documents(now);
+        self.sweep_inboxes(now);
         self.read_postponed(now);
         self.catch_up(now);
         self.count_shards(now);
@@ -460,6 +475,12 @@ pub struct Residue {
     pub logs: usize,
     /// Bytes of those.
     pub log_bytes: usize,
+    /// Inboxes of users homed here; they go by themselves when their notifications are too old.
+    pub inboxes: usize,
+    /// Bytes of those.
+    pub inbox_bytes: usize,
+    /// Connections to which notifications are on their way.
+    pub watched_devices: usize,
     /// Subscribers that are not level with the others of their channel.
     pub laggards: usize,
     /// Bytes that wait for slow ones of those.

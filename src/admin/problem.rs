@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use shardwire_shards::vocabulary::NoConnectionId;
 
-use crate::{CloseError, PublishError};
+use crate::{CloseError, NotifyError, PublishError};
 
 /// A request that was not carried out.
 #[derive(Debug)]
@@ -100,6 +100,22 @@ impl From<PublishError> for Problem {
         match error {
             PublishError::Overloaded => Self::overloaded(),
             PublishError::TooLarge { .. } => Self::too_large(error.to_string()),
+            mistake => Self::bad_request(mistake.to_string()),
+        }
+    }
+}
+
+impl From<NotifyError> for Problem {
+    fn from(error: NotifyError) -> Self {
+        match error {
+            NotifyError::Overloaded => Self::overloaded(),
+            NotifyError::Disabled => {
+                Self::not_found("users have no inboxes: notifications.enabled is false")
+            }
+            NotifyError::StorageFull | NotifyError::StorageFailed => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+            }
+            NotifyError::TooLarge { .. } => Self::too_large(error.to_string()),
             mistake => Self::bad_request(mistake.to_string()),
         }
     }

@@ -28,6 +28,14 @@ pub(super) fn router(engine: EngineHandle) -> Router {
         .route("/users/{user}", get(api::users::one))
         .route("/users/{user}/send", post(api::users::send))
         .route("/users/{user}/kick", post(api::users::kick))
+        .route(
+            "/users/{user}/notifications",
+            get(api::notifications::list).post(api::notifications::send),
+        )
+        .route(
+            "/users/{user}/notifications/mark",
+            post(api::notifications::mark),
+        )
         .route("/channels", get(api::channels::list))
         .route("/channels/{channel}", get(api::channels::one))
         .route("/shards", get(api::shards::table))

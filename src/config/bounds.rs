@@ -142,6 +142,19 @@ pub(super) const HISTORY_BYTES: Range<ByteSize> = size(ByteSize::kib(1), ByteSiz
 /// The least holds a few channels; the most is memory enough for any shard.
 pub(super) const HISTORY_MEMORY: Range<ByteSize> = size(ByteSize::mib(1), ByteSize::mib(65_536));
 
+/// One is an inbox that knows the latest; more than a thousand nobody reads, and each is looked at when a device connects.
+pub(super) const NOTIFICATIONS_PER_USER: Range<usize> = whole(1..=1_000);
+
+/// A title has some bytes; what is larger than this belongs behind a link.
+pub(super) const NOTIFICATION_SIZE: Range<ByteSize> = size(ByteSize::bytes(64), ByteSize::kib(64));
+
+/// The least holds some hundred inboxes; the most is memory enough for any shard.
+pub(super) const NOTIFICATION_MEMORY: Range<ByteSize> =
+    size(ByteSize::mib(1), ByteSize::mib(65_536));
+
+/// What goes within a second nobody gets; what is to be kept for longer than a quarter wants a database.
+pub(super) const NOTIFICATION_AGE: Range<TextDuration> = duration(ms(1_000), minutes(92 * 24 * 60));
+
 /// The least lets a few messages wait; the most is memory enough for any shard.
 pub(super) const SLOW_MEMORY: Range<ByteSize> = size(ByteSize::mib(1), ByteSize::mib(65_536));
 

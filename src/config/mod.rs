@@ -51,6 +51,7 @@ pub use sections::echo::{Echo, EchoSettings};
 pub use sections::handlers::{HandlerSettings, Handlers};
 pub use sections::listen::{Listen, ListenSettings, MissingOrigin};
 pub use sections::log::{Log, LogFormat, LogLevel, LogSettings};
+pub use sections::notifications::Notifications;
 pub use sections::page::{Page, PageSettings};
 pub use sections::permissions::{PermissionDefault, PermissionRule, Permissions};
 pub use sections::proxy::{ForwardedHeader, Proxy, ProxyProtocol, ProxySettings};
@@ -108,7 +109,9 @@ pub struct Config {
     pub collaboration: Collaboration,
     /// Chat rooms.
     pub chat: Chat,
-    /// Where histories are kept that outlive the process.
+    /// An inbox for every user.
+    pub notifications: Notifications,
+    /// Where is kept what outlives the process.
     pub storage: Storage,
     /// How fast one may send, and how fast connections may come.
     pub rates: Rates,
@@ -147,7 +150,9 @@ pub struct Settings {
     pub collaboration: Option<shardwire_shards::collaboration::CollaborationSettings>,
     /// Chat rooms, if there are any.
     pub chat: Option<shardwire_shards::ChatSettings>,
-    /// Where histories are kept that outlive the process, if any are.
+    /// Inboxes, if users have any.
+    pub notifications: Option<shardwire_shards::notifications::NotificationSettings>,
+    /// Where is kept what outlives the process, if anything is.
     pub storage: Option<StorageSettings>,
     /// How fast one may send.
     pub rates: RatesSettings,
@@ -204,7 +209,9 @@ impl Config {
         let channels = self.channels.check(&self.topics, &mut checker);
         let collaboration = self.collaboration.check(&connections, &mut checker);
         let chat = self.chat.check(on_loopback, &mut checker);
-        let storage = self.storage.check(channels.any_durable(), &mut checker);
+        let notifications = self.notifications.check(on_loopback, &mut checker);
+        let durable = channels.any_durable() || notifications.is_some_and(|it| it.durable);
+        let storage = self.storage.check(durable, &mut checker);
         let rates = self
             .rates
             .check(self.connections.max_message_size, &mut checker);
@@ -232,6 +239,7 @@ impl Config {
             channels,
             collaboration,
             chat,
+            notifications,
             storage,
             rates,
             shutdown,

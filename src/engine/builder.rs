@@ -23,6 +23,7 @@ use super::handle::{EngineHandle, Inner};
 use super::inbox::Inboxes;
 use super::lifecycle::Threads;
 use super::live::Live;
+use super::notify::Unreached;
 use super::phase::{Phase, PhaseFlag};
 use super::shard_loop::{LoopParts, RunningShard};
 use super::storing;
@@ -158,6 +159,25 @@ impl EngineBuilder {
         self
     }
 
+    /// Calls `hook` when a notification reached no connection of its user, so that the service can reach the user by another way: it was
+    /// sent while none was there, or those that were there are gone before they took it. Once for each notification, on the core that is
+    /// home of the user; the notification waits in the inbox all the same.
+    ///
+    /// ```
+    /// # use shardwire::{Engine, EngineHandle, Unreached, config::Config};
+    /// # async fn send_mail(to: &str, about: &str) {}
+    /// let engine = Engine::builder(Config::default()).on_unreached(async |_engine: EngineHandle, missed: Unreached| {
+    ///     send_mail(&missed.user, &missed.notification.title).await;
+    /// });
+    /// ```
+    pub fn on_unreached<F>(mut self, hook: F) -> Self
+    where
+        F: AsyncFn(EngineHandle, Unreached) + Send + Sync + 'static,
+    {
+        self.handlers.on_unreached(hook);
+        self
+    }
+
     /// Asks `check` before a client may subscribe or publish (decision D5), behind the rules of `[permissions]`: it is asked for what
     /// they allow, and what it says no to is answered "Not permitted" (115). What handlers and the program do themselves, it is not
     /// asked for.
@@ -280,7 +300,7 @@ fn start(
     };
     let (storage, stored) = storing::open(
         settings.storage.as_ref(),
-        &settings.channels,
+        &shard_settings,
         placement,
         &inboxes,
     )?;
@@ -296,6 +316,7 @@ fn start(
         clock,
         phase: PhaseFlag::default(),
         watch: watch.clone(),
+        notifications: settings.notifications,
         max_outgoing: AtomicUsize::new(settings.connections.max_outgoing_message_size),
         live: Mutex::new(Live::new(
             config,
@@ -474,6 +495,7 @@ pub(super) fn shard_settings(
         channels: settings.channels.clone(),
         collaboration: settings.collaboration,
         chat: settings.chat,
+        notifications: settings.notifications,
         authentication: verifies.then_some(AuthenticationTimes {
             timeout_ms: settings.authentication.timeout_ms,
             warning_ms: settings.authentication.expiry_warning_ms,

@@ -119,6 +119,54 @@ impl PublishError {
     }
 }
 
+/// Why something about an inbox was not done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotifyError {
+    /// Users have no inboxes. The operator sets `notifications.enabled`.
+    #[error("users have no inboxes: notifications.enabled is false")]
+    Disabled,
+    /// Not a user's name: 1 to 128 bytes without control characters. The caller's mistake.
+    #[error("{0:?} is not the name of a user")]
+    User(String),
+    /// The data cannot be written as JSON. The caller's mistake.
+    #[error("the data is not valid JSON: {0}")]
+    Data(#[from] serde_json::Error),
+    /// The data is nested more deeply than clients read. The caller's mistake.
+    #[error("the data is nested too deeply")]
+    TooDeep,
+    /// It says more than `notifications.max_size`. The caller's mistake.
+    #[error("the notification has {len} bytes; notifications.max_size allows {max}")]
+    TooLarge {
+        /// Its bytes.
+        len: usize,
+        /// The most there may be.
+        max: usize,
+    },
+    /// The shard has more to do, or more notifications to keep, than it can hold. Nothing was done; try again a little later.
+    #[error(
+        "the user's shard is overloaded, its inboxes are full, or the engine has stopped; nothing was done"
+    )]
+    Overloaded,
+    /// What keeps inboxes has no room. Nothing was done; try again when there is.
+    #[error("the storage is full; nothing was done")]
+    StorageFull,
+    /// What keeps inboxes is broken. Nothing was done; the operator mends it.
+    #[error("the storage has failed; nothing was done")]
+    StorageFailed,
+}
+
+impl NotifyError {
+    /// What a shard says when it does not take a notification.
+    pub(crate) fn from_code(code: ErrorCode) -> Self {
+        match code {
+            ErrorCode::StorageFull => Self::StorageFull,
+            ErrorCode::StorageFailed => Self::StorageFailed,
+            _ => Self::Overloaded,
+        }
+    }
+}
+
 /// Why nobody was closed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

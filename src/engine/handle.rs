@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use shardwire_shards::NodeCount;
+use shardwire_shards::notifications::NotificationSettings;
 use shardwire_shards::placement::Placement;
 
 use super::certificates::Certificates;
@@ -24,6 +25,7 @@ use crate::telemetry::Watch;
 /// | what | where |
 /// | --- | --- |
 /// | reaching clients: publish, broadcast, send, kick | `reach.rs` |
+/// | inboxes: sending notifications, reading them | `notify.rs` |
 /// | asking: connections, channels, users, numbers | `inspect.rs` |
 /// | leaving: drain, wait | `lifecycle.rs` |
 /// | changing the configuration | `reload.rs` |
@@ -49,6 +51,8 @@ pub(super) struct Inner {
     pub(super) endings: Endings,
     /// Where connections speak TLS.
     pub(super) certificates: Option<Certificates>,
+    /// Where users have inboxes.
+    pub(super) notifications: Option<NotificationSettings>,
     /// Where something is kept on disk.
     pub(super) storage: Option<Arc<Storage>>,
 }

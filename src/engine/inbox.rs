@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use rustls::ServerConfig;
+use shardwire_protocol::codes::ErrorCode;
 use shardwire_shards::Shard;
 use shardwire_shards::mesh::Sleepers;
 use shardwire_shards::search::Search;
 use shardwire_shards::vocabulary::{
-    Answer, AnswerId, Command, ConnectionId, Now, PublishOutcome, ShardId, Verdict,
+    Answer, AnswerId, Command, ConnectionId, NotificationAnswer, NotificationList, Now,
+    PublishOutcome, SentNotification, ShardId, Verdict,
 };
 
 use crate::runtime::{Bell, SocketId};
@@ -62,6 +64,8 @@ pub(crate) enum Waiting {
     Count(oneshot::Sender<usize>),
     Taken(oneshot::Sender<bool>),
     Published(oneshot::Sender<PublishOutcome>),
+    Sent(oneshot::Sender<Result<SentNotification, ErrorCode>>),
+    Inbox(oneshot::Sender<NotificationList>),
 }
 
 /// A search of any kind, with whoever waits for what it finds.
@@ -238,6 +242,21 @@ impl Questions {
             }
             (Some(Waiting::Published(sender)), Answer::Published(outcome)) => {
                 let _ = sender.send(outcome);
+            }
+            (Some(Waiting::Sent(sender)), Answer::Notification(NotificationAnswer::Sent(sent))) => {
+                let _ = sender.send(sent);
+            }
+            (
+                Some(Waiting::Inbox(sender)),
+                Answer::Notification(NotificationAnswer::List(list)),
+            ) => {
+                let _ = sender.send(list);
+            }
+            (
+                Some(Waiting::Count(sender)),
+                Answer::Notification(NotificationAnswer::Marked(count)),
+            ) => {
+                let _ = sender.send(count);
             }
             (waiting, answer) => {
                 debug_assert!(

@@ -18,6 +18,7 @@ mod inbox;
 mod inspect;
 mod lifecycle;
 mod live;
+mod notify;
 mod pending;
 mod phase;
 mod reach;
@@ -28,9 +29,13 @@ mod simulated;
 mod storing;
 
 pub use builder::{Engine, EngineBuilder};
-pub use error::{CloseError, EngineError, PublishError, ReloadError, StartError};
+pub use error::{CloseError, EngineError, NotifyError, PublishError, ReloadError, StartError};
 pub use handle::EngineHandle;
 pub(crate) use inbox::{Inboxes, Item};
+pub use notify::{
+    Notification, NotificationPage, NotificationPages, PendingInbox, PendingNotification,
+    StoredNotification, Unreached,
+};
 pub use pending::{Pending, PendingPublication, PerShard};
 pub use phase::Phase;
 pub(crate) use reach::check_code;

@@ -70,6 +70,7 @@ impl Simulated {
             clock: Clock::start(),
             phase,
             watch: Watch::new(shards),
+            notifications: settings.notifications,
             max_outgoing: AtomicUsize::new(settings.connections.max_outgoing_message_size),
             live: Mutex::new(Live::new(config, settings, routes, false)),
             threads: Mutex::new(Threads::default()),

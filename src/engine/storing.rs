@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use shardwire_shards::history::ChannelSettings;
+use shardwire_shards::ShardSettings;
 use shardwire_shards::placement::Placement;
 use shardwire_shards::vocabulary::RestoredLog;
 
@@ -26,7 +26,7 @@ pub(super) struct ShardStorage {
 /// Opens the storage, if there is to be one, and deals out what was in it: by the number of shards there are now, whatever it was before.
 pub(super) fn open(
     settings: Option<&StorageSettings>,
-    channels: &ChannelSettings,
+    shards: &ShardSettings,
     placement: Placement,
     inboxes: &Inboxes,
 ) -> Result<(Option<Arc<Storage>>, Vec<ShardStorage>), StartError> {
@@ -41,7 +41,7 @@ pub(super) fn open(
     let (kept, over): (Vec<_>, Vec<_>) = store
         .load()?
         .into_iter()
-        .partition(|saved| is_kept(&saved.log, channels));
+        .partition(|saved| is_kept(&saved.log, shards));
     forget(&mut store, over)?;
     let (mut logs, mut records) = (0, 0);
     for log in kept.into_iter().map(restored) {
@@ -63,14 +63,17 @@ pub(super) fn open(
 }
 
 /// Whether what is configured still keeps this log on disk.
-fn is_kept(log: &LogName, channels: &ChannelSettings) -> bool {
+fn is_kept(log: &LogName, shards: &ShardSettings) -> bool {
     match log.kind {
         LogKind::Channel => {
-            let rule = channels.history_of(&log.name);
+            let rule = shards.channels.history_of(&log.name);
             rule.is_some_and(|rule| rule.durable)
         }
+        LogKind::Inbox => shards
+            .notifications
+            .is_some_and(|settings| settings.durable),
         // No room keeps these yet.
-        LogKind::Inbox | LogKind::Document => false,
+        LogKind::Document => false,
     }
 }
 

@@ -12,6 +12,7 @@ use shardwire_shards::vocabulary::{CallTarget, CloseCause, Command};
 
 use super::authorize::guarded;
 use super::{Context, Failure, FailureCause, FromMessage, HandlerError, Message};
+use crate::engine::{EngineHandle, Unreached};
 
 /// How a handler ends.
 pub(super) type Outcome = Result<(), HandlerError>;
@@ -24,6 +25,7 @@ type ConnectHook = Arc<dyn Fn(Context) -> Running + Send + Sync>;
 /// A hook that nobody waits for.
 pub(super) type Loose = Pin<Box<dyn Future<Output = ()>>>;
 type CloseHook = Arc<dyn Fn(Context, CloseCause) -> Loose + Send + Sync>;
+type UnreachedHook = Arc<dyn Fn(EngineHandle, Unreached) -> Loose + Send + Sync>;
 type ErrorHook = Arc<dyn Fn(Context, Failure) -> Loose + Send + Sync>;
 
 /// What was registered so far.
@@ -34,6 +36,7 @@ pub(crate) struct HandlersBuilder {
     on_connect: Option<ConnectHook>,
     on_close: Option<CloseHook>,
     on_error: Option<ErrorHook>,
+    on_unreached: Option<UnreachedHook>,
     authorize: Option<AuthorizeHook>,
 }
 
@@ -45,6 +48,7 @@ pub(crate) struct Handlers {
     on_connect: Option<ConnectHook>,
     on_close: Option<CloseHook>,
     on_error: Option<ErrorHook>,
+    on_unreached: Option<UnreachedHook>,
     authorize: Option<AuthorizeHook>,
 }
 
@@ -117,6 +121,17 @@ impl HandlersBuilder {
         }));
     }
 
+    pub(crate) fn on_unreached<F>(&mut self, hook: F)
+    where
+        F: AsyncFn(EngineHandle, Unreached) + Send + Sync + 'static,
+    {
+        let hook = Arc::new(hook);
+        self.on_unreached = Some(Arc::new(move |engine, unreached| {
+            let hook = Arc::clone(&hook);
+            Box::pin(async move { hook(engine, unreached).await })
+        }));
+    }
+
     pub(crate) fn authorize(
         &mut self,
         check: impl Fn(&Access<'_>) -> bool + Send + Sync + 'static,
@@ -139,6 +154,7 @@ impl HandlersBuilder {
             on_connect: self.on_connect,
             on_close: self.on_close,
             on_error: self.on_error,
+            on_unreached: self.on_unreached,
             authorize: self.authorize,
         }
     }
@@ -179,6 +195,17 @@ impl Handlers {
 
     pub(super) fn closed(&self, context: Context, cause: CloseCause) -> Option<Loose> {
         self.on_close.as_ref().map(|hook| hook(context, cause))
+    }
+
+    /// Whether notifications that reached nobody interest anybody.
+    pub(super) fn wants_unreached(&self) -> bool {
+        self.on_unreached.is_some()
+    }
+
+    pub(super) fn unreached(&self, engine: EngineHandle, unreached: Unreached) -> Option<Loose> {
+        self.on_unreached
+            .as_ref()
+            .map(|hook| hook(engine, unreached))
     }
 
     /// Whether failures interest anybody.

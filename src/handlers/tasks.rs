@@ -14,16 +14,16 @@ use std::task::{Poll, Wake, Waker};
 use crossbeam_queue::SegQueue;
 use shardwire_protocol::codes::ErrorCode;
 use shardwire_shards::vocabulary::{
-    CallTarget, CloseCause, Command, ConnectionId, Returned, ShardId,
+    CallTarget, CloseCause, Command, ConnectionId, Notice, Returned, ShardId, UserId,
 };
 use slab::Slab;
 
 use super::context::{Asked, Caller, Context, Kept};
 use super::registry::{Loose, Outcome};
 use super::{FailureCause, HandlerError, Handlers, Message};
-use crate::engine::{EngineHandle, Inboxes};
+use crate::engine::{EngineHandle, Inboxes, Unreached};
 
-/// Close and error hooks of one shard that may run at once. They are not tied to a connection any more, so nothing else bounds them;
+/// Hooks of one shard that nobody waits for (close, error, unreached) that may run at once. They are not tied to a connection any more, so nothing else bounds them;
 /// beyond this a hook is not called, and that is logged.
 const LOOSE_HOOKS_MAX: usize = 65_536;
 
@@ -160,6 +160,25 @@ impl Tasks {
             }
         }
         self.kept.remove(&connection);
+    }
+
+    /// A notification reached no connection of its user: the hook begins.
+    pub(crate) fn unreached(&mut self, user: &UserId, notice: Notice) {
+        if !self.handlers.wants_unreached() {
+            return;
+        }
+        if self.loose_hooks >= LOOSE_HOOKS_MAX {
+            tracing::warn!(shard = self.ready.shard.0, %user, "too many hooks run; this one is not called");
+            return;
+        }
+        let unreached = Unreached {
+            user: user.to_string(),
+            notification: notice.into(),
+        };
+        if let Some(future) = self.handlers.unreached(self.engine.clone(), unreached) {
+            self.loose_hooks += 1;
+            self.spawn(Work::Loose(future));
+        }
     }
 
     fn has_room_for_hook(&self, connection: ConnectionId) -> bool {
@@ -320,11 +339,7 @@ impl Tasks {
                     Ok(Poll::Pending) => return,
                     Ok(Poll::Ready(())) => {}
                     Err(panic) => {
-                        tracing::error!(
-                            shard,
-                            panic = panic_text(&*panic),
-                            "a close or error hook panicked"
-                        );
+                        tracing::error!(shard, panic = panic_text(&*panic), "a hook panicked");
                     }
                 }
                 self.drop_task(key);

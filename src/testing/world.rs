@@ -297,6 +297,9 @@ impl World {
                 };
                 here.tasks.closed(caller, cause);
             }
+            Effect::Event(Event::Unreached { user, notice }) => {
+                here.tasks.unreached(&user, *notice);
+            }
         }
     }
 }

@@ -7,6 +7,7 @@ use arbitrary::{Result, Unstructured};
 use shardwire_shards::bounds::WRITE_SLICES_MAX;
 use shardwire_shards::history::ChannelSettings;
 use shardwire_shards::mesh::{LaneBounds, MailboxEnds};
+use shardwire_shards::notifications::NotificationSettings;
 use shardwire_shards::permissions::{Action, Grant, Permissions, Rule as Permission};
 use shardwire_shards::placement::{Placement, Rule};
 use shardwire_shards::rate_limits::{Rate, Rates};
@@ -162,6 +163,7 @@ impl World {
             Effect::Event(Event::Connected { connection }) => {
                 self.living(connection);
             }
+            Effect::Event(Event::Unreached { .. }) => {}
             Effect::Event(Event::Disconnected { connection, .. }) => {
                 let socket = self.living(connection);
                 socket.connection = None;
@@ -344,6 +346,14 @@ fn settings(u: &mut Unstructured<'_>) -> Result<ShardSettings> {
             max_content: 8,
             typing_ms: 1_000,
             history: 1,
+        }),
+        collaboration: None,
+        notifications: Some(NotificationSettings {
+            max_per_user: 3,
+            ttl_ms: 20_000,
+            max_size: 100,
+            memory: 2_000,
+            durable: false,
         }),
         permissions: match u.arbitrary()? {
             true => Permissions::new([closed, own], true),

@@ -13,6 +13,9 @@ pub const MAX_ID_BYTES: usize = 64;
 /// Longest `idempotencyKey`, in bytes: a UUID or a hash in any usual spelling.
 pub const MAX_KEY_BYTES: usize = 64;
 
+/// Most `notificationIds` in one message: all that a user has, unless the operator lets it have very many.
+pub const MAX_NOTIFICATION_IDS: usize = 1000;
+
 /// The fields any message may have; which of them it needs depends on its `type`. All borrowed from the text of the
 /// frame. Unknown fields were checked as JSON and ignored.
 #[derive(Clone, Debug)]
@@ -55,6 +58,9 @@ pub struct More<'a> {
     sequence: Option<&'a RawValue>,
     position: Option<&'a RawValue>,
     replica: Option<&'a RawValue>,
+    offset: Option<&'a RawValue>,
+    cursor: Option<&'a RawValue>,
+    notification_ids: Option<&'a RawValue>,
 }
 
 /// Where a replica has been in a document: `{"version":…,"epoch":"…"}`.
@@ -232,6 +238,28 @@ impl<'a> Inbound<'a> {
         Ok((raw, text.ok_or(ErrorCode::InvalidMessage)?))
     }
 
+    /// `offset` of `get-notifications`: how many of the newest to pass over.
+    #[allow(clippy::missing_errors_doc)]
+    pub fn offset(&self) -> Result<Option<u64>, ErrorCode> {
+        read(self.more.offset)
+    }
+
+    /// `cursor` of `get-notifications`: where the last answer ended.
+    #[allow(clippy::missing_errors_doc)]
+    pub fn cursor(&self) -> Result<Option<Text<'a>>, ErrorCode> {
+        read(self.more.cursor)
+    }
+
+    /// `notificationIds` of `mark-read` and `ack-notification` (contract N11): at most [`MAX_NOTIFICATION_IDS`] texts.
+    ///
+    /// # Errors
+    /// [`ErrorCode::InvalidMessage`]: it is missing, not a list of texts, or too long.
+    pub fn notification_ids(&self) -> Result<Vec<Text<'a>>, ErrorCode> {
+        let ids: Option<Vec<Text<'a>>> = read(self.more.notification_ids)?;
+        ids.filter(|ids| ids.len() <= MAX_NOTIFICATION_IDS)
+            .ok_or(ErrorCode::InvalidMessage)
+    }
+
     /// Whether any of `idempotencyKey`, `ttl` and `volatile` is there.
     #[must_use]
     pub fn has_publish_options(&self) -> bool {
@@ -344,6 +372,10 @@ enum Name {
     #[serde(rename = "roomId")]
     Room,
     Content,
+    Offset,
+    Cursor,
+    #[serde(rename = "notificationIds")]
+    NotificationIds,
     #[serde(other)]
     Other,
 }
@@ -399,6 +431,11 @@ impl<'de> Visitor<'de> for FieldsVisitor {
                 Name::Replica => fields.more.replica = Some(map.next_value()?),
                 Name::Room => fields.more.room = Some(map.next_value()?),
                 Name::Content => fields.more.content = Some(map.next_value()?),
+                Name::Offset => fields.more.offset = Some(map.next_value()?),
+                Name::Cursor => fields.more.cursor = Some(map.next_value()?),
+                Name::NotificationIds => {
+                    fields.more.notification_ids = Some(map.next_value()?);
+                }
                 Name::Other => {
                     map.next_value::<IgnoredAny>()?;
                 }

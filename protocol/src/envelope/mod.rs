@@ -1,7 +1,7 @@
 //! The JSON messages of the wire: `{"type": …}` in both directions.
 //!
 //! **What lives here.** [`parse`], which borrows the fields every message may have from the text of a frame, and
-//! [`outbound`] and [`chat`], which write the answers.
+//! [`outbound`], [`chat`] and [`notifications`], which write the answers.
 //!
 //! **What does not.** What a `type` means, which channel names are allowed, who may do what: `shards` decides.
 //!
@@ -16,6 +16,7 @@ pub mod chat;
 pub mod client;
 mod depth;
 mod inbound;
+pub mod notifications;
 pub mod outbound;
 mod text;
 
@@ -24,6 +25,8 @@ mod text;
 pub const TOPIC_PREFIX: &str = "topic:";
 
 pub use depth::{MAX_DEPTH, is_deeper_than};
-pub use inbound::{DocumentSince, Inbound, MAX_ID_BYTES, MAX_KEY_BYTES, More, Since, parse};
+pub use inbound::{
+    DocumentSince, Inbound, MAX_ID_BYTES, MAX_KEY_BYTES, MAX_NOTIFICATION_IDS, More, Since, parse,
+};
 pub use serde_json::value::RawValue;
 pub use text::Text;

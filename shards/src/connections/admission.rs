@@ -275,6 +275,7 @@ impl Shard {
             // A token that had expired already, without any grace; or a shard that is being emptied.
             return;
         }
+        self.announce_device(id);
         if self.settings.routes.on_connect {
             self.call(id, CallTarget::Connect, Box::default());
             self.keep_for_later(id, &early);

@@ -74,6 +74,7 @@ impl Shard {
     /// The peer does not read: what waits is dropped, it is told why, and gets `close_timeout` to take that.
     pub(crate) fn close_slow_consumer(&mut self, now: Now, id: ConnectionId) {
         self.counters.slow_consumers += 1;
+        self.notifications_lost(id);
         if let Some(connection) = self.registry.get_mut(id) {
             connection
                 .outbox
@@ -214,6 +215,9 @@ impl Shard {
         let Some(mut connection) = self.registry.remove(id) else {
             return;
         };
+        if self.settings.notifications.is_some() {
+            self.notifications_lost(id);
+        }
         connection.outbox.clear(&mut self.frames, &mut self.pool);
         self.end_compression(id, connection.extension);
         if connection.flags.has(Flags::POSTPONED) {

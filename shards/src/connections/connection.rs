@@ -109,6 +109,10 @@ impl Flags {
     pub(crate) const LAGGING: Self = Self(1 << 10);
     /// It is in the row of those that go on catching up.
     pub(crate) const CATCHING_UP: Self = Self(1 << 11);
+    /// Notifications are on their way to its socket.
+    pub(crate) const NOTIFIED: Self = Self(1 << 12);
+    /// What its socket takes is of interest to somebody.
+    pub(crate) const WATCHED: Self = Self(Self::LAGGING.0 | Self::NOTIFIED.0);
 
     pub(crate) fn has(self, flag: Self) -> bool {
         self.0 & flag.0 != 0
@@ -141,6 +145,11 @@ impl Connection {
 
     pub(crate) fn is_open(&self) -> bool {
         matches!(self.state, State::Open | State::Calling(_))
+    }
+
+    /// Whether it takes messages: neither on its way in or out, nor on the echo path.
+    pub(crate) fn speaks(&self) -> bool {
+        self.is_open() && self.mode == Mode::Json
     }
 
     /// Whether there is anybody to write to.

@@ -71,7 +71,7 @@ impl Shard {
         let Some(connection) = self.registry.get_mut(id) else {
             return;
         };
-        let lagging = connection.flags.has(Flags::LAGGING);
+        let flags = connection.flags;
         if connection.flags.has(Flags::BLOCKED) && written > 0 {
             // There is room only because the peer has read. Its pongs may be behind what we do not read from it.
             connection.heard = tick;
@@ -87,10 +87,20 @@ impl Shard {
         } else if !blocked {
             Self::ask_flush(&mut self.effects, &mut self.stuck, id, connection);
         }
-        if lagging {
-            self.has_drained(id);
+        if flags.has(Flags::WATCHED) {
+            self.watched_socket_took(now, id, written, flags);
         }
         self.judge_backlog(now, id);
+    }
+
+    /// The socket of a connection that somebody watches took some bytes.
+    fn watched_socket_took(&mut self, now: Now, id: ConnectionId, written: usize, flags: Flags) {
+        if flags.has(Flags::NOTIFIED) {
+            self.notifications_written(now, id, written);
+        }
+        if flags.has(Flags::LAGGING) {
+            self.has_drained(id);
+        }
     }
 
     /// Judges what was put behind sockets that take nothing.

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 use super::Connection;
 use crate::mesh::Lane;
 use crate::shard::Shard;
-use crate::vocabulary::{ConnectionId, Mode, Now, ShardId, ShardMessage, UserId};
+use crate::vocabulary::{ConnectionId, Now, ShardId, ShardMessage, UserId};
 
 type Ids = SmallVec<[ConnectionId; 2]>;
 
@@ -14,7 +14,7 @@ impl Shard {
     /// Puts a frame into the outboxes of these connections of this shard; how many took it. Those on the echo path, which
     /// does not speak JSON, and those on their way in or out do not.
     pub(crate) fn send_to(&mut self, connections: &[ConnectionId], frame: Bytes) -> usize {
-        let takes = |id: &ConnectionId| self.registry.get(*id).is_some_and(speaks);
+        let takes = |id: &ConnectionId| self.registry.get(*id).is_some_and(Connection::speaks);
         let takers: Ids = connections.iter().copied().filter(takes).collect();
         self.give_each(&takers, frame)
     }
@@ -50,7 +50,7 @@ impl Shard {
 
     /// Sends a text to one connection of this shard; 1 if there is such a one, else 0.
     pub(crate) fn send_text(&mut self, id: ConnectionId, text: &str) -> usize {
-        if !self.registry.get(id).is_some_and(speaks) {
+        if !self.registry.get(id).is_some_and(Connection::speaks) {
             return 0;
         }
         self.answer(id, |out| out.extend_from_slice(text.as_bytes()));
@@ -131,7 +131,12 @@ impl Shard {
         reached
     }
 
-    fn by_shard(&self, user: &UserId, except: &[ConnectionId]) -> SmallVec<[(ShardId, Ids); 4]> {
+    /// As the user's home: its connections but these, by their shards.
+    pub(crate) fn by_shard(
+        &self,
+        user: &UserId,
+        except: &[ConnectionId],
+    ) -> SmallVec<[(ShardId, Ids); 4]> {
         let mut groups: SmallVec<[(ShardId, Ids); 4]> = SmallVec::new();
         for id in self.directory.connections_of(user) {
             if except.contains(&id) {
@@ -144,9 +149,4 @@ impl Shard {
         }
         groups
     }
-}
-
-/// Whether it takes messages: neither on its way in or out, nor on the echo path.
-fn speaks(connection: &Connection) -> bool {
-    connection.is_open() && connection.mode == Mode::Json
 }

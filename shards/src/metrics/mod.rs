@@ -136,6 +136,18 @@ numbers! {
         document_joins: "collaboration_joins_total",
         /// Cursor positions told to the members of documents homed here.
         document_cursors: "collaboration_cursors_total",
+        /// Notifications put into inboxes.
+        notifications_put: "notifications_put_total",
+        /// Notifications written to a socket of their user.
+        notifications_delivered: "notifications_delivered_total",
+        /// Notifications that reached no connection when they were sent.
+        notifications_unreached: "notifications_unreached_total",
+        /// Notifications that had to go before their time because their inbox was full.
+        notifications_dropped: "notifications_dropped_total",
+        /// Notifications whose time has passed.
+        notifications_expired: "notifications_expired_total",
+        /// Notifications that were not taken: too large, no room, or they could not be stored.
+        notifications_refused: "notifications_refused_total",
     }
 }
 
@@ -182,6 +194,12 @@ numbers! {
         rooms: "chat_rooms",
         /// Connections in chat rooms, or on their way in.
         room_members: "chat_members",
+        /// Inboxes homed here.
+        inboxes: "notifications_inboxes",
+        /// Notifications in them.
+        notifications: "notifications_held",
+        /// Bytes they take.
+        inbox_bytes: "notifications_bytes",
         /// Timers that have not fired.
         timers: "timers_armed",
     }
@@ -225,6 +243,9 @@ impl Shard {
             document_bytes: self.documents.bytes() as u64,
             rooms: residue.rooms as u64,
             room_members: residue.seats as u64,
+            inboxes: residue.inboxes as u64,
+            notifications: self.notifications.held() as u64,
+            inbox_bytes: residue.inbox_bytes as u64,
             timers: self.wheel.armed() as u64,
         }
     }

@@ -22,8 +22,8 @@ use crate::collaboration::DocumentRequest;
 use crate::connections::{Connection, Tags};
 use crate::shard::Shard;
 use crate::vocabulary::{
-    Answer, AnswerId, Audience, Command, ConnectionId, Effect, Epoch, HistoryQuery, Mode, Now,
-    Position, PublishOptions,
+    Answer, AnswerId, Audience, Command, ConnectionId, Effect, Epoch, HistoryQuery, Mark, Mode,
+    Now, Position, PublishOptions,
 };
 
 /// The `id` of a request whose answer had to wait, as it was kept.
@@ -91,6 +91,18 @@ impl Shard {
                 Ok((channel, query)) => self.ask_history(now, id, &channel, query, reply),
                 Err(code) => self.answer_error(id, code, reply),
             },
+            "mark-read" => {
+                let done = self.mark_message(now, id, inbound, Mark::Read);
+                self.answer_failure(id, done, reply);
+            }
+            "ack-notification" => {
+                let done = self.mark_message(now, id, inbound, Mark::Acknowledged);
+                self.answer_failure(id, done, reply);
+            }
+            "get-notifications" => {
+                let done = self.list_message(id, inbound);
+                self.answer_failure(id, done, reply);
+            }
             _ if self.route_chat(now, id, inbound) => {}
             kind => {
                 let done = match DocumentRequest::from_kind(kind) {
@@ -180,6 +192,17 @@ impl Shard {
         }
     }
 
+    fn answer_failure(
+        &mut self,
+        id: ConnectionId,
+        done: Result<(), ErrorCode>,
+        reply: Option<&RawValue>,
+    ) {
+        if let Err(code) = done {
+            self.answer_error(id, code, reply);
+        }
+    }
+
     /// Tells a client what could not be done.
     pub(crate) fn answer_error(
         &mut self,
@@ -213,6 +236,7 @@ impl Shard {
                 let reached = self.send_to_user(&user, &frame, &except);
                 self.tell(answer, Answer::Count(reached));
             }
+            Command::Notification(command) => self.notification_command(now, command),
             Command::CloseUser {
                 user,
                 code,

@@ -1,11 +1,11 @@
 //! Records on their way into a store, of all rooms that keep something beyond the process.
 //!
 //! **Lives here:** the row of what was asked of the store and is not answered yet; the way of an answer, and of a log at the start, to the
-//! room it is of. **Does not:** decide what is kept, or what an answer means (`history/` for channels); disks (the world, asked by
+//! room it is of. **Does not:** decide what is kept, or what an answer means (`history/` for channels, `notifications/` for inboxes); disks (the world, asked by
 //! [`Effect::Store`]).
 //! **Invariants:** the store answers in the order of the tickets, and each answer goes to the log whose record is the oldest in the row. Each kind
 //! of log has its own share of what may wait, so that a flood into one refuses nobody else.
-//! **Called by:** the shard, `history/`. **Calls:** `history/`.
+//! **Called by:** the shard, `history/`, `notifications/`. **Calls:** those two.
 //! **Tests:** below, `tests/durable.rs`.
 
 use std::collections::VecDeque;
@@ -93,8 +93,9 @@ impl Shard {
         };
         match log.kind {
             LogKind::Channel => self.publication_stored(now, &log.name, outcome),
+            LogKind::Inbox => self.inbox_stored(now, &log.name, outcome),
             // No room asks for these yet.
-            LogKind::Inbox | LogKind::Document => {}
+            LogKind::Document => {}
         }
     }
 
@@ -104,8 +105,9 @@ impl Shard {
         let RestoredLog { log, head, records } = restored;
         match log.kind {
             LogKind::Channel => self.restore_history(now, log.name, head, records),
+            LogKind::Inbox => self.restore_inbox(now, log.name, head, &records),
             // No room keeps these yet.
-            LogKind::Inbox | LogKind::Document => {}
+            LogKind::Document => {}
         }
     }
 }

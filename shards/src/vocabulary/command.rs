@@ -6,7 +6,10 @@ use bytes::Bytes;
 
 use shardwire_protocol::codes::ErrorCode;
 
-use super::{ChannelName, ConnectionId, Position, PublishOptions, UserId};
+use super::{
+    ChannelName, ConnectionId, NotificationAnswer, NotificationCommand, Position, PublishOptions,
+    UserId,
+};
 use crate::settings::ShardSettings;
 
 /// Ties an [`Answer`] to the question; chosen by whoever asks.
@@ -71,6 +74,8 @@ pub enum Command {
         /// Who wants to know.
         answer: Option<AnswerId>,
     },
+    /// About a user's inbox; given to the user's home shard.
+    Notification(NotificationCommand),
     /// Close all connections of a user, wherever they are; given to the user's home shard. Answered by [`Answer::Count`].
     CloseUser {
         /// Whose.
@@ -167,6 +172,8 @@ pub enum Answer {
     Count(usize),
     /// What became of a publication.
     Published(PublishOutcome),
+    /// What came of a question about an inbox.
+    Notification(NotificationAnswer),
 }
 
 /// What became of a publication: where it is kept, if the channel has history; else that it went its way to those who listened.

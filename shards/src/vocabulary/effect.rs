@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{
-    Answer, AnswerId, CallTarget, ConnectionId, Identity, Opening, ShardId, SocketToken,
+    Answer, AnswerId, CallTarget, ConnectionId, Identity, Notice, Opening, ShardId, SocketToken,
     StoreRequest, Token, UserId,
 };
 
@@ -113,6 +113,13 @@ pub enum Event {
         identity: Option<Identity>,
         /// The peer's address.
         address: IpAddr,
+    },
+    /// A notification reached no connection of its user; it waits in the inbox. Once for each.
+    Unreached {
+        /// Whose inbox.
+        user: UserId,
+        /// What waits.
+        notice: Box<Notice>,
     },
 }
 

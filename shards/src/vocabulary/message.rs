@@ -6,7 +6,10 @@ use std::net::IpAddr;
 
 use shardwire_protocol::codes::ErrorCode;
 
-use super::{ChannelName, ChatMessage, ConnectionId, DocumentMessage, Position, ShardId, UserId};
+use super::{
+    ChannelName, ChatMessage, ConnectionId, DocumentMessage, NotificationMail, Position, ShardId,
+    UserId,
+};
 
 /// A key under which the number of connections is limited; its home shard counts.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -275,6 +278,8 @@ pub enum ShardMessage {
         /// A complete server text frame.
         frame: Bytes,
     },
+    /// About a user's inbox, between its home and the shards of its devices.
+    Notification(Box<NotificationMail>),
     /// Close some of this shard's connections.
     Close {
         /// Which; all on this shard.
@@ -337,6 +342,7 @@ impl ShardMessage {
             Self::Answered { text, .. } => text.len(),
             Self::Document(message) => message.payload_len(),
             Self::Chat(message) => message.deed.payload_len(),
+            Self::Notification(mail) => mail.payload_len(),
             _ => 0,
         }
     }

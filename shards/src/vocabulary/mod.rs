@@ -15,6 +15,7 @@ mod identity;
 mod ids;
 mod input;
 mod message;
+mod notification;
 mod now;
 mod store;
 
@@ -28,6 +29,10 @@ pub use ids::{
 };
 pub use input::{Compression, Input, Mode, Opening, Returned, Standing};
 pub use message::{HistoryQuery, Kept, LimitedKey, PublishOptions, ShardMessage, SharedFrame};
+pub use notification::{
+    DeviceFrame, Mark, NoNotificationId, Notice, NotificationAnswer, NotificationCommand,
+    NotificationId, NotificationList, NotificationMail, NotificationQuery, SentNotification,
+};
 pub use now::Now;
 pub use store::{
     Epoch, LogKind, LogName, Position, RestoredLog, StoreOutcome, StoreRequest, StoreTicket,

@@ -550,6 +550,9 @@ impl World {
             sum.local_channels += held.local_channels;
             sum.homed_channels += held.homed_channels;
             sum.logs += held.logs;
+            sum.inboxes += held.inboxes;
+            sum.inbox_bytes += held.inbox_bytes;
+            sum.watched_devices += held.watched_devices;
             sum.log_bytes += held.log_bytes;
             sum.laggards += held.laggards;
             sum.queued_bytes += held.queued_bytes;

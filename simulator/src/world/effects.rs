@@ -85,6 +85,8 @@ impl World<'_> {
                 self.see(Seen::Disconnected { client, cause });
                 self.clients[client].disconnected = true;
             }
+            // Inboxes are read by their own check.
+            Event::Unreached { .. } => {}
         }
     }
 

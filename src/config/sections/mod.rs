@@ -18,6 +18,7 @@ pub(super) mod echo;
 pub(super) mod handlers;
 pub(super) mod listen;
 pub(super) mod log;
+pub(super) mod notifications;
 pub(super) mod page;
 pub(super) mod permissions;
 pub(super) mod proxy;

@@ -1,4 +1,4 @@
-//! `[storage]`: where histories are kept that outlive the process.
+//! `[storage]`: where is kept what outlives the process.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use crate::config::bounds;
 use crate::config::check::Checker;
 use crate::config::text::ByteSize;
 
-/// Where histories are kept that outlive the process: those of channels whose rule says `persistence = "disk"`. What that promises, and
+/// Where is kept what outlives the process: the histories of channels whose rule says `persistence = "disk"`, and the inboxes if `[notifications]` says so. What that promises, and
 /// what is done about a full or damaged disk: `docs/guides/storage.md`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -44,7 +44,7 @@ pub struct StorageSettings {
 }
 
 impl Storage {
-    /// What is in use; `needed` when a channel's rule keeps its history on disk.
+    /// What is in use; `needed` when something is to be kept on disk.
     pub(in crate::config) fn check(
         &self,
         needed: bool,
@@ -56,9 +56,9 @@ impl Storage {
                 if needed {
                     checker.refuse_relation(
                         "storage.directory",
-                        &["channels.rules"],
+                        &["channels.rules", "notifications.persistence"],
                         "not set",
-                        "a rule of [channels] has persistence = \"disk\": set storage.directory, or keep that history in memory".to_owned(),
+                        "a rule of [channels], or [notifications], has persistence = \"disk\": set storage.directory, or keep that in memory".to_owned(),
                     );
                 }
                 None
@@ -74,7 +74,7 @@ impl Storage {
             }
             Some(directory) => {
                 if !needed {
-                    checker.note("storage.directory is set, but no rule of [channels] has persistence = \"disk\": nothing will be stored".to_owned());
+                    checker.note("storage.directory is set, but neither a rule of [channels] nor [notifications] has persistence = \"disk\": nothing will be stored".to_owned());
                 }
                 Some(StorageSettings {
                     directory: directory.clone(),

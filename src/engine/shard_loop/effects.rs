@@ -152,6 +152,7 @@ impl<D: Driver> RunningShard<D> {
                 };
                 self.tasks.closed(caller, cause);
             }
+            Event::Unreached { user, notice } => self.tasks.unreached(&user, *notice),
         }
     }
 }

@@ -24,6 +24,7 @@ const ROOMS: &[(&str, &str)] = &[
         "collaboration",
         "Documents that several people edit, at their homes.",
     ),
+    ("notifications", "Inboxes, at the homes of their users."),
     ("users", "Users and addresses, counted at their homes."),
     ("mesh", "What shards say to each other."),
     ("timers", "Deadlines."),
