@@ -138,6 +138,8 @@ pub const INBOX_MOVED_AT_ONCE: usize = 16;
 
 /// Milliseconds until an inbox asks its store again to keep what it would not.
 pub const INBOX_RETRY_MS: u64 = 1000;
+/// Users of a chat room that somebody who joins is told one by one; of a fuller room only their number.
+pub const ROOM_LISTED_MAX: usize = 250;
 
 /// Edits a document keeps to bring others behind them. Who was away for more gets the whole document.
 pub const DOCUMENT_LOG_EDITS_MAX: usize = 1000;

@@ -287,6 +287,37 @@ fn nobody_is_in_a_room_twice() {
 }
 
 #[test]
+fn who_asks_with_an_id_is_told_who_is_there() {
+    let mut world = World::with(2, settings());
+    let room = room_at(&world, 1);
+    let wish = json!({"type": "join-room", "roomId": room, "id": 1}).to_string();
+    let ann = world.connect_as(0, verified(Identity::new("u2").named("Ann")));
+    for shard in [0, 1] {
+        let bob = world.connect_as(shard, user("bob"));
+        ask(&mut world, bob, &join(&room));
+    }
+    let member = |user: &str, name: &str| json!({"userId": user, "username": name});
+    let heard = ask(&mut world, ann, &wish);
+    let expected = json!({
+        "type": "room:joined", "roomId": room, "id": 1, "count": 2,
+        "members": [member("bob", "bob"), member("u2", "Ann")],
+    });
+    assert_eq!(heard[0], expected, "each user once, and oneself");
+    assert_eq!(heard[1]["type"], "user-joined");
+    // Two hundred and fifty are told one by one, more are not.
+    for _ in 2..250 {
+        let guest = world.connect(0);
+        ask(&mut world, guest, &join(&room));
+    }
+    let last = world.connect(1);
+    let heard = ask(&mut world, last, &wish);
+    assert_eq!(
+        (&heard[0]["count"], heard[0].get("members")),
+        (&json!(251), None)
+    );
+}
+
+#[test]
 fn what_is_done_without_waiting_is_done_in_its_order() {
     let mut world = World::with(2, settings());
     let (here, there) = (room_at(&world, 1), room_at(&world, 0));

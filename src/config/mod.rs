@@ -207,7 +207,9 @@ impl Config {
             && (authentication.method != AuthenticationMethod::Unset);
         let permissions = self.permissions.check(verifies, &mut checker);
         let channels = self.channels.check(&self.topics, &mut checker);
-        let collaboration = self.collaboration.check(&connections, &mut checker);
+        let collaboration = self
+            .collaboration
+            .check(on_loopback, &connections, &mut checker);
         let chat = self.chat.check(on_loopback, &mut checker);
         let notifications = self.notifications.check(on_loopback, &mut checker);
         let durable = channels.any_durable() || notifications.is_some_and(|it| it.durable);

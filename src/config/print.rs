@@ -71,6 +71,7 @@ fn filled(config: &Config, settings: &Settings) -> Config {
     filled.connections.max_connections_per_ip = Some(limit(connections.max_connections_per_ip));
     filled.connections.max_connections_per_user = Some(limit(connections.max_connections_per_user));
     filled.chat.enabled = Some(settings.chat.is_some());
+    filled.collaboration.enabled = Some(settings.collaboration.is_some());
     filled.echo.enabled = Some(settings.echo.enabled);
     filled.page.enabled = Some(settings.page.enabled);
     filled.shards.count = Some(settings.shards.count);

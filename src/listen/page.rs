@@ -8,23 +8,32 @@ pub(super) struct File {
     text: &'static str,
 }
 
-/// The page.
-const PAGE: File = File {
-    content_type: "text/html; charset=utf-8",
-    text: include_str!("page/index.html"),
-};
+const HTML: &str = "text/html; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-/// What it carries documents with that several people edit: a module, so that other pages can use it, too.
-const DOCUMENT: File = File {
-    content_type: "text/javascript; charset=utf-8",
-    text: include_str!("page/document.js"),
-};
+macro_rules! file {
+    ($content_type:expr, $name:literal) => {
+        Some(&File {
+            content_type: $content_type,
+            text: include_str!(concat!("page/", $name)),
+        })
+    };
+}
 
 impl File {
     pub(super) fn at(path: &str) -> Option<&'static Self> {
         match path {
-            "/" => Some(&PAGE),
-            "/document.js" => Some(&DOCUMENT),
+            "/" => file!(HTML, "index.html"),
+            "/style.css" => file!(CSS, "style.css"),
+            "/page.js" => file!(SCRIPT, "page.js"),
+            "/connection.js" => file!(SCRIPT, "connection.js"),
+            "/people.js" => file!(SCRIPT, "people.js"),
+            "/chat.js" => file!(SCRIPT, "chat.js"),
+            "/editor.js" => file!(SCRIPT, "editor.js"),
+            // What documents are carried with that several people edit: a module that other pages can use, too.
+            "/document.js" => file!(SCRIPT, "document.js"),
+            "/bell.js" => file!(SCRIPT, "bell.js"),
             _ => None,
         }
     }

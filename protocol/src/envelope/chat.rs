@@ -3,7 +3,7 @@
 //! Functions called `…_event` append the text of an event without its closing brace: it goes into a room's channel, which ends it with
 //! its place there ([`outbound::end_event`]). The others append a whole message, as those of [`outbound`] do.
 
-use super::outbound::{end, write_text, write_timestamp};
+use super::outbound::{end, write_number, write_text, write_timestamp};
 use super::{RawValue, outbound};
 
 /// What the names of the channels of rooms begin with: the room `42` is the channel `room:42` (contract C10).
@@ -70,18 +70,51 @@ pub fn user_joined(out: &mut Vec<u8>, member: Member<'_>, timestamp: u64) {
     outbound::end_event(out, None);
 }
 
-/// `{"type":"room:joined","roomId":…}`: the answer to a `join-room` that had an `id`.
-pub fn room_joined(out: &mut Vec<u8>, room: &str, id: Option<&RawValue>) {
-    about_room(out, br#"{"type":"room:joined","roomId":"#, room, id);
+/// `"members":[{"userId":…,"username":…},…],"count":…`: who is in a room, each user once; without `members` where there are too many to be
+/// told one by one.
+pub fn members<'m>(
+    out: &mut Vec<u8>,
+    members: Option<impl IntoIterator<Item = Member<'m>>>,
+    count: u64,
+) {
+    if let Some(members) = members {
+        out.extend_from_slice(br#""members":["#);
+        for (index, member) in members.into_iter().enumerate() {
+            out.extend_from_slice(if index == 0 {
+                br#"{"userId":"#
+            } else {
+                br#",{"userId":"#
+            });
+            write_text(out, member.user);
+            out.extend_from_slice(br#","username":"#);
+            write_text(out, member.name);
+            out.push(b'}');
+        }
+        out.extend_from_slice(b"],");
+    }
+    out.extend_from_slice(br#""count":"#);
+    write_number(out, count);
+}
+
+/// `{"type":"room:joined","roomId":…}`: the answer to a `join-room` that had an `id`. `members_raw`: what [`members`] has written.
+pub fn room_joined(
+    out: &mut Vec<u8>,
+    room: &str,
+    members_raw: Option<&[u8]>,
+    id: Option<&RawValue>,
+) {
+    out.extend_from_slice(br#"{"type":"room:joined","roomId":"#);
+    write_text(out, room);
+    if let Some(members) = members_raw {
+        out.push(b',');
+        out.extend_from_slice(members);
+    }
+    end(out, id);
 }
 
 /// `{"type":"room:left","roomId":…}`: the answer to a `leave-room` that had an `id`.
 pub fn room_left(out: &mut Vec<u8>, room: &str, id: Option<&RawValue>) {
-    about_room(out, br#"{"type":"room:left","roomId":"#, room, id);
-}
-
-fn about_room(out: &mut Vec<u8>, begin: &[u8], room: &str, id: Option<&RawValue>) {
-    out.extend_from_slice(begin);
+    out.extend_from_slice(br#"{"type":"room:left","roomId":"#);
     write_text(out, room);
     end(out, id);
 }
@@ -144,9 +177,25 @@ mod tests {
     #[test]
     fn answers_carry_the_id_of_what_they_answer() {
         let id = RawValue::from_string("4".into()).unwrap();
+        let listed = |named: Option<[Member<'_>; 2]>| {
+            let mut raw = Vec::new();
+            members(&mut raw, named, 2);
+            written(|out| room_joined(out, "42", Some(&raw), Some(&id)))
+        };
         assert_eq!(
-            written(|out| room_joined(out, "42", Some(&id))),
-            r#"{"type":"room:joined","roomId":"42","id":4}"#
+            listed(Some([ANN, ANN])),
+            concat!(
+                r#"{"type":"room:joined","roomId":"42","members":[{"userId":"u\"1","username":"Ann"},"#,
+                r#"{"userId":"u\"1","username":"Ann"}],"count":2,"id":4}"#
+            )
+        );
+        assert_eq!(
+            listed(None),
+            r#"{"type":"room:joined","roomId":"42","count":2,"id":4}"#
+        );
+        assert_eq!(
+            written(|out| room_joined(out, "42", None, None)),
+            r#"{"type":"room:joined","roomId":"42"}"#
         );
         assert_eq!(
             written(|out| room_left(out, "42", Some(&id))),

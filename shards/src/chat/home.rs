@@ -6,6 +6,7 @@ use shardwire_protocol::codes::ErrorCode;
 use shardwire_protocol::envelope::chat;
 
 use super::rooms::Member;
+use crate::bounds::ROOM_LISTED_MAX;
 use crate::channels::Body;
 use crate::history::Origin;
 use crate::mesh::Lane;
@@ -24,8 +25,14 @@ impl Shard {
             deed,
         } = message;
         match deed {
-            ChatDeed::Join { ask, user, name } => {
-                self.seat_member(now, channel, connection, ask, Member { user, name });
+            ChatDeed::Join {
+                ask,
+                user,
+                name,
+                listed,
+            } => {
+                let member = Member { user, name };
+                self.seat_member(now, channel, connection, (ask, listed), member);
             }
             ChatDeed::Leave => self.unseat_member(now, &channel, connection),
             ChatDeed::Say {
@@ -50,10 +57,11 @@ impl Shard {
                 ask,
                 unix_ms,
                 first,
+                members,
                 history,
             } => {
-                let history = history.as_deref();
-                self.joined(&channel, connection, ask, (unix_ms, first), history);
+                let told = (members.as_deref(), history.as_deref());
+                self.joined(&channel, connection, ask, (unix_ms, first), told);
             }
             ChatDeed::Refused { ask, code } => self.not_joined(connection, ask, code),
         }
@@ -64,7 +72,7 @@ impl Shard {
         now: Now,
         channel: ChannelName,
         id: ConnectionId,
-        ask: u32,
+        (ask, listed): (u32, bool),
         member: Member,
     ) {
         let Some(settings) = self.settings.chat else {
@@ -90,6 +98,7 @@ impl Shard {
             ask,
             unix_ms: now.unix_ms,
             first,
+            members: listed.then(|| self.who_is_in(&channel)),
             history,
         };
         self.answer_member(now, channel.clone(), id, joined);
@@ -99,6 +108,18 @@ impl Shard {
                 chat::user_joined_event(out, written(&user, &member), now.unix_ms);
             });
         }
+    }
+
+    /// The users in a room, as its newcomer is told.
+    fn who_is_in(&self, channel: &str) -> Bytes {
+        let (users, count) = self.chat.rooms.users_of(channel, ROOM_LISTED_MAX);
+        let mut told = Vec::new();
+        let members = users.as_ref().map(|users| {
+            let users = users.iter();
+            users.map(|(user, member)| written(user, member))
+        });
+        chat::members(&mut told, members, count as u64);
+        Bytes::from(told)
     }
 
     fn unseat_member(&mut self, now: Now, channel: &ChannelName, id: ConnectionId) {

@@ -37,6 +37,27 @@ impl Rooms {
         self.0.get(channel).map_or(0, |room| room.members.len())
     }
 
+    /// The users in a room, each once, in the order of their ids; none where there are more than `most`. And how many there are.
+    pub(crate) fn users_of(
+        &self,
+        channel: &str,
+        most: usize,
+    ) -> (Option<Vec<(Arc<str>, &Member)>>, usize) {
+        let Some(room) = self.0.get(channel) else {
+            return (Some(Vec::new()), 0);
+        };
+        let guests = room.members.values().filter(|it| it.user.is_none()).count();
+        let count = room.users.len() + guests;
+        if count > most {
+            return (None, count);
+        }
+        let members = room.members.iter();
+        let mut users: Vec<_> = members.map(|(id, it)| (it.shown(*id), it)).collect();
+        users.sort_by(|(left, _), (right, _)| left.cmp(right));
+        users.dedup_by(|(left, it), (right, _)| it.user.is_some() && left == right);
+        (Some(users), count)
+    }
+
     pub(crate) fn member(&self, channel: &str, id: ConnectionId) -> Option<&Member> {
         self.0.get(channel)?.members.get(&id)
     }

@@ -100,7 +100,7 @@ impl Shard {
             return match (&mut seat.state, reply) {
                 (_, None) => Ok(()),
                 (State::Joined, Some(_)) => {
-                    self.answer(id, |out| chat::room_joined(out, &room, reply));
+                    self.answer(id, |out| chat::room_joined(out, &room, None, reply));
                     Ok(())
                 }
                 (State::Joining(untold), Some(_)) if untold.len() >= WAITING_PER_MEMBER_MAX => {
@@ -137,7 +137,12 @@ impl Shard {
             name: name.clone(),
         };
         self.chat.seats.insert(id, seat);
-        let join = ChatDeed::Join { ask, user, name };
+        let join = ChatDeed::Join {
+            ask,
+            user,
+            name,
+            listed: reply.is_some(),
+        };
         if !self.do_in_room(now, &channel, id, join) {
             self.chat.seats.remove(&id);
             if !subscribed {
@@ -252,7 +257,9 @@ impl Shard {
             for reply in std::mem::take(untold) {
                 let reply = kept_reply(Some(reply));
                 let room = room_of(&seat.channel);
-                self.answer(id, |out| chat::room_joined(out, room, reply.as_deref()));
+                self.answer(id, |out| {
+                    chat::room_joined(out, room, None, reply.as_deref())
+                });
             }
         }
         Some(seat)
@@ -265,7 +272,7 @@ impl Shard {
         id: ConnectionId,
         ask: u32,
         (unix_ms, first): (u64, bool),
-        history: Option<&[u8]>,
+        (members, history): (Option<&[u8]>, Option<&[u8]>),
     ) {
         let Some(seat) = self.chat.seats.get_mut(&id).filter(|seat| seat.ask == ask) else {
             return;
@@ -278,7 +285,7 @@ impl Shard {
         for reply in untold {
             let reply = kept_reply(Some(reply));
             self.answer(id, |out| {
-                chat::room_joined(out, room_of(channel), reply.as_deref());
+                chat::room_joined(out, room_of(channel), members, reply.as_deref());
             });
         }
         if let Some(history) = history {

@@ -29,6 +29,8 @@ pub enum ChatDeed {
         user: Option<UserId>,
         /// Its name for others to read.
         name: Arc<str>,
+        /// Whether it wants to know who is in the room.
+        listed: bool,
     },
     /// It has left; to the home.
     Leave,
@@ -51,6 +53,8 @@ pub enum ChatDeed {
         unix_ms: u64,
         /// Whether its user is new in the room: then the room is told, and it with the others.
         first: bool,
+        /// Who is in the room, as a part of its answer, if it wanted to know.
+        members: Option<Bytes>,
         /// What was published before, as the text of one message.
         history: Option<Bytes>,
     },
@@ -69,7 +73,13 @@ impl ChatDeed {
     pub fn payload_len(&self) -> usize {
         match self {
             Self::Say { content, .. } => content.len(),
-            Self::Joined { history, .. } => history.as_ref().map_or(0, Bytes::len),
+            Self::Joined {
+                members, history, ..
+            } => [members, history]
+                .into_iter()
+                .flatten()
+                .map(Bytes::len)
+                .sum(),
             Self::Join { .. } | Self::Leave | Self::Typing(_) | Self::Refused { .. } => 0,
         }
     }

@@ -15,7 +15,8 @@ use crate::config::text::{ByteSize, TextDuration};
 #[serde(default, deny_unknown_fields)]
 pub struct Collaboration {
     /// Whether there are documents. Without them, `join-document` and the other messages about them are unknown.
-    pub enabled: bool,
+    #[schemars(extend("x-default" = "`true` when listening on loopback only, else `false`"))]
+    pub enabled: Option<bool>,
 
     /// Bytes of text a document may have. An edit that would make it larger is refused. Whoever joins is sent all of it in one message,
     /// so it is at most half of what `connections.outbox_hard_limit` leaves above `connections.outbox_soft_limit`: as JSON a text can take
@@ -39,7 +40,7 @@ pub struct Collaboration {
 impl Default for Collaboration {
     fn default() -> Self {
         Self {
-            enabled: false,
+            enabled: None,
             max_document_size: ByteSize::kib(256),
             max_members: 1_000,
             memory: ByteSize::mib(256),
@@ -52,15 +53,19 @@ impl Collaboration {
     /// None: there are no documents.
     pub(in crate::config) fn check(
         &self,
+        on_loopback: bool,
         connections: &ConnectionSettings,
         checker: &mut Checker,
     ) -> Option<CollaborationSettings> {
         const SIZE: &str = "collaboration.max_document_size";
-        let max_bytes = checker.bytes(SIZE, self.max_document_size, &bounds::DOCUMENT_BYTES);
+        let mut max_bytes = checker.bytes(SIZE, self.max_document_size, &bounds::DOCUMENT_BYTES);
         let above = connections
             .outbox_hard_limit
             .saturating_sub(connections.outbox_soft_limit);
-        if self.enabled && max_bytes > above / 2 {
+        if self.enabled.is_none() {
+            // Nobody has asked for documents: what there is room for is enough.
+            max_bytes = max_bytes.min(above / 2);
+        } else if self.enabled == Some(true) && max_bytes > above / 2 {
             checker.refuse_relation(
                 SIZE,
                 &["connections.outbox_soft_limit", "connections.outbox_hard_limit"],
@@ -86,14 +91,16 @@ impl Collaboration {
             self.unload_after,
             &bounds::UNLOAD_AFTER,
         );
-        self.enabled.then_some(CollaborationSettings {
-            document: DocumentSettings {
-                max_bytes,
-                max_members,
-                stored: false,
-            },
-            memory,
-            unload_after_ms,
-        })
+        self.enabled
+            .unwrap_or(on_loopback)
+            .then_some(CollaborationSettings {
+                document: DocumentSettings {
+                    max_bytes,
+                    max_members,
+                    stored: false,
+                },
+                memory,
+                unload_after_ms,
+            })
     }
 }
