@@ -1,8 +1,9 @@
-// The page at `/` in headless Chromium, as a newcomer meets it: two tabs chat through the engine.
-// UPDATE_SCREENSHOT=1 writes docs/images/page.png; otherwise the picture goes to a temporary folder.
+// The page at `/` in headless Chromium, as a newcomer meets it: tabs chat through the engine, and write into one document.
+// UPDATE_SCREENSHOT=1 writes docs/images; otherwise the pictures go to a temporary folder. EDITOR_SECONDS=30 types for so long.
 import assert from "node:assert/strict";
 import { mkdtemp, rm } from "node:fs/promises";
 import { createRequire } from "node:module";
+import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -29,7 +30,7 @@ after(async () => {
 });
 
 /** A tab on the page, connected, with a name; whatever the browser complains about ends up in `complaints`. */
-async function tab(name, options = {}) {
+async function tab(name, { port = server.port, ...options } = {}) {
   const context = await browser.newContext({ viewport: { width: 1100, height: 720 }, reducedMotion: "reduce", ...options });
   context.setDefaultTimeout(DEADLINE_MS);
   const page = await context.newPage();
@@ -37,17 +38,23 @@ async function tab(name, options = {}) {
   page.on("console", (message) => { if (["error", "warning"].includes(message.type())) complaints.push(message.text()); });
   page.on("pageerror", (error) => complaints.push(String(error)));
   page.on("request", (request) => {
-    if (!request.url().startsWith(`http://127.0.0.1:${server.port}/`) && !request.url().startsWith("data:")) complaints.push(`asked for ${request.url()}`);
+    if (!request.url().startsWith(`http://127.0.0.1:${port}/`) && !request.url().startsWith("data:")) complaints.push(`asked for ${request.url()}`);
   });
-  await page.goto(`http://127.0.0.1:${server.port}/`);
-  await connected(page);
-  await page.getByLabel("Your name").fill(name);
-  await page.getByLabel("Your name").blur();
+  await page.addInitScript((name) => sessionStorage.setItem("name", name), name);
+  await page.goto(`http://127.0.0.1:${port}/`);
   await connected(page);
   return { page, complaints, context };
 }
 
-const connected = (page) => page.locator('#state[data-state="open"]').waitFor();
+/** The server answers, and lets it into the room it wants. */
+async function connected(page) {
+  await page.locator('#state[data-state="open"]').waitFor();
+  await page.locator("#send:not([disabled])").waitFor({ state: "attached" });
+}
+
+/** Where a picture goes. */
+const picture = (name) => process.env.UPDATE_SCREENSHOT === "1"
+  ? fileURLToPath(new URL(`../../docs/images/${name}`, import.meta.url)) : join(scratch, name);
 
 async function say(page, text) {
   await page.getByLabel("Message", { exact: true }).fill(text);
@@ -62,7 +69,7 @@ test("tabs on different shards chat, and the shard table counts them", async () 
   const lines = [
     [ada, "Hello! This went from my tab to the engine, and from there to yours."],
     [grace, "It did. I live on another shard, and here the order is the same as at yours."],
-    [barbara, "Three tabs, one channel, and nobody waited for a lock."],
+    [barbara, "Three tabs, one room, and nobody waited for a lock."],
     [ada, "See you on the wire."],
   ];
   for (const [from, text] of lines) {
@@ -81,11 +88,20 @@ test("tabs on different shards chat, and the shard table counts them", async () 
     await page.waitForFunction(() => document.getElementById("total").textContent === "3");
     await page.waitForFunction(() => /^\d/.test(document.getElementById("round-trip").textContent));
   }
-  const target = process.env.UPDATE_SCREENSHOT === "1"
-    ? fileURLToPath(new URL("../../docs/images/page.png", import.meta.url)) : join(scratch, "page.png");
   const counts = await ada.page.locator("#shards tbody td.count").allInnerTexts();
   assert.ok(counts.filter((count) => count !== "0").length >= 2, `on more than one shard: ${counts}`);
-  await ada.page.screenshot({ path: target });
+  for (const { page } of tabs) {
+    const people = await page.locator("#people li").allInnerTexts();
+    assert.deepEqual(people.map((name) => name.replace(" (you)", "")).sort(), ["Ada", "Barbara", "Grace"]);
+  }
+  // Who types is shown to the others, and no longer when the message has come.
+  await grace.page.getByLabel("Message", { exact: true }).pressSequentially("I am ty");
+  await ada.page.getByText("Grace is typing…").waitFor();
+  await ada.page.screenshot({ path: picture("page.png") });
+  assert.equal(await grace.page.locator("#typing").innerText(), "");
+  await grace.page.getByRole("button", { name: "Send" }).click();
+  await sees(ada.page, "I am ty");
+  await ada.page.waitForFunction(() => document.getElementById("typing").textContent === "");
 
   assert.deepEqual(tabs.flatMap(({ complaints }) => complaints), []);
   await grace.context.close();
@@ -122,13 +138,144 @@ test("what people write is never markup", async () => {
   await context.close();
 });
 
-test("it shows what any other client publishes", async () => {
+test("it shows what any other client says or publishes in the room", async () => {
   const { page, context } = await tab("Ada");
-  for (const message of ["plain text", { name: "script", text: "an object" }, [1, 2], null]) {
-    await page.evaluate((message) => send({ type: "publish", channel: "lobby", message }), message);
+  await page.evaluate(() => new Promise((resolve) => {
+    const socket = new WebSocket(`ws://${location.host}/ws`);
+    const send = (message) => socket.send(JSON.stringify(message));
+    socket.onopen = () => {
+      send({ type: "join-room", roomId: "lobby" });
+      send({ type: "send-message", content: "from a guest" });
+      for (const message of ["plain text", { name: "script" }, [1, 2], null]) send({ type: "publish", channel: "room:lobby", message });
+      send({ type: "ping" });
+    };
+    socket.onmessage = ({ data }) => { if (JSON.parse(data).type === "pong") resolve(socket.close()); };
+  }));
+  await sees(page, "from a guest");
+  for (const text of ["plain text", '{"name":"script"}', "[1,2]", "null", /^guest:\S+ has left$/]) {
+    await page.locator(".notice", { hasText: text }).first().waitFor();
   }
-  for (const text of ["plain text", "an object", "[1,2]", "null"]) await sees(page, text);
   await context.close();
+});
+
+test("rooms are apart, and who goes to another has left", async () => {
+  const [ada, grace] = [await tab("Ada"), await tab("Grace")];
+  await ada.page.locator("#people li", { hasText: "Grace" }).waitFor();
+  await grace.page.getByRole("button", { name: "kitchen" }).click();
+  await ada.page.locator(".notice", { hasText: "Grace has left" }).waitFor();
+  await connected(grace.page);
+  assert.deepEqual(await grace.page.locator("#people li").allInnerTexts(), ["Grace (you)"]);
+  await say(ada.page, "only in the lobby");
+  await sees(ada.page, "only in the lobby");
+  await ada.page.getByLabel("Another room").fill("kitchen");
+  await ada.page.getByLabel("Another room").press("Enter");
+  await grace.page.locator("#people li", { hasText: "Ada" }).waitFor();
+  await connected(ada.page);
+  await say(ada.page, "hello in here");
+  await sees(grace.page, "hello in here");
+  assert.equal(await grace.page.locator(".message").count(), 1, "and nothing of the lobby");
+  assert.deepEqual([...ada.complaints, ...grace.complaints], []);
+  await ada.context.close();
+  await grace.context.close();
+});
+
+/** Everything between one tab and the server, which can be cut. */
+async function relay() {
+  const sockets = new Set();
+  let whole = true;
+  const listener = net.createServer((near) => {
+    if (!whole) return near.destroy();
+    const far = net.connect(server.port, "127.0.0.1");
+    for (const [socket, other] of [[near, far], [far, near]]) {
+      sockets.add(socket);
+      socket.pipe(other);
+      socket.on("error", () => {});
+      socket.on("close", () => { sockets.delete(socket); other.destroy(); });
+    }
+  });
+  await new Promise((resolve) => listener.listen(0, "127.0.0.1", resolve));
+  return {
+    port: listener.address().port,
+    cut() { whole = false; for (const socket of sockets) socket.destroy(); },
+    mend() { whole = true; },
+    close() { this.cut(); listener.close(); },
+  };
+}
+
+test("two windows write into one document while one is cut off twice, and end with the same text", { timeout: 240_000 }, async () => {
+  const seconds = Number(process.env.EDITOR_SECONDS ?? 10);
+  const between = await relay();
+  // No console of the one behind the relay: that a browser cannot connect is what this is about.
+  const [ada, grace] = [await tab("Ada"), await tab("Grace", { port: between.port, colorScheme: "dark" })];
+  const written = { Ada: 0, Grace: 0 };
+  const begun = Date.now();
+  const over = () => Date.now() - begun > seconds * 1000;
+  /** Types characters of its own alphabet at places of its choice, as long as there is time. */
+  const write = async ({ page }, name, alphabet, seed) => {
+    await page.getByRole("tab", { name: "Document" }).click();
+    await page.locator("#editor:not([readonly])").waitFor();
+    const dice = (below) => (seed = (Math.imul(seed, 1103515245) + 12345) >>> 0, (seed >>> 8) % below);
+    while (!over()) {
+      const word = Array.from({ length: 1 + dice(7) }, () => alphabet[dice(alphabet.length)]).join("");
+      await page.locator("#editor").evaluate((field, share) => {
+        field.focus();
+        const at = Math.floor(field.value.length * share);
+        // Not between the halves of a character.
+        const before = field.value.codePointAt(at - 1) > 0xffff ? at + 1 : at;
+        field.setSelectionRange(before, before);
+      }, dice(1000) / 1000);
+      await page.keyboard.type(word);
+      written[name] += [...word].length;
+    }
+  };
+  const cuts = async () => {
+    for (const share of [0.25, 0.6]) {
+      while (Date.now() - begun < share * seconds * 1000) await new Promise((resolve) => setTimeout(resolve, 50));
+      between.cut();
+      await grace.page.locator('#state:not([data-state="open"])').waitFor();
+      const before = written.Grace;
+      while (written.Grace < before + 10) await new Promise((resolve) => setTimeout(resolve, 20));
+      between.mend();
+      await grace.page.evaluate(() => document.getElementById("retry").click());
+      await connected(grace.page);
+    }
+  };
+  await Promise.all([write(ada, "Ada", [..."abcdefghij"], 1), write(grace, "Grace", [..."klmnopqrst\u{1F98A}\n"], 2), cuts()]);
+  for (const { page } of [ada, grace]) await page.locator("#saved", { hasText: "everybody has all of it" }).waitFor();
+  const text = ({ page }) => page.locator("#editor").inputValue();
+  const total = written.Ada + written.Grace;
+  // What is acknowledged is on its way to the other.
+  for (const { page } of [ada, grace]) await page.waitForFunction((total) => [...document.getElementById("editor").value].length === total, total);
+  const [one, other] = [await text(ada), await text(grace)];
+  assert.equal(one, other);
+  const own = [...one].filter((character) => "abcdefghij".includes(character)).length;
+  assert.equal(own, written.Ada, "nothing is lost, and nothing is there twice");
+  assert.ok(written.Ada > 5 * seconds && written.Grace > 5 * seconds, JSON.stringify(written));
+  console.log(`${seconds} s, ${JSON.stringify(written)} characters, ${one.length} units in the end`);
+  assert.deepEqual(ada.complaints, []);
+
+  // For the documentation: the two windows beside each other, over a text that can be read.
+  await ada.page.locator("#editor").fill("# Release notes\n\n- chat rooms: who is there, who types\n- documents that several people edit at once\n- \n\nWho writes what?\n");
+  await grace.page.waitForFunction(() => document.getElementById("editor").value.startsWith("# Release notes"));
+  const place = ({ page }, behind) => page.locator("#editor").evaluate((field, behind) => {
+    field.focus();
+    const at = field.value.indexOf(behind) + behind.length;
+    field.setSelectionRange(at, at);
+  }, behind);
+  await place(grace, "at once\n- ");
+  await grace.page.keyboard.type("a bell");
+  await place(ada, "writes what?");
+  await ada.page.locator('.caret[data-name="Grace"]').waitFor();
+  await grace.page.locator('.caret[data-name="Ada"]').waitFor();
+  const shots = [];
+  for (const { page } of [ada, grace]) shots.push(`data:image/png;base64,${(await page.screenshot()).toString("base64")}`);
+  const wall = await browser.newPage({ viewport: { width: 1640, height: 560 } });
+  await wall.setContent(`<body style="margin:0;display:flex;gap:16px;background:#8a938f;padding:16px">${shots.map((shot) => `<img style="width:796px" src="${shot}">`).join("")}`);
+  await wall.screenshot({ path: picture("editor.png") });
+  await wall.close();
+  await ada.context.close();
+  await grace.context.close();
+  between.close();
 });
 
 test("on a phone everything has its place and nothing overflows sideways", async () => {
@@ -137,8 +284,16 @@ test("on a phone everything has its place and nothing overflows sideways", async
   await sees(page, "xxx");
   const { wide, view } = await page.evaluate(() => ({ wide: document.documentElement.scrollWidth, view: innerWidth }));
   assert.ok(wide <= view, `${wide} > ${view}`);
-  for (const part of ["Your name", "Message"]) assert.ok(await page.getByLabel(part, { exact: true }).isVisible(), part);
-  assert.ok(await page.locator("#shards").isVisible());
+  for (const part of ["Your name", "Message", "Another room"]) assert.ok(await page.getByLabel(part, { exact: true }).isVisible(), part);
+  await page.locator("#here-chat", { hasText: "1 here: you" }).waitFor();
+  for (const [name, part] of [["Document", "#editor"], ["Engine", "#shards"], ["Chat", "#composer"]]) {
+    await page.getByRole("tab", { name }).click();
+    assert.ok(await page.locator(part).isVisible(), name);
+    assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), name);
+  }
+  // By keys, as everywhere.
+  await page.getByRole("tab", { name: "Chat" }).press("ArrowRight");
+  assert.equal(await page.getByRole("tab", { selected: true }).innerText(), "Document");
   assert.deepEqual(complaints, []);
   await context.close();
 });

@@ -196,6 +196,7 @@ export class Chat {
   }
 
   #notice(text) {
+    if ($("messages").lastElementChild?.textContent === text) return;
     const item = document.createElement("li");
     item.className = "notice";
     item.textContent = text;

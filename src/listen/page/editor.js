@@ -29,7 +29,6 @@ export class Editor {
       if (document.activeElement === field && !this.#composing) this.#document.moved(field.selectionEnd);
     });
     $("paper").addEventListener("click", (event) => { if (event.target !== field) field.focus(); });
-    this.#draw();
   }
 
   get people() { return new Map([...this.#document.users].map((user) => [user, user])); }

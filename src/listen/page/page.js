@@ -10,11 +10,11 @@ const SHARDS = "$shards";              // reserved channel: the engine tells its
 const KEEP_WIRE = 30;
 const $ = (id) => document.getElementById(id);
 
+let tab = "chat";
 const connection = new Connection();
 const chat = new Chat(connection, () => whoIsHere());
 const editor = new Editor(connection, () => whoIsHere());
 const bell = new Bell(connection);
-let tab = "chat";
 
 // ---- name ----
 

@@ -4,7 +4,8 @@
 export function hueOf(user) {
   let hash = 2166136261;
   for (const character of user) hash = Math.imul(hash ^ character.codePointAt(0), 16777619);
-  return (hash >>> 0) % 360;
+  hash = Math.imul(hash ^ (hash >>> 15), 0x85ebca6b);
+  return ((hash ^ (hash >>> 13)) >>> 0) % 360;
 }
 
 export const paint = (element, user) => element.style.setProperty("--hue", hueOf(user));
