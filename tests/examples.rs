@@ -140,6 +140,33 @@ fn custom_auth_asks_the_services_own_sessions() {
 }
 
 #[test]
+fn chat_lets_staff_in_keeps_quiet_and_announces() {
+    let (_example, line) = run("chat", &["127.0.0.1:0".into()]);
+    let engine = line.strip_prefix("websocket on ws://").unwrap();
+    let engine: SocketAddr = engine.strip_suffix("/ws").unwrap().parse().unwrap();
+    let mut ann = connect(engine, "/ws?user=ann");
+    let mut sue = connect(engine, "/ws?user=staff-sue");
+    let join = |room: &str| json!({"type": "join-room", "roomId": room});
+    assert_eq!(ann.ask(&join("staff-only"))["error"], "Not permitted");
+    let listen = json!({"type": "subscribe", "channel": "room:staff-only"});
+    assert_eq!(ann.ask(&listen)["error"], "Not permitted");
+    assert_eq!(sue.ask(&join("staff-only"))["type"], "user-joined");
+    assert_eq!(sue.ask(&join("lobby"))["type"], "user-joined");
+    assert_eq!(ann.ask(&join("lobby"))["userId"], "ann");
+    assert_eq!(sue.receive()["userId"], "ann");
+    let say = |content: &str| json!({"type": "send-message", "content": content});
+    assert_eq!(ann.ask(&say("hey!!!"))["error"], "Please do not shout");
+    assert_eq!(ann.ask(&say("hey"))["content"], "hey");
+    assert_eq!(sue.receive()["content"], "hey");
+    let announce = json!({"type": "announce", "room": "lobby", "text": "closing at six"});
+    assert_eq!(ann.ask(&announce)["error"], "Only staff announces");
+    sue.send(&announce);
+    let heard = ann.receive();
+    assert_eq!(heard["type"], "broadcast");
+    assert_eq!(heard["message"], json!({"notice": "closing at six"}));
+}
+
+#[test]
 fn middleware_checks_slows_tags_and_tells() {
     let (_example, line) = run("middleware", &["127.0.0.1:0".into(), "127.0.0.1:0".into()]);
     let engine = line.strip_prefix("websocket on ws://").unwrap();

@@ -14,6 +14,9 @@ pub(crate) struct Member {
     pub(crate) name: Arc<str>,
 }
 
+/// A user's id and one of its connections.
+type Listed<'a> = (Arc<str>, &'a Member);
+
 /// One room.
 #[derive(Debug, Default)]
 struct Room {
@@ -38,11 +41,7 @@ impl Rooms {
     }
 
     /// The users in a room, each once, in the order of their ids; none where there are more than `most`. And how many there are.
-    pub(crate) fn users_of(
-        &self,
-        channel: &str,
-        most: usize,
-    ) -> (Option<Vec<(Arc<str>, &Member)>>, usize) {
+    pub(crate) fn users_of(&self, channel: &str, most: usize) -> (Option<Vec<Listed<'_>>>, usize) {
         let Some(room) = self.0.get(channel) else {
             return (Some(Vec::new()), 0);
         };
