@@ -138,6 +138,7 @@ pub const INBOX_MOVED_AT_ONCE: usize = 16;
 
 /// Milliseconds until an inbox asks its store again to keep what it would not.
 pub const INBOX_RETRY_MS: u64 = 1000;
+
 /// Users of a chat room that somebody who joins is told one by one; of a fuller room only their number.
 pub const ROOM_LISTED_MAX: usize = 250;
 
