@@ -35,6 +35,8 @@ def timeless(message: dict) -> dict:
         kept["timestamp"] = 0
     if re.fullmatch("[0-9a-f]{16}", str(kept.get("epoch"))):
         kept["epoch"] = "of this run"
+    if kept["type"] == "message" and re.fullmatch("[0-9a-f]{16}-[0-9a-f]+", kept["id"]):
+        kept["id"] = "of this run"
     if "users" in kept:
         kept["users"] = sorted(kept["users"])
     return kept
