@@ -278,6 +278,44 @@ test("two windows write into one document while one is cut off twice, and end wi
   between.close();
 });
 
+test("the bell counts what is unread, the same on every device of a user, and reading on one is reading on all", async () => {
+  const own = await start({ SHARDS__COUNT: "2", SHARDS__PLACEMENT: "accept", ADMIN__ADDRESS: "127.0.0.1:0", ADMIN__KEY: "0123456789abcdef" });
+  try {
+    const notify = async (title, body) => {
+      const answer = await fetch(`http://127.0.0.1:${own.admin}/v1/users/Ada/notifications`, {
+        method: "POST", headers: { Authorization: "Bearer 0123456789abcdef" }, body: JSON.stringify({ title, body }),
+      });
+      assert.equal(answer.status, 200, await answer.text());
+    };
+    await notify("Before anybody came", "and kept until somebody did");
+    const devices = [await tab("Ada", { port: own.port }), await tab("Ada", { port: own.port, colorScheme: "dark" })];
+    const unread = async (count) => {
+      for (const { page } of devices) await page.locator("#unread", { hasText: String(count) }).waitFor();
+    };
+    await unread(1);
+    await notify("Your parcel is on its way", "It comes tomorrow.");
+    await notify('<b>Hostile</b> <img src="/x" onerror="window.hurt = true">');
+    await unread(3);
+    const [here, there] = devices;
+    await here.page.getByRole("button", { name: "Notifications, 3 unread" }).click();
+    const titles = await here.page.locator("#notifications b").allInnerTexts();
+    assert.deepEqual(titles.slice(1), ["Your parcel is on its way", "Before anybody came"]);
+    assert.match(titles[0], /^<b>Hostile<\/b>/);
+    await here.page.screenshot({ path: join(scratch, "bell.png") });
+    await here.page.getByRole("button", { name: "Mark all as read" }).click();
+    for (const { page } of devices) await page.locator("#unread").waitFor({ state: "hidden" });
+    await there.page.getByRole("button", { name: "Notifications", exact: true }).click();
+    assert.equal(await there.page.locator("#notifications .new").count(), 0);
+    await there.page.keyboard.press("Escape");
+    assert.ok(await there.page.locator("#bell-list").isHidden());
+    assert.equal(await here.page.evaluate(() => window.hurt), undefined);
+    assert.deepEqual(devices.flatMap(({ complaints }) => complaints), []);
+    for (const { context } of devices) await context.close();
+  } finally {
+    await own.stop();
+  }
+});
+
 test("on a phone everything has its place and nothing overflows sideways", async () => {
   const { page, complaints, context } = await tab("Ada", { viewport: { width: 360, height: 640 }, hasTouch: true, isMobile: true });
   await say(page, "x".repeat(400));

@@ -9,7 +9,7 @@ const BINARY = process.env.SERVER_UNDER_TEST ?? fileURLToPath(new URL("../../tar
 const START_MS = 20_000;
 const STOP_MS = 20_000;
 
-/** `settings` by path, as { SHARDS__COUNT: "4" }. Resolves once the server has said where it listens. */
+/** `settings` by path, as { SHARDS__COUNT: "4" }. Resolves once the server has said where it listens; with `ADMIN__ADDRESS` also for operators. */
 export async function start(settings = {}) {
   if (!existsSync(BINARY)) throw new Error(`${BINARY} is not built: cargo build, or set SERVER_UNDER_TEST`);
   const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith("SHARDWIRE_"));
@@ -18,17 +18,21 @@ export async function start(settings = {}) {
   let said = "";
   child.stderr.setEncoding("utf8").on("data", (text) => { said = (said + text).slice(-20_000); });
   const exited = once(child, "exit");
-  const first = await within(START_MS, "the first line", Promise.race([
-    once(createInterface(child.stdout), "line").then(([line]) => line),
+  const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
+  const line = (what) => within(START_MS, what, Promise.race([
+    lines.next().then(({ value }) => value),
     exited.then(([code]) => `ended with ${code}: ${said}`),
   ])).catch((error) => { child.kill("SIGKILL"); throw error; });
+  const first = await line("the first line");
   const port = /^shardwire listening on 127\.0\.0\.1:(\d+)$/.exec(first)?.[1];
   if (!port) {
     child.kill("SIGKILL");
     throw new Error(`the first line does not say where it listens: ${first}`);
   }
+  const operators = settings.ADMIN__ADDRESS && await line("where operators come in");
   return {
     port: Number(port),
+    admin: operators && Number(/^shardwire admin on 127\.0\.0\.1:(\d+)$/.exec(operators)?.[1]),
     /** A normal end: SIGTERM (one; a second would end it at once), exit code 0. */
     async stop() {
       child.kill("SIGTERM");
