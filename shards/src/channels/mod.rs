@@ -32,8 +32,8 @@ pub(crate) use audience::{Audiences, Membership, SinceAsked};
 pub(crate) use body::Body;
 pub(crate) use home::{Homes, Interested};
 pub(crate) use lag::Lag;
-pub use names::is_valid_channel_name;
 pub(crate) use names::{DOCUMENT_PREFIX, SHARD_COUNTS, is_document_channel, is_reserved};
+pub use names::{document_channel, is_valid_channel_name};
 
 use crate::vocabulary::{ConnectionId, Position};
 
