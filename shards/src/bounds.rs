@@ -38,6 +38,13 @@ pub const WRITE_SLICES_MAX: usize = 64;
 /// Frames and answers up to this many bytes are copied behind each other instead of being referred to one by one.
 pub const COPIED_FRAME_MAX: usize = 256;
 
+/// Publications of one turn that are given to an audience as one frame hold at most so many bytes: what waits for slow readers is judged
+/// no later than after so much, and a frame is copied into the kernel while it is in the cache.
+pub const GATHERED_BYTES_MAX: usize = 16 << 10;
+
+/// Members from which on an audience is given what is published in one turn as one frame.
+pub const GATHERED_MEMBERS_MIN: usize = 8;
+
 /// Unanswered `subscribe` requests per member of an audience whose home has not answered yet: a client that repeats itself
 /// meanwhile cannot make the list of the waiting grow for ever.
 pub const WAITING_PER_MEMBER_MAX: usize = 4;
@@ -57,8 +64,8 @@ pub const LOOKED_AFTER_PER_TURN: usize = 64;
 /// Emptied outbox storage kept for reuse, so that a burst's buffers do not stay for ever.
 pub const OUTBOX_POOL_MAX: usize = 1024;
 
-/// Largest capacity of an outbox buffer that goes back to the pool; larger ones are freed.
-pub const OUTBOX_POOLED_BYTES_MAX: usize = 16 << 10;
+/// Largest capacity of an outbox buffer that goes back to the pool; larger ones are freed. A message of 16 KiB fits with its header.
+pub const OUTBOX_POOLED_BYTES_MAX: usize = 20 << 10;
 
 /// Milliseconds by which a timer may be late before the shard counts as having stood still. Turns take a few; a scheduler that
 /// withholds the core, or a suspended machine, takes this and more.
@@ -177,17 +184,10 @@ pub const SNAPSHOT_EDITS: usize = 500;
 /// Bytes of inserted text after which a document is stored as a whole.
 pub const SNAPSHOT_BYTES: usize = 256 << 10;
 
-/// Whole documents kept in the store of one, with the edits between them: enough that after a restart those can be brought up who have
-/// been away for as many edits as the log holds.
-pub const DOCUMENT_WHOLES_KEPT: usize = 2;
-
-/// Milliseconds after which a store that has refused a document is asked again.
-pub const DOCUMENT_STORE_RETRY_MS: u64 = 1_000;
-
 /// Longest name of a replica in bytes; a UUID has 36.
 pub const REPLICA_NAME_BYTES_MAX: usize = 64;
 
-const _: () = assert!(SNAPSHOT_EDITS * DOCUMENT_WHOLES_KEPT >= DOCUMENT_LOG_EDITS_MAX);
+const _: () = assert!(SNAPSHOT_EDITS <= DOCUMENT_LOG_EDITS_MAX);
 const _: () = assert!(UNSTORED_EDITS_MAX < DOCUMENT_LOG_EDITS_MAX as u64);
 const _: () = assert!(MAIL_BATCH <= LANE_MESSAGES_MAX);
 const _: () = assert!(LANE_MESSAGES_MAX <= OVERFLOW_MESSAGES_MAX);

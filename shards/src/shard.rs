@@ -189,6 +189,8 @@ impl Shard {
 
     /// The next thing to do; none when the turn is over.
     pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.scatter();
+        self.judge_stuck(self.now);
         let effect = self
             .effects
             .pop_front()

@@ -165,6 +165,7 @@ fn answering_a_client_allocates_nothing() {
     for (peer, frame) in [
         (echo, masked(Kind::Text, b"a short message")),
         (echo, masked(Kind::Binary, &[7; 4_000])),
+        (echo, masked(Kind::Binary, &[7; 16 << 10])),
         (json, masked(Kind::Text, br#"{"type":"ping","id":"x"}"#)),
         (
             json,
@@ -213,6 +214,66 @@ fn a_broadcast_on_its_home_shard_allocates_next_to_nothing() {
         bench.shards[0].counters().deliveries,
         100 * ((ROUNDS + WARM_UP) as u64)
     );
+}
+
+/// What is published in one turn goes to everybody as one frame: one flush each, of the very same bytes, whoever gets them.
+#[test]
+fn broadcasts_of_one_turn_leave_in_one_write_and_are_copied_for_nobody() {
+    const MEMBERS: usize = 2_000;
+    const TURN: usize = 16;
+    let mut bench = Bench::new(1);
+    let mut buffer = Vec::with_capacity(64 << 10);
+    let subscribe = masked(Kind::Text, br#"{"type":"subscribe","channel":"c"}"#);
+    for _ in 0..MEMBERS {
+        let peer = bench.connect(0, Mode::Json);
+        bench.bytes(peer, &subscribe, &mut buffer);
+    }
+    let publisher = bench.connect(0, Mode::Json);
+    let publish = masked(
+        Kind::Text,
+        br#"{"type":"publish","channel":"c","message":{"text":"hello, everybody"}}"#,
+    );
+    let turn = publish.repeat(TURN);
+    let mut written = 0;
+    let mut round = || {
+        let now = Now::default();
+        buffer.clear();
+        buffer.extend_from_slice(&turn);
+        let input = Input::Bytes {
+            connection: publisher,
+            bytes: &mut buffer,
+        };
+        let shard = &mut bench.shards[0];
+        shard.handle(now, input);
+        let (mut flushes, mut shared) = (0, None);
+        while let Some(effect) = shard.poll_effect() {
+            let Effect::Flush { connection, .. } = effect else {
+                continue;
+            };
+            flushes += 1;
+            let mut slices = shard.pending(connection);
+            let (slice, further) = (slices.next().unwrap(), slices.next());
+            let (at, len) = *shared.get_or_insert((slice.as_ptr(), slice.len()));
+            assert!(slice.as_ptr() == at && slice.len() == len && further.is_none());
+            written += len;
+            drop(slices);
+            shard.sent(now, connection, len, false);
+        }
+        assert_eq!(flushes, MEMBERS, "one write per socket and turn");
+    };
+    for _ in 0..10 {
+        round();
+    }
+    let before = ALLOCATIONS.get();
+    for _ in 0..50 {
+        round();
+    }
+    // Per turn two for the shared bytes and the count of who uses them, and a chunk now and then.
+    let allocated = ALLOCATIONS.get() - before;
+    assert!(allocated <= 50 * 3, "{allocated} allocations in 50 turns");
+    let deliveries = (MEMBERS * TURN * 60) as u64;
+    assert_eq!(bench.shards[0].counters().deliveries, deliveries);
+    assert!(written > MEMBERS * TURN * 60 * 60);
 }
 
 /// On its way to another shard a publication takes storage of its own, and the mailbox a block now and then; delivering it to

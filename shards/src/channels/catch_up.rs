@@ -269,6 +269,7 @@ impl Shard {
 
     /// One publication into one outbox.
     fn push_to(&mut self, id: ConnectionId, frame: SharedFrame) {
+        self.scatter_for(id);
         let Some(connection) = self.registry.get_mut(id) else {
             return;
         };

@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use super::audience::Interest;
+use super::audience::{Audience, AudienceKey, Interest};
 use super::lag::{Cursor, Lag, Queue, Queued};
 use crate::connections::{Flags, cost};
 use crate::history::SlowPolicy;
@@ -21,16 +21,34 @@ impl Shard {
         exclude: &[ConnectionId],
         place: Option<Position>,
     ) {
-        let audiences = &mut self.channels.audiences;
+        let audiences = &self.channels.audiences;
         let Some(key) = audiences.find(channel) else {
             return;
         };
-        let Some(audience) = audiences.get_mut(key) else {
-            return;
-        };
-        if audience.interest != Interest::Noted {
+        let noted = |audience: &Audience| audience.interest == Interest::Noted;
+        if !audiences.get(key).is_some_and(noted) {
             return;
         }
+        let Some(frame) = self.gather(key, frame, exclude) else {
+            return;
+        };
+        self.scatter();
+        let deliveries = self.give_members(key, frame, exclude, place, 1);
+        self.work += deliveries * cost::DELIVERY;
+    }
+
+    /// Puts a frame that holds so many publications into the outbox of every member; how many members that were.
+    pub(super) fn give_members(
+        &mut self,
+        key: AudienceKey,
+        frame: SharedFrame,
+        exclude: &[ConnectionId],
+        place: Option<Position>,
+        publications: u64,
+    ) -> u64 {
+        let Some(audience) = self.channels.audiences.get_mut(key) else {
+            return 0;
+        };
         if let Some(place) = place {
             debug_assert!(
                 audience
@@ -88,9 +106,8 @@ impl Shard {
         }
         let policy = audience.slow;
         self.frames.release_shared(&forms);
-        self.work += deliveries * cost::DELIVERY;
-        self.counters.deliveries += deliveries;
-        self.counters.messages_sent += deliveries;
+        self.counters.deliveries += deliveries * publications;
+        self.counters.messages_sent += deliveries * publications;
         if let Some(frame) = kept {
             if lagging {
                 self.queue_for_laggards(key, &Queued::Frame(frame.clone(), place), exclude);
@@ -99,6 +116,7 @@ impl Shard {
                 self.fall_behind(key, id, policy, &frame, place);
             }
         }
+        deliveries
     }
 
     /// Publications did not come here, and are not kept any more: everybody is told.
@@ -124,7 +142,7 @@ impl Shard {
     /// A member reads too slowly: it gets nothing directly until it has caught up.
     fn fall_behind(
         &mut self,
-        key: super::audience::AudienceKey,
+        key: AudienceKey,
         id: ConnectionId,
         policy: SlowPolicy,
         frame: &SharedFrame,

@@ -27,6 +27,7 @@ impl Shard {
 
     /// Takes somebody out of its place; the last one moves there, and is told.
     pub(crate) fn take_place(&mut self, membership: Membership) -> Option<Lag> {
+        self.scatter();
         let key = membership.audience;
         let at = membership.position as usize;
         let audience = self.channels.audiences.get_mut(key)?;

@@ -1,7 +1,7 @@
 //! Named audiences: subscribe, publish, order, interest, fan-out.
 //!
 //! **Lives here:** which local connections listen to a channel (`audience.rs`), which shards do (`home.rs`, on the
-//! channel's home), the way of a publication between them, in what form its subscribers read it (`body.rs`), and subscribers that are not level with the others of their audience: what
+//! channel's home), the way of a publication between them, those of one turn as one frame (`gather.rs`), in what form its subscribers read it (`body.rs`), and subscribers that are not level with the others of their audience: what
 //! they lag by (`lag.rs`, `laggards.rs`) and how they catch up (`catch_up.rs`). **Does not:** logs (`history/`), presence, permissions;
 //! writing to sockets (an outbox is only filled).
 //! **Invariants:** a channel's home orders all its publications, so every subscriber sees the same order and a
@@ -17,6 +17,7 @@ mod audience;
 mod body;
 mod catch_up;
 mod fan_out;
+mod gather;
 mod home;
 mod lag;
 mod laggards;
@@ -30,10 +31,11 @@ use shardwire_protocol::envelope::outbound::Place;
 
 pub(crate) use audience::{Audiences, Membership, SinceAsked};
 pub(crate) use body::Body;
+pub(crate) use gather::Gathering;
 pub(crate) use home::{Homes, Interested};
 pub(crate) use lag::Lag;
+pub use names::is_valid_channel_name;
 pub(crate) use names::{DOCUMENT_PREFIX, SHARD_COUNTS, is_document_channel, is_reserved};
-pub use names::{document_channel, is_valid_channel_name};
 
 use crate::vocabulary::{ConnectionId, Position};
 
@@ -42,6 +44,8 @@ use crate::vocabulary::{ConnectionId, Position};
 pub(crate) struct Channels {
     pub(crate) audiences: Audiences,
     pub(crate) homes: Homes,
+    /// Publications of this turn that an audience has still to be given.
+    gathering: Gathering,
     /// Members of all local audiences together.
     pub(crate) memberships: usize,
     /// Who can go on catching up, in a row; each at most once.

@@ -1,7 +1,7 @@
 //! The way of a publication: to its home, there into the channel's order, from there to every interested shard
 //! (contract B4, B7).
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
@@ -284,10 +284,18 @@ impl Shard {
         if kept {
             return Bytes::copy_from_slice(&self.scratch);
         }
-        if self.chunk.capacity() < self.scratch.len() {
-            self.chunk.reserve(CHUNK_BYTES);
-        }
-        self.chunk.extend_from_slice(&self.scratch);
-        self.chunk.split().freeze()
+        shared_bytes(&mut self.chunk, &self.scratch)
     }
+}
+
+/// The bytes as a frame to share: small ones are cut from a chunk.
+pub(super) fn shared_bytes(chunk: &mut BytesMut, bytes: &[u8]) -> Bytes {
+    if bytes.len() > CHUNKED_FRAME_MAX {
+        return Bytes::copy_from_slice(bytes);
+    }
+    if chunk.capacity() < bytes.len() {
+        chunk.reserve(CHUNK_BYTES);
+    }
+    chunk.extend_from_slice(bytes);
+    chunk.split().freeze()
 }

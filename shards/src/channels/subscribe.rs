@@ -121,6 +121,7 @@ impl Shard {
 
     /// Puts a connection into an audience it is not in.
     fn enter(&mut self, key: AudienceKey, id: ConnectionId) {
+        self.scatter();
         let (Some(audience), Some(connection)) = (
             self.channels.audiences.get_mut(key),
             self.registry.get_mut(id),
@@ -439,6 +440,7 @@ impl Shard {
     }
 
     pub(crate) fn leave_all_channels(&mut self, id: ConnectionId) {
+        self.scatter_for(id);
         while let Some(connection) = self.registry.get_mut(id)
             && let Some(membership) = connection.memberships.pop()
         {

@@ -238,6 +238,13 @@ fn context_bytes(negotiated: Negotiated) -> usize {
     sent_context_bytes(negotiated.send) + received
 }
 
+impl Codec {
+    /// Whether some connection keeps a context, so that each of its messages has to be compressed for itself.
+    pub(crate) fn keeps_contexts(&self) -> bool {
+        !self.contexts.is_empty()
+    }
+}
+
 impl Shard {
     /// Asked before an upgrade is answered: which of the client's offers is taken? `None`: no extension.
     ///

@@ -1,12 +1,13 @@
 //! From outboxes to sockets, and what is done about peers that do not read.
 
-use super::{Connection, Flags};
+use super::{Connection, Flags, State};
 use crate::shard::Shard;
 use crate::vocabulary::{ConnectionId, Effect, Now};
 
 impl Shard {
     /// Appends to an outbox and asks for a flush.
     pub(crate) fn write(&mut self, id: ConnectionId, fill: impl FnOnce(&mut Vec<u8>)) {
+        self.scatter_for(id);
         if let Some(connection) = self.registry.get_mut(id)
             && !connection.flags.has(Flags::ENDED)
         {
@@ -17,6 +18,7 @@ impl Shard {
 
     /// As [`write`](Self::write), for one plain data frame: whoever negotiated it gets it compressed, if that is worth it.
     pub(crate) fn write_message(&mut self, id: ConnectionId, fill: impl FnOnce(&mut Vec<u8>)) {
+        self.scatter_for(id);
         if let Some(connection) = self.registry.get_mut(id)
             && !connection.flags.has(Flags::ENDED)
         {
@@ -82,15 +84,22 @@ impl Shard {
         self.counters.bytes_sent += written as u64;
         connection.flags.set(Flags::FLUSHING, false);
         connection.flags.set(Flags::BLOCKED, blocked);
+        // Most connections are neither: they are done here.
+        let paused = connection.flags.has(Flags::PAUSED);
+        let closing = matches!(connection.state, State::Closing { .. });
         if connection.outbox.is_empty() {
-            self.finish_if_flushed(id);
+            if closing {
+                self.finish_if_flushed(id);
+            }
         } else if !blocked {
             Self::ask_flush(&mut self.effects, &mut self.stuck, id, connection);
         }
         if flags.has(Flags::WATCHED) {
             self.watched_socket_took(now, id, written, flags);
         }
-        self.judge_backlog(now, id);
+        if blocked || paused {
+            self.judge_backlog(now, id);
+        }
     }
 
     /// The socket of a connection that somebody watches took some bytes.

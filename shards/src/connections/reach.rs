@@ -21,6 +21,7 @@ impl Shard {
 
     /// One frame into each of these outboxes, compressed once if one of them wants it so; how many there were.
     pub(crate) fn give_each(&mut self, takers: &[ConnectionId], frame: Bytes) -> usize {
+        self.scatter();
         let mut forms = self.frames.insert_shared(frame.clone().into());
         let mut compressed = false;
         let mut reached = 0;

@@ -29,6 +29,9 @@ pub(crate) mod cost {
     pub(crate) const DEFLATED_BYTE: u64 = 20;
     /// One broadcast put into one outbox, and written.
     pub(crate) const DELIVERY: u64 = 50;
+    /// The same of a broadcast that leaves behind another one, as a part of the same frame: what is left of it is its bytes' way
+    /// through the kernel, a fiftieth.
+    pub(crate) const GATHERED_DELIVERY: u64 = 1;
 }
 
 /// What a connection has taken of a turn.

@@ -65,7 +65,7 @@ impl LogName {
         }
     }
 
-    /// The log of a document, by the name of the channel its members listen to.
+    /// The log of this document.
     #[must_use]
     pub fn document(name: impl Into<Arc<str>>) -> Self {
         Self {
