@@ -72,9 +72,8 @@ fn is_kept(log: &LogName, shards: &ShardSettings) -> bool {
         LogKind::Inbox => shards
             .notifications
             .is_some_and(|settings| settings.durable),
-        LogKind::Document => shards
-            .collaboration
-            .is_some_and(|settings| settings.document.stored),
+        // No room keeps these yet.
+        LogKind::Document => false,
     }
 }
 

@@ -131,11 +131,12 @@ pub struct DriverOptions {
 }
 
 impl Default for DriverOptions {
-    /// 128 buffers of 16 KiB (2 MiB), 512 requests (32 KiB), 8,192 completions (128 KiB), no direct
-    /// descriptors.
+    /// 128 buffers of 20 KiB (2.5 MiB), 512 requests (32 KiB), 8,192 completions (128 KiB), no direct
+    /// descriptors. A message of 16 KiB lies in one buffer with its header, and so does a whole TLS
+    /// record: neither has to be put together from two receives.
     fn default() -> Self {
         Self {
-            buffer_size: 16 * 1024,
+            buffer_size: 20 * 1024,
             buffer_count: 128,
             submission_entries: 512,
             completion_entries: 8192,
@@ -256,6 +257,14 @@ pub trait Driver {
     /// `WouldBlock`: nothing was taken, see [`Driver::notify_writable`]. `NotConnected` also for a
     /// stale id. Everything else is final for the socket.
     fn send(&mut self, socket: SocketId, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// The same for many sockets, each once, with one slice each. `outcomes` becomes what `send` would have returned for each, in order.
+    fn send_each(&mut self, sends: &[(SocketId, &[u8])], outcomes: &mut Vec<io::Result<usize>>) {
+        outcomes.clear();
+        for (socket, bytes) in sends {
+            outcomes.push(self.send(*socket, &[IoSlice::new(bytes)]));
+        }
+    }
 
     /// Reports [`Completion::Writable`] once, when the socket takes bytes again or has failed.
     fn notify_writable(&mut self, socket: SocketId);

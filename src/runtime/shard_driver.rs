@@ -93,6 +93,10 @@ impl Driver for ShardDriver {
         to_either!(self, driver => driver.send(socket, slices))
     }
 
+    fn send_each(&mut self, sends: &[(SocketId, &[u8])], outcomes: &mut Vec<io::Result<usize>>) {
+        to_either!(self, driver => driver.send_each(sends, outcomes));
+    }
+
     fn notify_writable(&mut self, socket: SocketId) {
         to_either!(self, driver => driver.notify_writable(socket));
     }

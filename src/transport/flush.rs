@@ -30,56 +30,67 @@ pub(crate) fn flush(
     socket: SocketId,
 ) -> Flushed {
     loop {
-        let offer = write_once(shard, driver, connection, socket);
-        let (written, blocked, more) = match offer {
-            Ok(Offer {
-                offered,
-                slices,
-                written,
-            }) => (written, written < offered, slices == WRITE_SLICES_MAX),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => (0, true, false),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(_) => return Flushed::Broken,
-        };
-        shard.sent(now, connection, written, blocked);
-        if blocked {
-            driver.notify_writable(socket);
-            return Flushed::Blocked;
-        }
-        if !more {
-            return Flushed::Done;
+        let (written, more) = write_once(shard, driver, connection, socket);
+        let flushed = note_written(now, shard, driver, connection, socket, written);
+        if flushed != Flushed::Done || !more {
+            return flushed;
         }
     }
 }
 
-struct Offer {
-    offered: usize,
-    slices: usize,
-    written: usize,
+/// How a write went.
+#[derive(Debug)]
+pub(crate) struct Written {
+    /// How many bytes the socket was offered.
+    pub(crate) offered: usize,
+    /// How many it took.
+    pub(crate) outcome: io::Result<usize>,
 }
 
+/// Takes note of a write, and sees to the rest: if the socket did not take all, the driver says when it takes more.
+pub(crate) fn note_written(
+    now: Now,
+    shard: &mut Shard,
+    driver: &mut impl Driver,
+    connection: ConnectionId,
+    socket: SocketId,
+    Written { offered, outcome }: Written,
+) -> Flushed {
+    let (written, blocked) = match outcome {
+        Ok(written) => (written, written < offered),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => (0, true),
+        // The shard asks for another flush.
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => (0, false),
+        Err(_) => return Flushed::Broken,
+    };
+    shard.sent(now, connection, written, blocked);
+    if blocked {
+        driver.notify_writable(socket);
+        return Flushed::Blocked;
+    }
+    Flushed::Done
+}
+
+/// Offers the socket what waits, as far as one call takes it, and whether there is more.
 fn write_once(
     shard: &Shard,
     driver: &mut impl Driver,
     connection: ConnectionId,
     socket: SocketId,
-) -> io::Result<Offer> {
+) -> (Written, bool) {
     let slices: SmallVec<[IoSlice<'_>; WRITE_SLICES_MAX]> = shard
         .pending(connection)
         .take(WRITE_SLICES_MAX)
         .map(IoSlice::new)
         .collect();
     let offered = slices.iter().map(|slice| slice.len()).sum();
-    let written = if offered == 0 {
-        0
+    let outcome = if offered == 0 {
+        Ok(0)
     } else {
-        driver.send(socket, &slices)?
+        driver.send(socket, &slices)
     };
-    Ok(Offer {
-        offered,
-        slices: slices.len(),
-        written,
-    })
+    let more = slices.len() == WRITE_SLICES_MAX;
+    (Written { offered, outcome }, more)
 }
 
 /// Writes more of a plain answer.

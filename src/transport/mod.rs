@@ -12,7 +12,7 @@ mod flush;
 mod sockets;
 pub(crate) mod tls;
 
-pub(crate) use flush::{Flushed, flush, write_some};
+pub(crate) use flush::{Flushed, Written, flush, note_written, write_some};
 pub(crate) use sockets::{
     Deadlines, HandingOff, Responding, SocketState, Sockets, Stage, Verifying, token_of,
 };

@@ -172,6 +172,11 @@ impl Sockets {
         self.sessions.get_mut(id.index())?.as_mut()
     }
 
+    /// Whether a socket speaks TLS.
+    pub(crate) fn is_secure(&self, id: SocketId) -> bool {
+        self.sessions.get(id.index()).is_some_and(Option::is_some) && self.knows(id)
+    }
+
     /// Takes the session away: its socket moves, or goes on in plain text.
     pub(crate) fn detach(&mut self, id: SocketId) -> Option<Box<Session>> {
         if self.sessions.is_empty() || !self.knows(id) {

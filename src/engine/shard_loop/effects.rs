@@ -1,6 +1,7 @@
 //! Carrying out what the shard asks for, and the end of a socket.
 
-use shardwire_shards::vocabulary::{Effect, Event, Input, Now, SocketToken};
+use shardwire_shards::vocabulary::{ConnectionId, Effect, Event, Input, Now, SocketToken};
+use smallvec::SmallVec;
 
 use super::RunningShard;
 use crate::auth::Attempt;
@@ -8,13 +9,32 @@ use crate::handlers::Caller;
 use crate::listen::LINGER_MS;
 use crate::runtime::{Driver, SocketId};
 use crate::transport::tls::send_unsent;
-use crate::transport::{Flushed, SocketState};
+use crate::transport::{Flushed, SocketState, Written, note_written};
+
+/// Sockets that are written to in one go: enough that entering the kernel costs each next to nothing, few enough that what the first ones
+/// are told does not wait for the last.
+const FLUSHES_AT_ONCE: usize = 64;
 
 impl<D: Driver> RunningShard<D> {
     /// Effects until there are none; carrying one out may bring more.
     pub(super) fn carry_out(&mut self, now: Now) {
-        while let Some(effect) = self.shard.poll_effect() {
+        loop {
+            let effect = match self.shard.poll_effect() {
+                Some(Effect::Flush { connection, socket }) => {
+                    self.flushes.push((connection, socket));
+                    if self.flushes.len() >= FLUSHES_AT_ONCE {
+                        self.flush_all(now);
+                    }
+                    continue;
+                }
+                None if self.flushes.is_empty() => return,
+                effect => effect,
+            };
+            // Everything else happens behind what was asked to be written before it.
+            self.flush_all(now);
+            let Some(effect) = effect else { continue };
             match effect {
+                Effect::Flush { .. } => unreachable!("taken just above"),
                 Effect::Opened { connection, socket } => {
                     if let Some(socket) = self.sockets.by_token(socket) {
                         self.sockets
@@ -22,13 +42,6 @@ impl<D: Driver> RunningShard<D> {
                     }
                 }
                 Effect::Receive { socket, on } => self.receive(socket, on),
-                Effect::Flush { connection, socket } => {
-                    if let Some(socket) = self.sockets.by_token(socket)
-                        && self.flush(now, connection, socket) == Flushed::Broken
-                    {
-                        self.lose(now, socket);
-                    }
-                }
                 Effect::Close { socket } => {
                     if let Some(socket) = self.sockets.by_token(socket) {
                         self.linger(now, socket);
@@ -73,6 +86,47 @@ impl<D: Driver> RunningShard<D> {
                 Effect::Event(event) => self.observe(event),
             }
         }
+    }
+
+    /// Writes what waits for all who were to be flushed: those for whom one slice waits in one go of the driver, the others one by one.
+    fn flush_all(&mut self, now: Now) {
+        let mut flushes = std::mem::take(&mut self.flushes);
+        let mut outcomes = std::mem::take(&mut self.outcomes);
+        let mut one_by_one: SmallVec<[(ConnectionId, SocketId); 8]> = SmallVec::new();
+        let mut together: SmallVec<[(ConnectionId, SocketId, usize); FLUSHES_AT_ONCE]> =
+            SmallVec::new();
+        let mut sends: SmallVec<[(SocketId, &[u8]); FLUSHES_AT_ONCE]> = SmallVec::new();
+        for (connection, socket) in flushes.drain(..) {
+            let Some(socket) = self.sockets.by_token(socket) else {
+                continue;
+            };
+            let mut slices = self.shard.pending(connection);
+            match (slices.next(), slices.next()) {
+                (Some(slice), None) if !slice.is_empty() && !self.sockets.is_secure(socket) => {
+                    together.push((connection, socket, slice.len()));
+                    sends.push((socket, slice));
+                }
+                _ => one_by_one.push((connection, socket)),
+            }
+        }
+        self.driver.send_each(&sends, &mut outcomes);
+        drop(sends);
+        for ((connection, socket, offered), outcome) in together.into_iter().zip(outcomes.drain(..))
+        {
+            let written = Written { offered, outcome };
+            let (shard, driver) = (&mut self.shard, &mut self.driver);
+            if note_written(now, shard, driver, connection, socket, written) == Flushed::Broken {
+                self.lose(now, socket);
+            }
+        }
+        for (connection, socket) in one_by_one {
+            if self.flush(now, connection, socket) == Flushed::Broken {
+                self.lose(now, socket);
+            }
+        }
+        // Losing a socket may have asked for more.
+        flushes.append(&mut self.flushes);
+        (self.flushes, self.outcomes) = (flushes, outcomes);
     }
 
     fn receive(&mut self, socket: SocketToken, on: bool) {

@@ -16,6 +16,7 @@ mod secure;
 mod storing;
 mod verifying;
 
+use std::io;
 use std::net::TcpListener;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -25,7 +26,7 @@ use crossbeam_channel::Receiver;
 use rustls::ServerConfig;
 use shardwire_protocol::handshake::server::RequestLimits;
 use shardwire_shards::placement::Placement;
-use shardwire_shards::vocabulary::{Command, Input, Now};
+use shardwire_shards::vocabulary::{Command, ConnectionId, Input, Now, SocketToken};
 use shardwire_shards::{NodeCount, Shard};
 
 use verifying::Verifications;
@@ -94,6 +95,9 @@ pub(super) struct RunningShard<D> {
     accept_failures: u64,
     request_limits: RequestLimits,
     completions: Vec<Completion>,
+    /// Who is to be flushed, and how the last ones went.
+    flushes: Vec<(ConnectionId, SocketToken)>,
+    outcomes: Vec<io::Result<usize>>,
     draining: Option<u64>,
     secure: Secure,
     parts: LoopParts,
@@ -130,6 +134,8 @@ impl<D: Driver> RunningShard<D> {
             accept_failures: 0,
             request_limits: RequestLimits::default(),
             completions: Vec::new(),
+            flushes: Vec::new(),
+            outcomes: Vec::new(),
             draining: None,
             secure: Secure::new(parts.tls.take()),
             parts,

@@ -13,6 +13,7 @@ mod fallback;
 mod hand_off;
 mod ip_hash;
 mod pause;
+mod sends;
 mod shard;
 mod stale;
 mod starvation;

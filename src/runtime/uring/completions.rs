@@ -225,7 +225,7 @@ impl Uring {
             Some(Tag::Alarm) => self.branches.watch_alarm(),
             Some(Tag::CancelReceive(id)) => self.cancel_failed(id),
             Some(Tag::Cancel) => {}
-            Some(Tag::Call) | None => tracing::error!(
+            Some(Tag::Call | Tag::Sent(_)) | None => tracing::error!(
                 ?answer,
                 "a completion that answers no request of this driver"
             ),

@@ -24,9 +24,9 @@ const NO_DESCRIPTOR: RawFd = -1;
 
 /// How often a call that finds no answer waits a millisecond for it. The kernel answers at once;
 /// it can only be short of the memory for the request itself.
-const CALL_ROUNDS: u32 = 10_000;
+pub(super) const CALL_ROUNDS: u32 = 10_000;
 
-const ROUND: Duration = Duration::from_millis(1);
+pub(super) const ROUND: Duration = Duration::from_millis(1);
 
 impl Ring {
     /// Gives the ring an empty table of `slots`.

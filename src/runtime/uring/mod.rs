@@ -1,8 +1,9 @@
 //! The production driver: one raw io_uring per shard.
 //!
 //! Per wait there is one system call, whatever the number of sockets: multishot accept, multishot
-//! receive with provided buffers, one multishot poll for the bell. Sends are direct system calls,
-//! measured as cheap as send requests and much simpler: no buffer has to outlive the call.
+//! receive with provided buffers, one multishot poll for the bell. What a turn sends to many sockets
+//! are requests that are handed over together and answered at once (`sends.rs`); a send alone is a
+//! system call. Either way no buffer has to outlive the call.
 //!
 //! Invariants:
 //! - A place of the socket table is used again only after the last completion of its previous
@@ -32,12 +33,15 @@ mod completions;
 mod direct;
 mod receive;
 mod ring;
+mod sends;
 mod tag;
 
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr, TcpListener};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
+
+use smallvec::SmallVec;
 
 use self::acceptor::Acceptor;
 use self::branch::Branches;
@@ -220,6 +224,39 @@ impl Driver for Uring {
             return branch.ring.send(place, slices);
         }
         slot.send(slices)
+    }
+
+    fn send_each(&mut self, sends: &[(SocketId, &[u8])], outcomes: &mut Vec<io::Result<usize>>) {
+        outcomes.clear();
+        // Alone, a call of its own is cheaper; and sockets in tables may be on several rings.
+        if sends.len() < 2 || self.branches.are_direct() {
+            outcomes.extend(
+                sends
+                    .iter()
+                    .map(|(socket, bytes)| self.send(*socket, &[IoSlice::new(bytes)])),
+            );
+            return;
+        }
+        let mut wanted: SmallVec<[(BorrowedFd<'_>, &[u8]); 64]> = SmallVec::new();
+        for (socket, bytes) in sends {
+            let slot = self.sockets.open(*socket);
+            outcomes.push(Err(io::ErrorKind::NotConnected.into()));
+            if let Some(socket) = slot.and_then(|slot| slot.socket.as_ref()) {
+                wanted.push((socket.as_fd(), bytes));
+            }
+        }
+        if wanted.len() == sends.len() {
+            self.branches.first().send_each(&wanted, outcomes);
+        } else {
+            // Somebody does not know yet that its socket is gone.
+            drop(wanted);
+            outcomes.clear();
+            outcomes.extend(
+                sends
+                    .iter()
+                    .map(|(socket, bytes)| self.send(*socket, &[IoSlice::new(bytes)])),
+            );
+        }
     }
 
     fn notify_writable(&mut self, socket: SocketId) {

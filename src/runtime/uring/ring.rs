@@ -38,7 +38,7 @@ pub(super) enum Target<'a> {
 }
 
 /// The ring. No request made here points at memory of this process, except through the registered
-/// buffer group, and except for those that are answered before their call returns (`direct.rs`).
+/// buffer group, and except for those that are answered before their call returns (`direct.rs`, `sends.rs`).
 pub(super) struct Ring {
     pub(super) ring: IoUring,
     /// Requests that found the submission queue full even after a submit (the kernel was short of
@@ -311,9 +311,9 @@ impl Ring {
 
 /// False if the queue is full.
 fn push_to(submission: &mut squeue::SubmissionQueue<'_>, entry: &Entry) -> bool {
-    // SAFETY: entries are made only in this file and in `direct.rs`. Those of this file point at no
-    // memory of ours, and for those of the other `Ring::call` holds that memory until they are
-    // answered. The descriptors they name stay open until the request's last completion (the driver
+    // SAFETY: entries are made only in this file, in `direct.rs` and in `sends.rs`. Those of this
+    // file point at no memory of ours, and for those of the others `Ring::call` and
+    // `Ring::send_each` hold that memory until they are answered. The descriptors they name stay open until the request's last completion (the driver
     // keeps the place until then); a wrong one would be an I/O error, not a memory error. Memory is
     // written only through the buffer group, see `register_buffers`.
     unsafe { submission.push(entry).is_ok() }

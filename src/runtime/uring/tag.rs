@@ -16,6 +16,8 @@ pub(super) enum Tag {
     Alarm,
     /// A request that is waited for as it is made.
     Call,
+    /// One of several sends that are waited for together: which.
+    Sent(u32),
     /// A socket's multishot receive.
     Receive(SocketId),
     /// A socket's one-shot poll for room to write.
@@ -30,6 +32,7 @@ impl Tag {
     /// kind (8 bits), place (24), generation (32).
     pub(super) fn encode(self) -> u64 {
         let (kind, socket) = match self {
+            Self::Sent(number) => return 9 << 56 | u64::from(number),
             Self::Accept => (1, None),
             Self::Bell => (2, None),
             Self::Receive(socket) => (3, Some(socket)),
@@ -58,6 +61,7 @@ impl Tag {
             6 => Self::Cancel,
             7 => Self::Alarm,
             8 => Self::Call,
+            9 => Self::Sent(user_data as u32),
             _ => return None,
         })
     }
@@ -83,6 +87,7 @@ mod tests {
                 Tag::Cancel,
                 Tag::Alarm,
                 Tag::Call,
+                Tag::Sent(64),
             ] {
                 assert_eq!(Tag::decode(tag.encode()), Some(tag));
             }

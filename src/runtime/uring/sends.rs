@@ -1,0 +1,65 @@
+//! Writing to many sockets by one system call.
+//!
+//! A request per socket, all handed over together and all answered before [`Ring::send_each`] returns, so that what they send is only
+//! borrowed. On the way through the kernel a send costs the same either way; what is saved is entering it for each.
+#![allow(unsafe_code)]
+
+use std::io;
+
+use io_uring::opcode;
+use io_uring::types::Fd;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use super::direct::{CALL_ROUNDS, ROUND};
+use super::ring::Ring;
+use super::tag::Tag;
+
+impl Ring {
+    /// Writes to each of these sockets what it takes now, like [`Driver::send`](crate::runtime::Driver::send), and puts how that went
+    /// into the place of the same number. What else is answered meanwhile is set aside for [`Ring::take`].
+    ///
+    /// A ring that does not answer within ten seconds ends the process: the kernel might still read memory that the caller is about to
+    /// give away.
+    pub(super) fn send_each(
+        &mut self,
+        sends: &[(BorrowedFd<'_>, &[u8])],
+        outcomes: &mut [io::Result<usize>],
+    ) {
+        debug_assert_eq!(sends.len(), outcomes.len());
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        for (number, (socket, bytes)) in sends.iter().enumerate() {
+            let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+            // With MSG_DONTWAIT the kernel sends what it can while it takes the request, and answers. The bytes are borrowed for longer
+            // than this call, which does not return before every request is answered.
+            let send = opcode::Send::new(Fd(socket.as_raw_fd()), bytes.as_ptr(), len);
+            self.push(send.flags(flags).build(), Tag::Sent(number as u32));
+        }
+        // Whatever keeps this from working, the rounds below meet again.
+        let _ = self.ring.submit();
+        let mut missing = sends.len();
+        for _ in 0..CALL_ROUNDS {
+            while missing > 0
+                && let Some(answer) = self.take_posted()
+            {
+                let Some(Tag::Sent(number)) = answer.tag else {
+                    self.set_aside.push_back(answer);
+                    continue;
+                };
+                if let Some(outcome) = outcomes.get_mut(number as usize) {
+                    *outcome = match answer.result {
+                        sent if sent >= 0 => Ok(sent as usize),
+                        error => Err(io::Error::from_raw_os_error(-error)),
+                    };
+                }
+                missing -= 1;
+            }
+            if missing == 0 {
+                return;
+            }
+            // The queue of completions was full, or the kernel short of memory.
+            let _ = self.submit_and_wait(ROUND);
+        }
+        tracing::error!("io_uring does not answer; the process ends");
+        std::process::abort();
+    }
+}
