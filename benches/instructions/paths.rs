@@ -4,6 +4,7 @@ use std::hint::black_box;
 
 use bytes::Bytes;
 use shardwire_protocol::envelope::parse;
+use shardwire_protocol::websocket::deflate::{Deflater, WINDOW_BITS_MAX};
 use shardwire_protocol::websocket::{Decoder, Role, Rules, frame};
 use shardwire_shards::mesh::{Lane, MailboxEnds};
 use shardwire_shards::timers::Wheel;
@@ -65,6 +66,21 @@ pub const PATHS: &[Path] = &[
         name: "fan-out, per delivery of 1,000",
         messages: 20 * 1_000,
         run: fan_out,
+    },
+    Path {
+        name: "fan-out, per delivery of 16 x 1,000",
+        messages: 10 * 16 * 1_000,
+        run: fan_out_of_a_turn,
+    },
+    Path {
+        name: "encode 64 B",
+        messages: 1_000,
+        run: encode,
+    },
+    Path {
+        name: "deflate 4 KiB",
+        messages: 50,
+        run: deflate,
     },
     Path {
         name: "mail to another shard",
@@ -155,6 +171,47 @@ fn fan_out() {
     };
     publish(2);
     counted(|| publish(20));
+}
+
+/// Several publications in one turn, as under load.
+fn fan_out_of_a_turn() {
+    let mut bench = Bench::subscribed(1_000);
+    let message = Bytes::from(format!("\"{}\"", "x".repeat(62)));
+    let mut publish = |turns: usize| {
+        for _ in 0..turns {
+            for _ in 0..16 {
+                bench.publish(&message);
+            }
+            assert!(black_box(bench.write_everything()) > 16 * 1_000 * 64);
+        }
+    };
+    publish(2);
+    counted(|| publish(10));
+}
+
+fn encode() {
+    let payload = [b'x'; 64];
+    let mut out = Vec::with_capacity(128);
+    counted(|| {
+        for _ in 0..1_000 {
+            out.clear();
+            frame::write_server(&mut out, frame::Kind::Text, black_box(&payload));
+            black_box(&out);
+        }
+    });
+}
+
+fn deflate() {
+    let text = r#"{"id":1234567,"name":"somebody","online":true},"#.repeat(90);
+    let mut deflater = Deflater::new(1);
+    let mut through = |times: usize| {
+        for _ in 0..times {
+            let short = deflater.deflate(black_box(&text.as_bytes()[..4 << 10]), WINDOW_BITS_MAX);
+            assert!(black_box(short).is_some());
+        }
+    };
+    through(2);
+    counted(|| through(50));
 }
 
 fn mail() {
