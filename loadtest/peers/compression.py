@@ -5,11 +5,12 @@
 - fanout: server time of a compressed broadcast, beside messages that are as long on the wire without compression
 - bomb: 64 MiB of zeros in one small message: the close code, and how far the server's memory grew
 
-Every run has a fresh server on one core and one client process on another; the programs are built as compare.py says.
+Every run has a fresh server on one core and one client process on another; the programs are built as common.py says.
 """
 
 import argparse
 import base64
+import json
 import os
 import pathlib
 import re
@@ -22,7 +23,7 @@ import threading
 import time
 import zlib
 
-import compare
+import common
 
 BOMB_BYTES = 64 << 20
 SERVER = {"SHARDWIRE_CONNECTIONS__MAX_CONNECTIONS": "15000"}
@@ -67,12 +68,12 @@ class Client:
 
 def serving(options, use, **more):
     """Starts a fresh server and hands its port and process to `use`."""
-    port = compare.free_port()
-    command, environment = compare.servers(port)["shardwire"]
-    server = compare.start(options.server_core, command, options, env={**os.environ, **environment, **SERVER, **more},
+    port = common.free_port()
+    command, environment = common.shardwire(port)
+    server = common.start(options.server_core, command, options, env={**os.environ, **environment, **SERVER, **more},
                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        compare.wait_until_listening(port, server)
+        common.wait_until_listening(port, server)
         return use(port, server.pid)
     finally:
         server.terminate()
@@ -80,13 +81,13 @@ def serving(options, use, **more):
 
 
 def load(options, port, pid, scenario, path, *arguments):
-    command = [str(compare.target_directory(compare.ROOT) / "release" / "loadtest"), scenario, "--url", f"ws://127.0.0.1:{port}{path}",
+    command = [str(common.target_directory(common.ROOT) / "release" / "loadtest"), scenario, "--url", f"ws://127.0.0.1:{port}{path}",
                "--pid", str(pid), "--json", "--quiet", *arguments]
-    client = compare.start(options.client_core, command, options, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    client = common.start(options.client_core, command, options, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     report, complaint = client.communicate(timeout=300)
     if client.returncode != 0:
         raise SystemExit(f"{scenario}: {report} {complaint}")
-    return compare.json.loads(report)
+    return json.loads(report)
 
 
 def resident(pid, line="VmRSS"):
@@ -154,7 +155,7 @@ def bomb(options, limit):
 
 
 def cell(values):
-    return f"{compare.significant(statistics.median(values))} [{compare.significant(min(values))}..{compare.significant(max(values))}]"
+    return f"{common.significant(statistics.median(values))} [{common.significant(min(values))}..{common.significant(max(values))}]"
 
 
 def rounds(options, title, unit, with_it, without):

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 
-from compare import ROOT, free_port, significant, target_directory, wait_until_listening
+from common import ROOT, free_port, significant, target_directory, wait_until_listening
 
 SIZE = 256
 KEPT = 100_000

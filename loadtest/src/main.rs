@@ -4,13 +4,14 @@
 //! args       what the user wants          processes  one or several of them, conducted
 //! scenarios  echo, fanout, idle, churn    client     very many connections on one thread
 //! measure    clock, histograms, /proc     correctness lost, duplicated, out of order
-//! report     progress, text, JSON, verdict
+//! report     progress, text, JSON, verdict        compare      runs of several servers in turn: tables, plots
 //! ```
 //!
 //! It knows only the wire (`shardwire-protocol`), never the engine.
 
 mod args;
 mod client;
+mod compare;
 mod correctness;
 mod measure;
 mod processes;
@@ -25,7 +26,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use signal_hook::consts::SIGINT;
 
-use args::{Arguments, ScenarioArguments};
+use args::{Arguments, ScenarioArguments, Task};
 use processes::conductor::Conductor;
 use processes::launch::{run_as_worker, run_here, run_processes};
 use processes::server::Watch;
@@ -35,8 +36,13 @@ use report::{Report, Setting};
 use scenarios::pace::Load;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse().scenario;
-    match run(&arguments) {
+    let outcome = match Arguments::parse().task {
+        Task::Scenario(arguments) => run(&arguments),
+        Task::Compare(arguments) => catch_interrupt()
+            .and_then(|interrupted| compare::compare(&arguments, &interrupted))
+            .map(|()| true),
+    };
+    match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {

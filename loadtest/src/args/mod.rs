@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+mod compare;
 mod values;
 
+pub use compare::CompareArguments;
 use values::{SourceAddresses, body_size, duration, header, number, rate, source_addresses};
 
 const EXAMPLES: &str = "\
@@ -16,6 +18,7 @@ Examples:
   loadtest idle   --url ws://127.0.0.1:8080/ws --connections 15000 --pid 4711
   loadtest echo   --url wss://127.0.0.1:8443/echo --ca certificate.pem --compress --size 16KiB
   loadtest churn  --url ws://127.0.0.1:8080/echo --in-flight 32
+  loadtest compare
 
 One process uses one core. Keep the client and the server on different cores (taskset -c 1 loadtest …), and
 believe the report when it says that the client was the limit.
@@ -27,7 +30,16 @@ Exit code: 0 all is well; 1 something was lost, duplicated, reordered or went wr
 #[command(name = "loadtest", version, after_help = EXAMPLES)]
 pub struct Arguments {
     #[command(subcommand)]
-    pub scenario: ScenarioArguments,
+    pub task: Task,
+}
+
+/// One run, or many.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Task {
+    #[command(flatten)]
+    Scenario(Box<ScenarioArguments>),
+    /// Run this server and its peers in turn, and write tables and plots
+    Compare(CompareArguments),
 }
 
 /// What is done.
@@ -192,7 +204,7 @@ pub struct FanoutArguments {
     #[arg(long, default_value = "loadtest-{n}")]
     pub channel_name: String,
 
-    /// What a subscriber sends; {channel} is the name of its channel
+    /// What a subscriber sends; {channel} is the name of its channel; empty: nothing, who connects is subscribed
     #[arg(long, default_value = r#"{"type":"subscribe","channel":"{channel}"}"#)]
     pub subscribe_template: String,
 
@@ -306,8 +318,11 @@ mod tests {
     use super::*;
     use clap::CommandFactory;
 
-    fn parse(line: &str) -> Result<Arguments, clap::Error> {
-        Arguments::try_parse_from(line.split(' '))
+    fn parse(line: &str) -> Result<ScenarioArguments, clap::Error> {
+        match Arguments::try_parse_from(line.split(' '))?.task {
+            Task::Scenario(scenario) => Ok(*scenario),
+            Task::Compare(_) => panic!("no scenario: {line}"),
+        }
     }
 
     #[test]
@@ -319,12 +334,12 @@ mod tests {
     fn defaults_are_enough_for_a_first_run() {
         for scenario in ["echo", "fanout", "idle", "churn"] {
             let arguments = parse(&format!("loadtest {scenario} --url ws://127.0.0.1:1/")).unwrap();
-            assert_eq!(arguments.scenario.duration(), Duration::from_secs(10));
-            assert_eq!(arguments.scenario.warmup(), Duration::from_secs(2));
+            assert_eq!(arguments.duration(), Duration::from_secs(10));
+            assert_eq!(arguments.warmup(), Duration::from_secs(2));
         }
         let counted = parse("loadtest echo --url ws://x --count 1k").unwrap();
         assert_eq!(
-            (counted.scenario.count(), counted.scenario.warmup()),
+            (counted.count(), counted.warmup()),
             (Some(1_000), Duration::ZERO)
         );
     }

@@ -289,11 +289,14 @@ fn client(common: &CommonArguments, body: usize) -> Result<Client> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::args::Arguments;
+    use crate::args::{Arguments, Task};
     use clap::Parser;
 
     fn arguments(line: &str) -> ScenarioArguments {
-        Arguments::try_parse_from(line.split(' ')).unwrap().scenario
+        match Arguments::try_parse_from(line.split(' ')).unwrap().task {
+            Task::Scenario(scenario) => *scenario,
+            Task::Compare(_) => panic!("no scenario: {line}"),
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@
 
 pub mod progress;
 mod text;
-mod units;
+pub mod units;
 mod verdict;
 
 use std::collections::BTreeMap;

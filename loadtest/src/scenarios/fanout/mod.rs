@@ -270,9 +270,11 @@ impl Handler for Fanout {
         self.last_opened = at;
         if tag < self.plan.subscribers {
             let subscriber = tag as usize;
-            out.text(
-                self.subscribe_texts[self.audience.channel_of(subscriber) as usize].as_bytes(),
-            );
+            let text = &self.subscribe_texts[self.audience.channel_of(subscriber) as usize];
+            // Where everybody who connects is subscribed, there is nothing to say.
+            if !text.is_empty() {
+                out.text(text.as_bytes());
+            }
             if self.plan.subscribed_match.is_empty() {
                 self.audience.listen(subscriber);
             } else {

@@ -2,18 +2,15 @@
 //!
 //! With two more arguments, a certificate and its key (PEM files), it speaks wss by tokio-rustls.
 //!
-//! `/echo` echoes; any other path speaks `{"type":"subscribe","channel":…}` and `{"type":"publish","channel":…,"message":…}`.
 //! One task per connection, one queue per subscriber; what waits for a subscriber leaves in one flush.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures_util::{SinkExt, StreamExt};
-use serde::Deserialize;
-use serde_json::value::RawValue;
+use peers::{Inbound, MESSAGE_MAX, address, understand};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -23,21 +20,11 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_websockets::{Limits, Message, ServerBuilder, WebSocketStream};
 
-#[derive(Deserialize)]
-struct Inbound<'a> {
-    r#type: &'a str,
-    channel: &'a str,
-    #[serde(borrow)]
-    message: Option<&'a RawValue>,
-}
-
 type Rooms = Rc<RefCell<HashMap<String, HashMap<u64, UnboundedSender<Message>>>>>;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> std::io::Result<()> {
-    let address = std::env::args()
-        .nth(1)
-        .unwrap_or_else(|| "127.0.0.1:8081".to_owned());
+    let address = address();
     let acceptor = acceptor();
     let listener = TcpListener::bind(&address).await?;
     println!("listening on {address}");
@@ -82,7 +69,7 @@ fn acceptor() -> Option<TlsAcceptor> {
 }
 
 async fn serve(socket: impl AsyncRead + AsyncWrite + Unpin, number: u64, rooms: Rooms) {
-    let limits = Limits::default().max_payload_len(Some(16 * 1024 * 1024));
+    let limits = Limits::default().max_payload_len(Some(MESSAGE_MAX));
     let Ok((request, websocket)) = ServerBuilder::new().limits(limits).accept(socket).await else {
         return;
     };
@@ -145,38 +132,22 @@ fn handle(
     rooms: &Rooms,
     channels: &mut Vec<String>,
 ) {
-    let Ok(inbound) = serde_json::from_str::<Inbound<'_>>(text) else {
-        return;
-    };
     let mut rooms = rooms.borrow_mut();
-    match (inbound.r#type, inbound.message) {
-        ("subscribe", _) => {
+    match understand(text) {
+        Inbound::Subscribe(channel, answer) => {
             rooms
-                .entry(inbound.channel.to_owned())
+                .entry(channel.to_owned())
                 .or_default()
                 .insert(number, sender.clone());
-            channels.push(inbound.channel.to_owned());
-            let answer = format!(r#"{{"type":"subscribed","channel":"{}"}}"#, inbound.channel);
+            channels.push(channel.to_owned());
             let _ = sender.send(Message::text(answer));
         }
-        ("publish", Some(body)) => {
-            let now = SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_or(0, |time| time.as_millis());
-            let answer = format!(
-                r#"{{"type":"broadcast","channel":"{}","message":{},"timestamp":{now}}}"#,
-                inbound.channel,
-                body.get()
-            );
+        Inbound::Publish(channel, answer) => {
             let message = Message::text(answer);
-            for subscriber in rooms
-                .get(inbound.channel)
-                .into_iter()
-                .flat_map(HashMap::values)
-            {
+            for subscriber in rooms.get(channel).into_iter().flat_map(HashMap::values) {
                 let _ = subscriber.send(message.clone());
             }
         }
-        _ => {}
+        Inbound::Other => {}
     }
 }
