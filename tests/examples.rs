@@ -111,6 +111,30 @@ fn embed_joins_a_tokio_http_service_and_the_engine() {
 }
 
 #[test]
+fn collaboration_lets_a_service_write_into_what_people_edit() {
+    let (_example, service, engine) = start("collaboration");
+    let mut client = connect(engine, "/ws?user=ann");
+    client.ask(&json!({"type": "join-document", "documentId": "notes"}));
+    let edit =
+        json!({"type": "edit", "documentId": "notes", "version": 0, "operation": ["by ann\n"]});
+    assert_eq!(client.ask(&edit)["type"], "edit-ack");
+    let (status, answer) = http(service, "POST", "/documents/notes", "by the service");
+    assert_eq!((status, answer.as_str()), (200, r#"{"version":2}"#));
+    let told = client.receive();
+    assert_eq!(told["operation"], json!([7, "by the service\n"]));
+    let read = || -> Value {
+        serde_json::from_str(&http(service, "GET", "/documents/notes", "").1).unwrap()
+    };
+    assert_eq!(
+        read(),
+        json!({"content": "by ann\nby the service\n", "version": 2})
+    );
+    assert_eq!(http(service, "DELETE", "/documents/notes", "").0, 204);
+    assert_eq!(client.receive()["type"], "document-left");
+    assert_eq!(read()["version"], 0);
+}
+
+#[test]
 fn custom_auth_asks_the_services_own_sessions() {
     let (_example, service, engine) = start("custom_auth");
     let login = |user: &str| {

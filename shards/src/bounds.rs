@@ -184,10 +184,17 @@ pub const SNAPSHOT_EDITS: usize = 500;
 /// Bytes of inserted text after which a document is stored as a whole.
 pub const SNAPSHOT_BYTES: usize = 256 << 10;
 
+/// Whole documents kept in the store of one, with the edits between them: enough that after a restart those can be brought up who have
+/// been away for as many edits as the log holds.
+pub const DOCUMENT_WHOLES_KEPT: usize = 2;
+
+/// Milliseconds after which a store that has refused a document is asked again.
+pub const DOCUMENT_STORE_RETRY_MS: u64 = 1_000;
+
 /// Longest name of a replica in bytes; a UUID has 36.
 pub const REPLICA_NAME_BYTES_MAX: usize = 64;
 
-const _: () = assert!(SNAPSHOT_EDITS <= DOCUMENT_LOG_EDITS_MAX);
+const _: () = assert!(SNAPSHOT_EDITS * DOCUMENT_WHOLES_KEPT >= DOCUMENT_LOG_EDITS_MAX);
 const _: () = assert!(UNSTORED_EDITS_MAX < DOCUMENT_LOG_EDITS_MAX as u64);
 const _: () = assert!(MAIL_BATCH <= LANE_MESSAGES_MAX);
 const _: () = assert!(LANE_MESSAGES_MAX <= OVERFLOW_MESSAGES_MAX);

@@ -35,7 +35,7 @@ pub mod timers;
 mod users;
 pub mod vocabulary;
 
-pub use channels::is_valid_channel_name;
+pub use channels::{document_channel, is_valid_channel_name};
 pub use chat::ChatSettings;
 pub use connections::{NodeCount, is_valid_tag};
 pub use settings::{ApplicationRoutes, AuthenticationTimes, CompressionSettings, ShardSettings};

@@ -68,6 +68,9 @@ struct World {
     inserted: usize,
     /// The server came back without memory: what was there is gone.
     forgot: bool,
+    /// The store has refused, and not taken since what stands.
+    refusing: bool,
+    refusals: usize,
     accepted: usize,
 }
 
@@ -110,6 +113,8 @@ impl World {
             next_member: 0,
             inserted: 0,
             forgot: false,
+            refusing: false,
+            refusals: 0,
             accepted: 0,
         }
     }
@@ -211,6 +216,11 @@ impl World {
                 replica.acknowledged(number, version).unwrap();
                 None
             }
+            Down::Reply(Reply::Unstored) => {
+                let again = replica.again().map(Up::Edit);
+                client.link.as_mut().unwrap().up.extend(again);
+                None
+            }
             Down::Reply(Reply::Displaced) => {
                 // The join of a link it had given up came late. That link says no more: this one joins again.
                 let join = Up::Join(replica.joining());
@@ -260,6 +270,7 @@ impl World {
                 );
                 match edited {
                     Ok(Edited::Accepted) => self.accepted += 1,
+                    Err(Refused::Unstored) => self.put(member, Down::Reply(Reply::Unstored)),
                     Ok(_) => {}
                     Err(refused) => assert!(
                         refused == Refused::NotJoined && !self.believes_to_be_in(index, member),
@@ -288,6 +299,7 @@ impl World {
         while let Some(output) = self.document.poll_output() {
             match output {
                 Output::Store(record) => self.store.pending.push_back(record),
+                Output::Settled { .. } => unreachable!("nobody edits from outside"),
                 Output::Reply { to, reply, .. } => {
                     if reply == Reply::Displaced {
                         self.in_room.remove(&to);
@@ -337,7 +349,22 @@ impl World {
         }
     }
 
+    /// The disk is full, and what waits for it is lost.
+    fn store_refuses(&mut self) {
+        if !self.store.pending.is_empty() {
+            self.store.pending.clear();
+            self.refusing = true;
+            self.document.roll_back();
+            self.carry_out();
+        }
+    }
+
     fn confirm_stored(&mut self) {
+        if std::mem::take(&mut self.refusing) {
+            self.store.keep(Record::Snapshot(self.document.snapshot()));
+            self.document.recovered();
+            self.refusals += 1;
+        }
         if let Some(record) = self.store.pending.pop_front() {
             self.store.keep(record);
             self.document.stored(self.store.version());
@@ -352,6 +379,7 @@ impl World {
         }
         self.old_links.clear();
         self.in_room.clear();
+        self.refusing = false;
         if self.settings.stored {
             self.store.pending.clear();
             if self.random.random_bool(0.3) {
@@ -391,6 +419,7 @@ impl World {
                 self.carry_out();
             }
             92..93 if self.random.random_bool(0.2) => self.restart(),
+            93..94 => self.store_refuses(),
             _ => self.confirm_stored(),
         }
     }
@@ -411,7 +440,7 @@ impl World {
             while !self.old_links.is_empty() {
                 self.old_link_goes_on();
             }
-            let mut busy = !self.store.pending.is_empty();
+            let mut busy = !self.store.pending.is_empty() || self.refusing;
             self.confirm_stored();
             for index in 0..self.clients.len() {
                 match &self.clients[index].link {
@@ -497,7 +526,7 @@ fn all_replicas_end_with_the_same_text() {
         Some(seed) => seed..seed + 1,
         None => 0..number("CONVERGENCE_CASES").unwrap_or(1000),
     };
-    let (mut cases, mut accepted, mut stored, mut forgot) = (0, 0, 0, 0);
+    let (mut cases, mut accepted, mut stored, mut forgot, mut refusals) = (0, 0, 0, 0, 0);
     for seed in seeds {
         let case = std::panic::catch_unwind(|| run(seed));
         let world = case.unwrap_or_else(|_| panic!("see above: CONVERGENCE_SEED={seed}"));
@@ -505,8 +534,9 @@ fn all_replicas_end_with_the_same_text() {
         accepted += world.accepted;
         stored += usize::from(world.settings.stored);
         forgot += usize::from(world.forgot);
+        refusals += world.refusals;
     }
     println!(
-        "{cases} cases, {accepted} edits; {stored} with a store, {forgot} that lost their memory"
+        "{cases} cases, {accepted} edits; {stored} with a store that refused {refusals} times, {forgot} that lost their memory"
     );
 }

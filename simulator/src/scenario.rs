@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use shardwire_shards::collaboration::{CollaborationSettings, DocumentSettings};
 use shardwire_shards::history::{ChannelRule, ChannelSettings, HistoryRule, SlowPolicy};
 use shardwire_shards::mesh::LaneBounds;
 use shardwire_shards::placement::{Placement, Rule};
@@ -26,6 +27,8 @@ pub struct Scenario {
     pub channels: Vec<String>,
     /// How many channels have history.
     pub logs: usize,
+    /// Documents clients edit; none in most runs.
+    pub documents: Vec<String>,
     /// Users clients may be.
     pub users: Vec<String>,
     /// Where clients come from.
@@ -81,6 +84,8 @@ impl Scenario {
     /// Draws one. `shards`: instead of a drawn number.
     #[must_use]
     pub fn draw(random: &mut Random, shards: Option<u16>) -> Self {
+        // From a stream of its own, so that seeds that were written down stay what they were.
+        let mut about_documents = Random::new(random.clone().bits());
         let drawn = random.pick(&[1_u16, 2, 2, 3, 4, 4, 5, 7, 8, 16]);
         let shards = shards.unwrap_or(drawn).max(1);
         let rule = random.pick(&[Rule::Accept, Rule::IpHash, Rule::UserHash]);
@@ -101,6 +106,11 @@ impl Scenario {
             publish_shard_counts: random.chance(80),
             channels: history(random),
             ..ShardSettings::default()
+        };
+        let documents = documents(&mut about_documents, &settings);
+        let settings = ShardSettings {
+            collaboration: (!documents.is_empty()).then(|| collaboration(&mut about_documents)),
+            ..settings
         };
         let lanes = if random.chance(40) {
             LaneBounds {
@@ -124,6 +134,7 @@ impl Scenario {
             lanes,
             channels,
             logs,
+            documents,
             users: (0..random.size(1..=8))
                 .map(|n| format!("user-{n}"))
                 .collect(),
@@ -158,10 +169,38 @@ impl Scenario {
         channel < self.shard_counts() && channel >= self.shard_counts() - self.logs
     }
 
+    /// The name of the channel that members of a document listen to.
+    #[must_use]
+    pub fn document_channel(&self, document: usize) -> String {
+        let id = &self.documents[document];
+        shardwire_shards::document_channel(id).expect("documents have good names")
+    }
+
     /// The index of `$shards` among the channels.
     #[must_use]
     pub fn shard_counts(&self) -> usize {
         self.channels.len() - 1
+    }
+}
+
+/// In a third of the runs there are some. (Not where a connection may be in few channels: documents count among those, and the checks would have
+/// to know who is in which.)
+fn documents(random: &mut Random, settings: &ShardSettings) -> Vec<String> {
+    let some = random.chance(33) && settings.max_channels >= 128;
+    let count = if some { random.size(1..=3) } else { 0 };
+    (0..count).map(|n| format!("plan {n}")).collect()
+}
+
+/// Documents that are full soon, and such that go soon.
+fn collaboration(random: &mut Random) -> CollaborationSettings {
+    CollaborationSettings {
+        document: DocumentSettings {
+            max_bytes: random.pick(&[20, 300]),
+            max_members: random.pick(&[2, 1_000]),
+            stored: false,
+        },
+        unload_after_ms: random.pick(&[100, 5_000]),
+        ..CollaborationSettings::default()
     }
 }
 

@@ -212,7 +212,9 @@ impl Config {
             .check(on_loopback, &connections, &mut checker);
         let chat = self.chat.check(on_loopback, &mut checker);
         let notifications = self.notifications.check(on_loopback, &mut checker);
-        let durable = channels.any_durable() || notifications.is_some_and(|it| it.durable);
+        let durable = channels.any_durable()
+            || notifications.is_some_and(|it| it.durable)
+            || collaboration.is_some_and(|it| it.document.stored);
         let storage = self.storage.check(durable, &mut checker);
         let rates = self
             .rates

@@ -167,6 +167,47 @@ impl NotifyError {
     }
 }
 
+/// Why a document was not read or edited from outside. It is as before.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DocumentError {
+    /// Not a document's name: 1 to 200 bytes without control characters. The caller's mistake.
+    #[error("{0:?} is not the name of a document")]
+    Name(String),
+    /// There are no documents. The operator sets `collaboration.enabled`.
+    #[error("collaboration.enabled is not set: there are no documents")]
+    Disabled,
+    /// The edit names a version that there has not been or that is too long ago, or does not fit its text. Read the document again.
+    #[error("the edit does not belong to the document as it is")]
+    OutOfStep,
+    /// The document would be larger than `collaboration.max_document_size`.
+    #[error("the document would be larger than collaboration.max_document_size")]
+    TooLarge,
+    /// The shard has more to do than it can hold, or documents take all the memory they may. Try again a little later.
+    #[error("the shard is overloaded or the engine has stopped; the document is as before")]
+    Overloaded,
+    /// What keeps documents has no room. Try again when there is.
+    #[error("the storage of documents is full; the document is as before")]
+    StorageFull,
+    /// What keeps documents is broken; the operator mends it.
+    #[error("the storage of documents has failed; the document is as before")]
+    StorageFailed,
+}
+
+impl DocumentError {
+    /// What a shard says when it does not take an edit.
+    pub(crate) fn from_code(code: ErrorCode) -> Self {
+        match code {
+            ErrorCode::UnknownType => Self::Disabled,
+            ErrorCode::OutOfStep => Self::OutOfStep,
+            ErrorCode::DocumentTooLarge => Self::TooLarge,
+            ErrorCode::StorageFull => Self::StorageFull,
+            ErrorCode::StorageFailed => Self::StorageFailed,
+            _ => Self::Overloaded,
+        }
+    }
+}
+
 /// Why nobody was closed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -26,6 +26,7 @@ use crate::telemetry::Watch;
 /// | --- | --- |
 /// | reaching clients: publish, broadcast, send, kick | `reach.rs` |
 /// | inboxes: sending notifications, reading them | `notify.rs` |
+/// | documents: read, edit, forget | `documents.rs` |
 /// | asking: connections, channels, users, numbers | `inspect.rs` |
 /// | leaving: drain, wait | `lifecycle.rs` |
 /// | changing the configuration | `reload.rs` |

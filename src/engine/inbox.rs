@@ -14,8 +14,8 @@ use shardwire_shards::Shard;
 use shardwire_shards::mesh::Sleepers;
 use shardwire_shards::search::Search;
 use shardwire_shards::vocabulary::{
-    Answer, AnswerId, Command, ConnectionId, NotificationAnswer, NotificationList, Now,
-    PublishOutcome, SentNotification, ShardId, Verdict,
+    Answer, AnswerId, Command, ConnectionId, DocumentText, EditOutcome, NotificationAnswer,
+    NotificationList, Now, PublishOutcome, SentNotification, ShardId, Verdict,
 };
 
 use crate::runtime::{Bell, SocketId};
@@ -66,6 +66,8 @@ pub(crate) enum Waiting {
     Published(oneshot::Sender<PublishOutcome>),
     Sent(oneshot::Sender<Result<SentNotification, ErrorCode>>),
     Inbox(oneshot::Sender<NotificationList>),
+    Document(oneshot::Sender<DocumentText>),
+    Edited(oneshot::Sender<EditOutcome>),
 }
 
 /// A search of any kind, with whoever waits for what it finds.
@@ -239,6 +241,12 @@ impl Questions {
             }
             (Some(Waiting::Taken(sender)), Answer::Published(outcome)) => {
                 let _ = sender.send(outcome.is_ok());
+            }
+            (Some(Waiting::Document(sender)), Answer::Document(text)) => {
+                let _ = sender.send(text);
+            }
+            (Some(Waiting::Edited(sender)), Answer::Edited(outcome)) => {
+                let _ = sender.send(outcome);
             }
             (Some(Waiting::Published(sender)), Answer::Published(outcome)) => {
                 let _ = sender.send(outcome);

@@ -11,6 +11,7 @@
 
 mod builder;
 mod certificates;
+mod documents;
 mod ending;
 mod error;
 mod handle;
@@ -29,14 +30,16 @@ mod simulated;
 mod storing;
 
 pub use builder::{Engine, EngineBuilder};
-pub use error::{CloseError, EngineError, NotifyError, PublishError, ReloadError, StartError};
+pub use error::{
+    CloseError, DocumentError, EngineError, NotifyError, PublishError, ReloadError, StartError,
+};
 pub use handle::EngineHandle;
 pub(crate) use inbox::{Inboxes, Item};
 pub use notify::{
     Notification, NotificationPage, NotificationPages, PendingInbox, PendingNotification,
     StoredNotification, Unreached,
 };
-pub use pending::{Pending, PendingPublication, PerShard};
+pub use pending::{Pending, PendingEdit, PendingPublication, PerShard};
 pub use phase::Phase;
 pub(crate) use reach::check_code;
 pub use reload::Reloaded;

@@ -4,9 +4,9 @@ use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
-use shardwire_shards::vocabulary::{Position, PublishOutcome};
+use shardwire_shards::vocabulary::{EditOutcome, Position, PublishOutcome};
 
-use super::error::PublishError;
+use super::error::{DocumentError, PublishError};
 
 /// An answer that is on its way: `.await` it from any async runtime, or [`wait`](Self::wait) for it.
 #[derive(Debug)]
@@ -61,6 +61,36 @@ fn published(
 ) -> Result<Option<Position>, PublishError> {
     told.map_err(|_| PublishError::Overloaded)?
         .map_err(PublishError::from_code)
+}
+
+/// What becomes of an edit of the server's own: `.await` it from any async runtime, or [`wait`](Self::wait) for it.
+#[derive(Debug)]
+#[must_use = "the answer is lost unless somebody waits for it"]
+pub struct PendingEdit(pub(super) oneshot::Receiver<EditOutcome>);
+
+impl PendingEdit {
+    /// Blocks until it is known: the version the edit made, once it is as safe as documents are.
+    ///
+    /// # Errors
+    /// See [`DocumentError`]; when it says so, the document is as before. `Overloaded` can also mean that the engine stopped meanwhile.
+    pub fn wait(self) -> Result<u64, DocumentError> {
+        edited(self.0.recv())
+    }
+}
+
+impl IntoFuture for PendingEdit {
+    type Output = Result<u64, DocumentError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let receiver = self.0.into_future();
+        Box::pin(async move { edited(receiver.await) })
+    }
+}
+
+fn edited(told: Result<EditOutcome, oneshot::RecvError>) -> Result<u64, DocumentError> {
+    told.map_err(|_| DocumentError::Overloaded)?
+        .map_err(DocumentError::from_code)
 }
 
 /// One answer of every shard, in order, on their way. A shard that is overloaded or has ended gives none.

@@ -72,8 +72,9 @@ fn is_kept(log: &LogName, shards: &ShardSettings) -> bool {
         LogKind::Inbox => shards
             .notifications
             .is_some_and(|settings| settings.durable),
-        // No room keeps these yet.
-        LogKind::Document => false,
+        LogKind::Document => shards
+            .collaboration
+            .is_some_and(|settings| settings.document.stored),
     }
 }
 

@@ -34,8 +34,8 @@ pub(crate) use body::Body;
 pub(crate) use gather::Gathering;
 pub(crate) use home::{Homes, Interested};
 pub(crate) use lag::Lag;
-pub use names::is_valid_channel_name;
 pub(crate) use names::{DOCUMENT_PREFIX, SHARD_COUNTS, is_document_channel, is_reserved};
+pub use names::{document_channel, is_valid_channel_name};
 
 use crate::vocabulary::{ConnectionId, Position};
 

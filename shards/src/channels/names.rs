@@ -1,6 +1,6 @@
 //! What may be a channel's name.
 
-use crate::bounds::CHANNEL_NAME_BYTES_MAX;
+use crate::bounds::{CHANNEL_NAME_BYTES_MAX, DOCUMENT_ID_BYTES_MAX};
 
 /// The channel that tells how many connections each shard has, about once a second while somebody listens.
 pub(crate) const SHARD_COUNTS: &str = "$shards";
@@ -12,6 +12,14 @@ pub(crate) const DOCUMENT_PREFIX: &str = "$document:";
 /// Whether members of a document listen there. Its home knows them one by one, so nobody announces interest.
 pub(crate) fn is_document_channel(name: &str) -> bool {
     name.starts_with(DOCUMENT_PREFIX)
+}
+
+/// The name of the channel that members of this document listen to, by which its home is found. None: that is no name of a document: 1 to 200
+/// bytes, no control characters.
+#[must_use]
+pub fn document_channel(id: &str) -> Option<String> {
+    let fits = (1..=DOCUMENT_ID_BYTES_MAX).contains(&id.len());
+    (fits && !id.chars().any(char::is_control)).then(|| format!("{DOCUMENT_PREFIX}{id}"))
 }
 
 /// Whether `name` may name a channel: 1 to 255 bytes, no control characters.

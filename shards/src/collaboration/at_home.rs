@@ -4,16 +4,19 @@ use bytes::Bytes;
 
 use shardwire_protocol::codes::ErrorCode;
 use shardwire_protocol::envelope::outbound::documents::{self, Present, Standing};
+use shardwire_protocol::text::Operation;
 
 use super::outputs::{Ask, Entry, News, Output, Reply};
 use super::requests::document_id;
-use super::{Access, Author, Document, Edit, Edited, Joining, Refused};
+use super::storing::Disk;
+use super::{Access, Author, CollaborationSettings, Document, Edit, Edited, Joining, Refused};
 use crate::mesh::Lane;
 use crate::routing::kept_reply;
 use crate::shard::Shard;
 use crate::vocabulary::{
-    ChannelName, ConnectionId, DocumentAsk, DocumentEdit, DocumentJoin, DocumentMessage,
-    DocumentTold, Now, ShardMessage,
+    Answer, AnswerId, ChannelName, ConnectionId, DocumentAsk, DocumentCommand, DocumentEdit,
+    DocumentJoin, DocumentMessage, DocumentQuestion, DocumentText, DocumentTold, LogKind, Now,
+    ShardMessage,
 };
 
 /// Nanoseconds of one step of bringing an edit behind others, for what a connection may take of a turn.
@@ -26,17 +29,8 @@ fn access(writes: bool) -> Access {
     }
 }
 
-/// What a client is told of a refusal.
-fn code_of(refused: Refused) -> ErrorCode {
-    match refused {
-        Refused::NotJoined => ErrorCode::NotJoined,
-        Refused::ReadOnly => ErrorCode::NotPermitted,
-        Refused::Full => ErrorCode::TooManyMembers,
-        Refused::Overloaded => ErrorCode::Overloaded,
-        Refused::Misplaced => ErrorCode::OutOfStep,
-        Refused::TooLarge => ErrorCode::DocumentTooLarge,
-    }
-}
+/// Whom others see when the server edits.
+const SERVER: &str = "$server";
 
 impl Shard {
     pub(super) fn document_asked(
@@ -80,16 +74,8 @@ impl Shard {
         let Some(settings) = self.settings.collaboration else {
             return self.tell_member(&name, id, refuse(ErrorCode::UnknownType));
         };
-        if self.documents.get_mut(&name).is_none() {
-            if !self.documents.has_room(&settings) {
-                return self.tell_member(&name, id, refuse(ErrorCode::Overloaded));
-            }
-            let epoch = self.history.next_epoch().0;
-            let document = Document::new(settings.document, epoch);
-            self.documents.insert(name.clone(), document);
-        }
-        let Some(document) = self.documents.get_mut(&name) else {
-            return;
+        let Some(document) = self.open_document(&name, &settings) else {
+            return self.tell_member(&name, id, refuse(ErrorCode::Overloaded));
         };
         let joining = Joining {
             author: Author {
@@ -109,18 +95,123 @@ impl Shard {
                 self.counters.document_joins += 1;
                 self.note_audience(&name, id);
             }
-            Err(refused) => self.tell_member(&name, id, refuse(code_of(refused))),
+            Err(refused) => {
+                let code = self.refusal(&name, refused);
+                self.tell_member(&name, id, refuse(code));
+            }
+        }
+    }
+
+    /// The document, begun if there is none. None: there are as many as there may be.
+    fn open_document(
+        &mut self,
+        name: &ChannelName,
+        settings: &CollaborationSettings,
+    ) -> Option<&mut Document<ConnectionId>> {
+        if self.documents.get_mut(name).is_none() {
+            if !self.documents.has_room(settings) {
+                return None;
+            }
+            let epoch = self.history.next_epoch().0;
+            let document = Document::new(settings.document, epoch);
+            self.documents
+                .insert(name.clone(), document, Disk::default());
+        }
+        self.documents.get_mut(name)
+    }
+
+    /// Something asked from outside.
+    pub(crate) fn document_command(&mut self, now: Now, question: DocumentQuestion) {
+        let DocumentQuestion {
+            document: name,
+            command,
+            answer,
+        } = question;
+        match command {
+            DocumentCommand::Read => {
+                let document = self.documents.get_mut(&name);
+                let text = document.map_or_else(DocumentText::default, |document| DocumentText {
+                    content: document.content().to_string(),
+                    version: document.version(),
+                });
+                self.tell(answer, Answer::Document(text));
+            }
+            DocumentCommand::Edit { version, operation } => {
+                if let Err(code) = self.edit_from_outside(&name, version, operation, answer) {
+                    self.tell(answer, Answer::Edited(Err(code)));
+                }
+                self.carry_out(now, &name);
+            }
+            DocumentCommand::Forget => {
+                let members: Option<Vec<ConnectionId>> = self
+                    .documents
+                    .get_mut(&name)
+                    .map(|document| document.members().collect());
+                self.forget_stored(&name);
+                self.documents.remove(&name);
+                for &member in members.iter().flatten() {
+                    let shard = member.shard();
+                    self.channels.homes.note(name.clone(), shard, false);
+                    let mut text = Vec::new();
+                    documents::left(&mut text, document_id(&name), Some("forgotten"), None);
+                    self.tell_member(&name, member, DocumentTold::Left(text.into()));
+                }
+                self.tell(answer, Answer::Count(usize::from(members.is_some())));
+            }
+        }
+    }
+
+    fn edit_from_outside(
+        &mut self,
+        name: &ChannelName,
+        version: Option<u64>,
+        operation: Operation,
+        answer: Option<AnswerId>,
+    ) -> Result<(), ErrorCode> {
+        let settings = self.settings.collaboration;
+        let settings = settings.ok_or(ErrorCode::UnknownType)?;
+        let grows = operation.text_bytes() > 0;
+        if !self.can_take_edits(name, &settings, grows) {
+            return Err(ErrorCode::Overloaded);
+        }
+        let document = self.open_document(name, &settings);
+        let document = document.ok_or(ErrorCode::Overloaded)?;
+        let token = answer.map_or(u64::MAX, |answer| answer.0);
+        let done = document.edit_from_outside(&SERVER.into(), version, operation, token);
+        self.counters.document_edits += u64::from(done.is_ok());
+        done.map_err(|refused| self.refusal(name, refused))
+    }
+
+    /// Whether what an edit brings about can be stored, and told to all.
+    fn can_take_edits(&self, name: &str, settings: &CollaborationSettings, grows: bool) -> bool {
+        let room = !grows || self.documents.bytes() < settings.memory;
+        let store = !settings.document.stored || self.storing.has_room(LogKind::Document);
+        room && store && self.ways_are_free(name)
+    }
+
+    /// What is told of a refusal.
+    fn refusal(&mut self, name: &str, refused: Refused) -> ErrorCode {
+        match refused {
+            Refused::Unstored => {
+                let disk = self.documents.disk_of(name);
+                disk.map_or(ErrorCode::StorageFailed, |(_, disk)| disk.refusal())
+            }
+            Refused::NotJoined => ErrorCode::NotJoined,
+            Refused::ReadOnly => ErrorCode::NotPermitted,
+            Refused::Full => ErrorCode::TooManyMembers,
+            Refused::Overloaded => ErrorCode::Overloaded,
+            Refused::Misplaced => ErrorCode::OutOfStep,
+            Refused::TooLarge => ErrorCode::DocumentTooLarge,
         }
     }
 
     fn document_edited(&mut self, name: &ChannelName, id: ConnectionId, edit: DocumentEdit) {
-        let full = self.settings.collaboration.is_none_or(|settings| {
-            self.documents.bytes() >= settings.memory && edit.operation.text_bytes() > 0
-        });
-        let busy = !self.ways_are_free(name);
+        let grows = edit.operation.text_bytes() > 0;
+        let takes = (self.settings.collaboration)
+            .is_some_and(|settings| self.can_take_edits(name, &settings, grows));
         let reply = edit.reply.clone();
         let done = match self.documents.get_mut(name) {
-            Some(_) if full || busy => Err(Refused::Overloaded),
+            Some(_) if !takes => Err(Refused::Overloaded),
             Some(document) => {
                 let done = document.edit(
                     id,
@@ -145,7 +236,8 @@ impl Shard {
             Ok(Edited::Resent) => self.counters.document_edits_resent += 1,
             Err(refused) => {
                 self.counters.document_edits_refused += 1;
-                self.refuse_member(name, id, code_of(refused), reply);
+                let code = self.refusal(name, refused);
+                self.refuse_member(name, id, code, reply);
             }
         }
     }
@@ -172,7 +264,10 @@ impl Shard {
                     self.tell_cursors(now, name);
                 }
             }
-            Err(refused) => self.refuse_member(name, id, code_of(refused), reply),
+            Err(refused) => {
+                let code = self.refusal(name, refused);
+                self.refuse_member(name, id, code, reply);
+            }
         }
     }
 
@@ -187,12 +282,19 @@ impl Shard {
 
     /// Cursors that have moved are told, and documents that nobody comes back to are let go.
     pub(crate) fn look_after_documents(&mut self, now: Now) {
+        let stored = self
+            .settings
+            .collaboration
+            .is_some_and(|it| it.document.stored);
         while let Some(name) = self.documents.next_due(now.ms) {
             if self.documents.are_cursors_due(&name, now.ms) {
                 self.tell_cursors(now, &name);
                 self.carry_out(now, &name);
             }
-            self.documents.unload_if_due(&name, now.ms);
+            if self.documents.is_store_due(&name, now.ms) {
+                self.store_what_stands(now, &name);
+            }
+            self.documents.unload_if_due(&name, now.ms, stored);
         }
     }
 
@@ -207,7 +309,7 @@ impl Shard {
     }
 
     /// Does what the document says is to be done.
-    fn carry_out(&mut self, now: Now, name: &ChannelName) {
+    pub(super) fn carry_out(&mut self, now: Now, name: &ChannelName) {
         let Some(settings) = self.settings.collaboration else {
             return;
         };
@@ -217,8 +319,12 @@ impl Shard {
             match output {
                 Output::Reply { to, reply, ask } => self.tell_reply(name, to, reply, ask),
                 Output::Publish { except, news } => self.tell_news(name, except, &news),
-                // Nothing is stored.
-                Output::Store(_) => {}
+                Output::Settled { token, outcome } => {
+                    let outcome = outcome.map_err(|refused| self.refusal(name, refused));
+                    let answer = (token != u64::MAX).then_some(AnswerId(token));
+                    self.tell(answer, Answer::Edited(outcome));
+                }
+                Output::Store(record) => self.store_document(now, name, record),
             }
         }
         self.documents
@@ -253,6 +359,10 @@ impl Shard {
 
     fn tell_reply(&mut self, name: &ChannelName, to: ConnectionId, reply: Reply, ask: Ask) {
         let document = document_id(name);
+        if reply == Reply::Unstored {
+            let code = self.refusal(name, Refused::Unstored);
+            return self.refuse_member(name, to, code, ask.reply);
+        }
         let id = kept_reply(ask.reply);
         let id = id.as_deref();
         let mut text = Vec::new();
@@ -292,6 +402,7 @@ impl Shard {
             Reply::Acknowledged { number, version } => {
                 documents::edit_ack(&mut text, document, version, number, id);
             }
+            Reply::Unstored => return,
             Reply::Displaced => {
                 documents::left(&mut text, document, Some("replaced"), None);
                 self.note_audience(name, to);

@@ -91,9 +91,9 @@ pub(super) struct Member {
 }
 
 /// Where a user's cursor is.
-struct Cursor<M> {
+pub(super) struct Cursor<M> {
     /// In the present version.
-    position: u32,
+    pub(super) position: u32,
     /// The connection that put it there: with it, it goes.
     member: M,
     /// Whether the others have yet to be told.
@@ -110,13 +110,18 @@ pub struct Document<M> {
     pub(super) version: u64,
     /// Everything up to this version is stored, and may be told.
     pub(super) stored: u64,
+    /// The edits beyond that, where there is a store, and the text without them.
+    pub(super) unstored: VecDeque<Arc<Entry>>,
+    pub(super) stored_content: Content,
+    /// The store has refused an edit, and not yet taken what stands since.
+    pub(super) refused: bool,
     pub(super) log: Log,
     pub(super) authors: Authors<M>,
     pub(super) members: AHashMap<M, Member>,
-    cursors: AHashMap<UserId, Cursor<M>>,
+    pub(super) cursors: AHashMap<UserId, Cursor<M>>,
     edits_since_snapshot: usize,
     bytes_since_snapshot: usize,
-    records: VecDeque<Record>,
+    pub(super) records: VecDeque<Record>,
     /// What is to be told, each with the version that must be stored before.
     pub(super) held: VecDeque<(u64, Output<M>)>,
 }
@@ -156,6 +161,9 @@ impl<M: Copy + Eq + Hash> Document<M> {
             content: snapshot.content,
             version: snapshot.version,
             stored: snapshot.version,
+            unstored: VecDeque::new(),
+            stored_content: Content::default(),
+            refused: false,
             log: Log::new(snapshot.version),
             authors,
             members: AHashMap::new(),
@@ -188,7 +196,16 @@ impl<M: Copy + Eq + Hash> Document<M> {
             document.append(Arc::new(entry), length);
         }
         document.stored = document.version;
+        if settings.stored {
+            document.stored_content = document.content.clone();
+        }
         Ok(document)
+    }
+
+    /// An edit before those it remembers, made on a text of `length` characters: who comes back can be told of it. False: it is not the
+    /// one before them, or enough are remembered.
+    pub fn remember(&mut self, entry: Arc<Entry>, length: u32) -> bool {
+        self.log.push_front(entry, length)
     }
 
     /// The text, edits included that are not stored yet.
@@ -269,23 +286,71 @@ impl<M: Copy + Eq + Hash> Document<M> {
         if number != done.number + 1 || version > self.stored {
             return Err(Refused::Misplaced);
         }
+        let Some(entry) = self.commit(author.clone(), number, version, operation)? else {
+            self.tell_state(member, &author, access, last, ask);
+            return Ok(Edited::Resent);
+        };
+        let version = entry.version;
+        self.reply(member, Reply::Acknowledged { number, version }, ask);
+        self.publish(Some(member), News::Edit(entry));
+        Ok(Edited::Accepted)
+    }
+
+    /// An edit of the server's own, of nobody who has joined; `token` comes back with [`Output::Settled`]. None as `version`: it was made on
+    /// the text as it is.
+    ///
+    /// # Errors
+    ///
+    /// Any [`Refused`] but `NotJoined`, `ReadOnly` and `Full`; the document is as before.
+    pub fn edit_from_outside(
+        &mut self,
+        user: &UserId,
+        version: Option<u64>,
+        operation: Operation,
+        token: u64,
+    ) -> Result<(), Refused> {
+        let author = Author {
+            user: user.clone(),
+            replica: user.clone(),
+        };
+        let number = self.authors.get(&author).map_or(0, |done| done.number) + 1;
+        let version = version.unwrap_or(self.version);
+        let entry = self.commit(author, number, version, operation)?;
+        let entry = entry.ok_or(Refused::Misplaced)?;
+        let outcome = Ok(entry.version);
+        self.held
+            .push_back((self.version, Output::Settled { token, outcome }));
+        self.publish(None, News::Edit(entry));
+        Ok(())
+    }
+
+    /// Brings an edit behind everything since its version, and gives it the next one. None: that would cost too much.
+    fn commit(
+        &mut self,
+        author: Author,
+        number: u64,
+        version: u64,
+        operation: Operation,
+    ) -> Result<Option<Arc<Entry>>, Refused> {
+        if self.refused {
+            return Err(Refused::Unstored);
+        }
         if self.version - self.stored >= UNSTORED_EDITS_MAX || self.held.len() >= DOCUMENT_HELD_MAX
         {
             return Err(Refused::Overloaded);
         }
         if !self.log.reaches(version) {
-            self.tell_state(member, &author, access, last, ask);
-            return Ok(Edited::Resent);
+            return match version > self.version {
+                true => Err(Refused::Misplaced),
+                false => Ok(None),
+            };
         }
         let length = self.content.length();
         let operation = operation.strip_invertible();
         let operation = match self.log.bring_behind(operation, version, length) {
             Ok(operation) => operation,
             Err(Behind::DoesNotFit) => return Err(Refused::Misplaced),
-            Err(Behind::TooFar) => {
-                self.tell_state(member, &author, access, last, ask);
-                return Ok(Edited::Resent);
-            }
+            Err(Behind::TooFar) => return Ok(None),
         };
         self.apply(&operation)?;
         let entry = Arc::new(Entry {
@@ -296,10 +361,7 @@ impl<M: Copy + Eq + Hash> Document<M> {
         });
         self.append(entry.clone(), length);
         self.store(&entry);
-        let version = entry.version;
-        self.reply(member, Reply::Acknowledged { number, version }, ask);
-        self.publish(Some(member), News::Edit(entry));
-        Ok(Edited::Accepted)
+        Ok(Some(entry))
     }
 
     fn apply(&mut self, operation: &Operation) -> Result<(), Refused> {
@@ -355,6 +417,7 @@ impl<M: Copy + Eq + Hash> Document<M> {
             return;
         }
         self.records.push_back(Record::Edit(entry.clone()));
+        self.unstored.push_back(entry.clone());
         if self.edits_since_snapshot >= SNAPSHOT_EDITS
             || self.bytes_since_snapshot >= SNAPSHOT_BYTES
         {
@@ -375,10 +438,20 @@ impl<M: Copy + Eq + Hash> Document<M> {
         }
     }
 
-    /// The store has everything up to the edit that made `version`. (A store that has failed never says so: its document is
-    /// dropped, and loaded anew when the store works again; nobody has been told of what is lost.)
+    /// The store has everything up to the edit that made `version`.
     pub fn stored(&mut self, version: u64) {
-        self.stored = self.stored.max(version.min(self.version));
+        while let Some(entry) = self.unstored.pop_front_if(|entry| entry.version <= version) {
+            self.stored = entry.version;
+            let applied = self.stored_content.apply(&entry.operation);
+            debug_assert!(applied.is_ok(), "it was applied to this text before");
+        }
+    }
+
+    /// Nobody is here: the edits that it remembers go. Who comes back that has less is told everything.
+    pub fn shrink(&mut self) {
+        if self.unstored.is_empty() {
+            self.log = Log::new(self.version);
+        }
     }
 
     /// Everything up to this version is stored, and may have been told.

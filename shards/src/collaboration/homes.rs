@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use ahash::AHashMap;
 
+use super::storing::Disk;
 use super::{Document, DocumentSettings};
-use crate::bounds::{CURSOR_INTERVAL_MS, DOCUMENTS_MAX};
+use crate::bounds::{CURSOR_INTERVAL_MS, DOCUMENT_STORE_RETRY_MS, DOCUMENTS_MAX};
 use crate::vocabulary::{ChannelName, ConnectionId};
 
 /// What the operator chose about documents.
@@ -31,7 +32,10 @@ impl Default for CollaborationSettings {
 
 /// A document at its home.
 pub(super) struct Homed {
-    pub(super) document: Document<ConnectionId>,
+    document: Document<ConnectionId>,
+    disk: Disk,
+    /// When the store is asked again that has refused it.
+    store_at: Option<u64>,
     /// What it was counted with.
     bytes: usize,
     members: usize,
@@ -49,6 +53,8 @@ pub(crate) struct Documents {
     by_name: AHashMap<ChannelName, Homed>,
     bytes: usize,
     members: usize,
+    /// Answers of the store to come about documents that have been forgotten.
+    orphans: AHashMap<ChannelName, usize>,
     /// Which to look after, and when. One that has nothing to be done by then is passed over.
     due: BTreeSet<(u64, ChannelName)>,
 }
@@ -91,9 +97,25 @@ impl Documents {
         self.len() < DOCUMENTS_MAX && self.bytes < settings.memory
     }
 
-    pub(super) fn insert(&mut self, name: ChannelName, document: Document<ConnectionId>) {
+    /// The document, and its side of the store.
+    pub(super) fn disk_of(
+        &mut self,
+        name: &str,
+    ) -> Option<(&mut Document<ConnectionId>, &mut Disk)> {
+        let homed = self.by_name.get_mut(name)?;
+        Some((&mut homed.document, &mut homed.disk))
+    }
+
+    pub(super) fn insert(
+        &mut self,
+        name: ChannelName,
+        document: Document<ConnectionId>,
+        disk: Disk,
+    ) {
         let homed = Homed {
             document,
+            disk,
+            store_at: None,
             bytes: 0,
             members: 0,
             cursors_told: None,
@@ -165,6 +187,20 @@ impl Documents {
         self.due.pop_first().map(|(_, name)| name)
     }
 
+    /// The store is to be asked again.
+    pub(super) fn retry_store(&mut self, name: &ChannelName, at: u64) {
+        if let Some(homed) = self.by_name.get_mut(name) {
+            homed.store_at = Some(at);
+            self.due.insert((at, name.clone()));
+        }
+    }
+
+    /// Whether it is to be asked now.
+    pub(super) fn is_store_due(&mut self, name: &str, now_ms: u64) -> bool {
+        let homed = self.by_name.get_mut(name);
+        homed.is_some_and(|homed| homed.store_at.take_if(|at| *at <= now_ms).is_some())
+    }
+
     /// Whether cursors are to be told now.
     pub(super) fn are_cursors_due(&mut self, name: &str, now_ms: u64) -> bool {
         let Some(homed) = self.by_name.get_mut(name) else {
@@ -177,16 +213,47 @@ impl Documents {
         due
     }
 
-    /// Lets go of a document whose time has come. True: it is gone.
-    pub(super) fn unload_if_due(&mut self, name: &str, now_ms: u64) -> bool {
-        let due = |homed: &Homed| homed.unload_at.is_some_and(|at| at <= now_ms);
-        if !self.by_name.get(name).is_some_and(due) {
-            return false;
+    /// Lets go of a document whose time has come: of one that is stored, all but its text and who has edited it.
+    pub(super) fn unload_if_due(&mut self, name: &ChannelName, now_ms: u64, stored: bool) {
+        let Some(homed) = self.by_name.get_mut(name) else {
+            return;
+        };
+        if homed.unload_at.is_none_or(|at| at > now_ms) {
+            return;
         }
+        if !homed.disk.is_level() {
+            let at = now_ms + DOCUMENT_STORE_RETRY_MS;
+            homed.unload_at = Some(at);
+            self.due.insert((at, name.clone()));
+        } else if stored && homed.document.version() > 0 {
+            homed.document.shrink();
+            let bytes = homed.document.memory();
+            self.bytes = self.bytes - homed.bytes + bytes;
+            homed.bytes = bytes;
+        } else {
+            self.remove(name);
+        }
+    }
+
+    /// Whether the store's answer is about a document that has been forgotten since: the oldest answers are.
+    pub(super) fn is_orphan(&mut self, name: &str) -> bool {
+        let Some(left) = self.orphans.get_mut(name) else {
+            return false;
+        };
+        *left -= 1;
+        if *left == 0 {
+            self.orphans.remove(name);
+        }
+        true
+    }
+
+    pub(super) fn remove(&mut self, name: &ChannelName) {
         if let Some(homed) = self.by_name.remove(name) {
+            if homed.disk.unconfirmed() > 0 {
+                *self.orphans.entry(name.clone()).or_default() += homed.disk.unconfirmed();
+            }
             self.bytes -= homed.bytes;
             self.members -= homed.members;
         }
-        true
     }
 }

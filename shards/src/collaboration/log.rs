@@ -79,6 +79,30 @@ impl Log {
         self.entries.push_back((entry, length));
     }
 
+    /// Puts an edit in front of the others, made on a text of `length` characters. False: it is not the one before them, or there is no
+    /// room; nothing has changed.
+    pub(super) fn push_front(&mut self, entry: Arc<Entry>, length: u32) -> bool {
+        let fits = entry.version + 1 == self.first()
+            && self.entries.len() < DOCUMENT_LOG_EDITS_MAX
+            && self.bytes + size(&entry) <= DOCUMENT_LOG_BYTES_MAX;
+        if fits {
+            self.bytes += size(&entry);
+            self.entries.push_front((entry, length));
+        }
+        fits
+    }
+
+    /// Forgets the edits that made versions beyond this one.
+    pub(super) fn truncate(&mut self, version: u64) {
+        while self.last > version
+            && let Some((entry, _)) = self.entries.pop_back()
+        {
+            self.bytes -= size(&entry);
+            self.last = entry.version - 1;
+        }
+        self.last = self.last.min(version);
+    }
+
     /// Forgets the oldest while there are more than may be.
     pub(super) fn shed(&mut self) {
         while self.entries.len() > DOCUMENT_LOG_EDITS_MAX || self.bytes > DOCUMENT_LOG_BYTES_MAX {

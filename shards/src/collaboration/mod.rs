@@ -36,6 +36,8 @@ mod joined;
 mod log;
 mod outputs;
 mod requests;
+mod rollback;
+mod storing;
 #[cfg(test)]
 mod tests;
 
@@ -64,6 +66,9 @@ pub enum Refused {
     /// The store is behind. Temporary: the same edit may be sent again.
     #[error("overloaded")]
     Overloaded,
+    /// The store has refused what came before, and is not ready yet. Temporary: the same edit may be sent again.
+    #[error("it cannot be stored")]
+    Unstored,
     /// The edit claims a version there has not been, a number that is not the next, or does not fit the text of its version. The
     /// client is at fault or belongs to another life of the document: it joins again. Or its replica's name is none.
     #[error("it does not belong here")]

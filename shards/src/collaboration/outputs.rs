@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use shardwire_protocol::text::{Content, Operation};
 
-use super::{Access, Author};
+use super::{Access, Author, Refused};
 use crate::vocabulary::UserId;
 
 /// An edit that has its place in the order.
@@ -48,6 +48,13 @@ pub enum Output<M> {
         /// What.
         news: News,
     },
+    /// What became of an edit from outside: the version it made.
+    Settled {
+        /// As given with it.
+        token: u64,
+        /// Where it is.
+        outcome: Result<u64, Refused>,
+    },
     /// Store this, in order, and confirm with [`Document::stored`](super::Document::stored).
     Store(Record),
 }
@@ -66,6 +73,8 @@ pub enum Reply {
         /// The version it made.
         version: u64,
     },
+    /// Your edit could not be stored and has not happened. It may be sent again.
+    Unstored,
     /// Another connection has joined under your name: you are no member any more.
     Displaced,
 }

@@ -6,8 +6,8 @@ use shardwire_protocol::codes::ErrorCode;
 use shardwire_protocol::envelope::{Inbound, outbound::documents};
 use shardwire_protocol::text::{Kind, Operation};
 
-use crate::bounds::{DOCUMENT_ID_BYTES_MAX, REPLICA_NAME_BYTES_MAX};
-use crate::channels::DOCUMENT_PREFIX;
+use crate::bounds::REPLICA_NAME_BYTES_MAX;
+use crate::channels::{DOCUMENT_PREFIX, document_channel};
 use crate::mesh::Lane;
 use crate::permissions::Action;
 use crate::routing::kept_reply;
@@ -71,13 +71,8 @@ impl Shard {
         inbound: &Inbound<'_>,
     ) -> Result<(), ErrorCode> {
         let named = inbound.document()?;
-        if named.is_empty()
-            || named.len() > DOCUMENT_ID_BYTES_MAX
-            || named.chars().any(char::is_control)
-        {
-            return Err(ErrorCode::InvalidMessage);
-        }
-        let document = self.channel_name(&format!("{DOCUMENT_PREFIX}{}", &*named));
+        let document = document_channel(&named).ok_or(ErrorCode::InvalidMessage)?;
+        let document = self.channel_name(&document);
         let reply = inbound.id.map(|raw| raw.get().into());
         let ask = match request {
             DocumentRequest::Join => return self.join_document(id, document, inbound, reply),
@@ -129,7 +124,7 @@ impl Shard {
             .document_since()?
             .and_then(|since| Some((since.epoch?, since.version)));
         let acknowledged = inbound.sequence()?.unwrap_or(0);
-        self.authorize(id, Action::Subscribe, ruled_name(&document))?;
+        self.authorize(id, Action::Join, ruled_name(&document))?;
         let writes = self.may_edit(id, &document);
         let Some(connection) = self.registry.get(id).filter(|it| it.is_reachable()) else {
             return Ok(());
@@ -236,7 +231,7 @@ impl Shard {
         let names: Vec<ChannelName> = places.map(|place| place.document.clone()).collect();
         for document in names {
             if self
-                .authorize(id, Action::Subscribe, ruled_name(&document))
+                .authorize(id, Action::Join, ruled_name(&document))
                 .is_ok()
             {
                 let writes = self.may_edit(id, &document);

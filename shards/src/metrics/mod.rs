@@ -132,6 +132,8 @@ numbers! {
         document_edits_refused: "collaboration_edits_refused_total",
         /// Edits made on a version too far back, whose authors were sent the whole document instead.
         document_edits_resent: "collaboration_edits_resent_total",
+        /// Times the store refused to keep something of a document homed here; the edits were undone, and their authors told.
+        documents_unstored: "collaboration_unstored_total",
         /// Times a connection joined a document homed here, or joined it again.
         document_joins: "collaboration_joins_total",
         /// Cursor positions told to the members of documents homed here.

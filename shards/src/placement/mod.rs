@@ -86,19 +86,13 @@ impl Placement {
         self.rendezvous(XxHash3_64::oneshot_with_seed(2, channel.as_bytes()))
     }
 
-    /// Who orders a document's edits.
-    #[must_use]
-    pub fn home_of_document(&self, document: &str) -> ShardId {
-        self.rendezvous(XxHash3_64::oneshot_with_seed(3, document.as_bytes()))
-    }
-
     /// Who keeps a log: the home of what it is of.
     #[must_use]
     pub fn home_of_log(&self, log: &LogName) -> ShardId {
         match log.kind {
             LogKind::Channel => self.home_of_channel(&log.name),
             LogKind::Inbox => self.home_of_user(&log.name),
-            LogKind::Document => self.home_of_document(&log.name),
+            LogKind::Document => self.home_of_channel(&log.name),
         }
     }
 

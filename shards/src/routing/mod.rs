@@ -267,6 +267,7 @@ impl Shard {
                 connection,
                 channel,
             } => self.unsubscribe(connection, &channel, None),
+            Command::Document(question) => self.document_command(now, *question),
             Command::Tag {
                 connection,
                 tag,
@@ -302,7 +303,7 @@ impl Shard {
     }
 
     /// Answers a command, if somebody wants to know.
-    fn tell(&mut self, id: Option<AnswerId>, answer: Answer) {
+    pub(crate) fn tell(&mut self, id: Option<AnswerId>, answer: Answer) {
         if let Some(id) = id {
             self.effects.push_back(Effect::Answer { id, answer });
         }

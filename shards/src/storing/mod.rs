@@ -5,7 +5,7 @@
 //! [`Effect::Store`]).
 //! **Invariants:** the store answers in the order of the tickets, and each answer goes to the log whose record is the oldest in the row. Each kind
 //! of log has its own share of what may wait, so that a flood into one refuses nobody else.
-//! **Called by:** the shard, `history/`, `notifications/`. **Calls:** those two.
+//! **Called by:** the shard, `history/`, `notifications/`, `collaboration/`. **Calls:** those three.
 //! **Tests:** below, `tests/durable.rs`.
 
 use std::collections::VecDeque;
@@ -94,8 +94,7 @@ impl Shard {
         match log.kind {
             LogKind::Channel => self.publication_stored(now, &log.name, outcome),
             LogKind::Inbox => self.inbox_stored(now, &log.name, outcome),
-            // No room asks for these yet.
-            LogKind::Document => {}
+            LogKind::Document => self.document_stored(now, &log.name, outcome),
         }
     }
 
@@ -106,8 +105,7 @@ impl Shard {
         match log.kind {
             LogKind::Channel => self.restore_history(now, log.name, head, records),
             LogKind::Inbox => self.restore_inbox(now, log.name, head, &records),
-            // No room keeps these yet.
-            LogKind::Document => {}
+            LogKind::Document => self.restore_document(log.name, head, &records),
         }
     }
 }

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use shardwire_protocol::codes::ErrorCode;
 
 use super::{
-    ChannelName, ConnectionId, NotificationAnswer, NotificationCommand, Position, PublishOptions,
-    UserId,
+    ChannelName, ConnectionId, DocumentQuestion, DocumentText, EditOutcome, NotificationAnswer,
+    NotificationCommand, Position, PublishOptions, UserId,
 };
 use crate::settings::ShardSettings;
 
@@ -119,6 +119,8 @@ pub enum Command {
         /// To what.
         channel: ChannelName,
     },
+    /// Something about a document; given to its home.
+    Document(Box<DocumentQuestion>),
     /// Put a tag on a connection of this shard, or take it off.
     Tag {
         /// Whom; a stale id is ignored.
@@ -174,6 +176,10 @@ pub enum Answer {
     Published(PublishOutcome),
     /// What came of a question about an inbox.
     Notification(NotificationAnswer),
+    /// A document's text.
+    Document(DocumentText),
+    /// What became of an edit.
+    Edited(EditOutcome),
 }
 
 /// What became of a publication: where it is kept, if the channel has history; else that it went its way to those who listened.

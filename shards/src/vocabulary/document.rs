@@ -5,7 +5,7 @@ use shardwire_protocol::codes::ErrorCode;
 use shardwire_protocol::text::Operation;
 use std::sync::Arc;
 
-use super::{ChannelName, ConnectionId, UserId};
+use super::{AnswerId, ChannelName, ConnectionId, UserId};
 
 /// About one document, by the name of the channel its members listen to.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -126,4 +126,44 @@ impl DocumentMessage {
             },
         }
     }
+}
+
+/// What is asked of a document from outside; given to its home, the home of the channel its members listen to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum DocumentCommand {
+    /// Its text. Answered by [`Answer::Document`](super::Answer::Document).
+    Read,
+    /// An edit of the server's own. Answered by [`Answer::Edited`](super::Answer::Edited).
+    Edit {
+        /// The version it was made on; none: the present one.
+        version: Option<u64>,
+        /// What it does.
+        operation: Operation,
+    },
+    /// Its end: its members are told that they have left, and nothing of it stays. Answered by [`Answer::Count`](super::Answer::Count):
+    /// 1, or 0 if there was none.
+    Forget,
+}
+
+/// A document's text.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct DocumentText {
+    /// The text.
+    pub content: String,
+    /// The version it has; 0: nobody has written into it.
+    pub version: u64,
+}
+
+/// An edit that is in, by the version it made; or why it is not.
+pub type EditOutcome = Result<u64, ErrorCode>;
+
+/// Who asks something of a document from outside.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DocumentQuestion {
+    /// Which document, by the name of the channel its members listen to.
+    pub document: ChannelName,
+    /// What.
+    pub command: DocumentCommand,
+    /// Who wants to know.
+    pub answer: Option<AnswerId>,
 }

@@ -21,7 +21,10 @@ mod store;
 
 pub use chat::{ChatDeed, ChatMessage};
 pub use command::{Answer, AnswerId, Audience, Command, PublishOutcome};
-pub use document::{DocumentAsk, DocumentEdit, DocumentJoin, DocumentMessage, DocumentTold};
+pub use document::{
+    DocumentAsk, DocumentCommand, DocumentEdit, DocumentJoin, DocumentMessage, DocumentQuestion,
+    DocumentText, DocumentTold, EditOutcome,
+};
 pub use effect::{CloseCause, Effect, Event};
 pub use identity::{Denied, Identity, Token, Verdict, is_valid_user};
 pub use ids::{

@@ -65,7 +65,7 @@ impl LogName {
         }
     }
 
-    /// The log of this document.
+    /// The log of a document, by the name of the channel its members listen to.
     #[must_use]
     pub fn document(name: impl Into<Arc<str>>) -> Self {
         Self {

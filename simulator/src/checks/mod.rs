@@ -9,6 +9,7 @@
 mod answers;
 mod backlog;
 mod calls;
+mod documents;
 mod duplicates;
 mod endings;
 mod heartbeat;
@@ -21,7 +22,7 @@ mod strays;
 mod wakes;
 
 use serde_json::Value;
-use shardwire_shards::vocabulary::{CloseCause, ConnectionId};
+use shardwire_shards::vocabulary::{CloseCause, ConnectionId, DocumentText};
 
 use crate::clients::{Place, Request};
 use crate::{Failure, World};
@@ -149,6 +150,13 @@ pub enum Seen<'a> {
     Nonsense { client: usize, what: &'a str },
     /// A connection that was tried at rest has been let in, or not.
     Probed { client: usize },
+    /// The home of a document was asked what is in it.
+    DocumentText {
+        document: usize,
+        text: &'a DocumentText,
+    },
+    /// A client was told about a document what cannot be.
+    Misled { client: usize, what: &'a str },
     /// A shard sleeps over work it was not rung for.
     Forgotten { shard: usize },
     /// The world does not come to rest.
@@ -200,6 +208,7 @@ impl Checks {
             Box::<heartbeat::Heartbeat>::default(),
             Box::<backlog::Backlog>::default(),
             Box::<wakes::Wakes>::default(),
+            Box::<documents::Documents>::default(),
             Box::<registries::Registries>::default(),
         ])
     }

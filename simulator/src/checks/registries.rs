@@ -70,6 +70,33 @@ fn expected(world: &World<'_>) -> Vec<Residue> {
             addresses.insert(line, placement.home_of_address(line).index());
         }
     }
+    let (mut at_work, mut members) = (BTreeSet::new(), BTreeSet::new());
+    let mut documents = BTreeSet::new();
+    for copy in super::documents::at_work(world) {
+        let Some((holder, shard)) = copy.holder.and_then(|it| Some((it, world.shard_of(it)?)))
+        else {
+            continue;
+        };
+        let channel = world.scenario.document_channel(copy.document);
+        let home = placement.home_of_channel(&channel).index();
+        if documents.insert((copy.document, shard)) {
+            expected[shard].local_channels += 1;
+        }
+        if members.insert((copy.document, holder)) {
+            expected[home].document_members += 1;
+        }
+        if at_work.insert(holder) {
+            expected[shard].document_members += 1;
+        }
+    }
+    for document in documents
+        .iter()
+        .map(|&(document, _)| document)
+        .collect::<BTreeSet<_>>()
+    {
+        let channel = world.scenario.document_channel(document);
+        expected[placement.home_of_channel(&channel).index()].homed_channels += 1;
+    }
     for &(_, shard) in &audiences {
         expected[shard].local_channels += 1;
     }

@@ -60,6 +60,8 @@ pub enum Heard {
     Worked { id: Option<u64> },
     /// Something could not be done.
     Error { code: u16, id: Option<u64> },
+    /// Something about a document.
+    Document(Value),
 }
 
 /// Reads one text message of the server.
@@ -70,6 +72,10 @@ pub fn understand(text: &str) -> Result<Heard, String> {
     let value: Value =
         serde_json::from_str(text).map_err(|error| format!("not JSON ({error}): {text}"))?;
     let strange = || format!("a message nobody defined: {text}");
+    // What is asked about documents has a text as its id.
+    if value["documentId"].is_string() || value["id"].is_string() {
+        return Ok(Heard::Document(value));
+    }
     let id = value["id"].as_u64();
     let channel = || {
         value["channel"]

@@ -1,14 +1,16 @@
 //! The fake clients: real frames and the JSON protocol, spoken and understood.
 //!
 //! **Lives here:** one [`Client`] per connection attempt (who it is, how it behaves, how far its life is), what it says as
-//! bytes (`speech.rs`), what it understands of what it hears (`hearing.rs`). **Does not:** when it acts (the world draws
+//! bytes (`speech.rs`), what it understands of what it hears (`hearing.rs`), its copies of documents (`copies.rs`). **Does not:** when it acts (the world draws
 //! that) and whether what it hears is right (`checks/`).
 //! **Invariants:** what a client hears was decoded from the bytes its socket delivered, in the role of a client.
 //! **Called by:** `world/`. **Calls:** `shardwire_protocol`. **Tests:** beside `speech.rs`.
 
+mod copies;
 mod hearing;
 mod speech;
 
+pub use copies::{Copy, Reaction};
 pub use hearing::{Heard, Place, understand};
 pub use speech::{Offence, Request, Speech};
 

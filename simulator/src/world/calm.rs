@@ -7,6 +7,9 @@ use crate::clients::Stage;
 /// Rounds after which a world that still moves is taken to never rest.
 const ROUNDS_MAX: usize = 200_000;
 
+/// Times that a client which was refused for want of room tries again before it is taken to be refused for ever.
+const POSTPONED_ROUNDS_MAX: usize = 1_000;
+
 impl World<'_> {
     /// The storm ends: whatever can go right does, until nothing moves any more. Then the checks are asked.
     pub(crate) fn rest(&mut self) {
@@ -29,6 +32,12 @@ impl World<'_> {
             self.short()
         };
         self.settle(patience);
+        for _ in 0..POSTPONED_ROUNDS_MAX {
+            if self.failure.is_some() || !self.say_what_was_postponed() {
+                break;
+            }
+            self.settle(self.short());
+        }
         if self.failure.is_some() {
             return;
         }
@@ -47,6 +56,7 @@ impl World<'_> {
         for user in 0..self.scenario.users.len() {
             self.ask_for_connections(user);
         }
+        self.ask_for_documents();
         self.settle(0);
         self.judge(Checks::at_rest);
         self.resting = false;
@@ -102,12 +112,14 @@ impl World<'_> {
         settings.heartbeat_interval_ms + settings.heartbeat_timeout_ms + self.short() + 100
     }
 
-    /// Time enough for every log to become empty and be forgotten.
+    /// Time enough for every log to become empty and be forgotten, and every document to be unloaded.
     fn oblivion(&self) -> u64 {
         let channels = &self.scenario.settings.channels;
         let ages = channels.rules.iter().filter_map(|rule| rule.history);
         let oldest = ages.map(|history| history.max_age_ms).max().unwrap_or(0);
-        oldest + 2 * channels.forget_after_ms + 1_000
+        let collaboration = self.scenario.settings.collaboration;
+        let documents = collaboration.map_or(0, |documents| documents.unload_after_ms);
+        (oldest + 2 * channels.forget_after_ms).max(documents) + 1_000
     }
 
     /// Lets everything happen that can, and then time pass to the next deadline, until `patience` milliseconds are over.

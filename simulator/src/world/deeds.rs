@@ -125,7 +125,19 @@ impl World<'_> {
         let [subscribe, unsubscribe, publish] = self.scenario.habits;
         let work = u32::from(!self.scenario.settings.routes.types.is_empty()) * 8;
         let history = u32::from(self.scenario.logs > 0) * 4;
-        let kinds = [subscribe, unsubscribe, publish, 3, 3, 4, 4, work, history];
+        let documents = self.scenario.documents.len() as u32 * 30;
+        let kinds = [
+            subscribe,
+            unsubscribe,
+            publish,
+            3,
+            3,
+            4,
+            4,
+            work,
+            history,
+            documents,
+        ];
         match self.random.weighted(&kinds) {
             0 => {
                 let channel = self.random.below(channels);
@@ -161,6 +173,7 @@ impl World<'_> {
                 );
                 self.ask(client, &Request::History(channel), &json);
             }
+            9 => self.work_on_a_document(client),
             7 => {
                 let json = format!("{{\"type\":\"{WORK}\"}}");
                 self.ask(client, &Request::Work, &json);

@@ -46,12 +46,14 @@ impl World<'_> {
                     self.hosts[shard.index()].bell = true;
                 }
                 Effect::Answer { id, answer } => {
-                    // The scenarios ask for connections only.
-                    if let Answer::Connections(connections) = answer {
-                        self.see(Seen::UsersConnections {
+                    // The scenarios ask for connections and documents only.
+                    match answer {
+                        Answer::Connections(connections) => self.see(Seen::UsersConnections {
                             user: id.0 as usize,
                             connections: &connections,
-                        });
+                        }),
+                        Answer::Document(text) => self.document_told(id, &text),
+                        _ => {}
                     }
                 }
                 Effect::Call {

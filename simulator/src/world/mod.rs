@@ -1,7 +1,7 @@
 //! The world faked: shards with their drivers, sockets, clients, and one clock.
 //!
 //! **Lives here:** what an engine, its application, a kernel and a network do, as chance wants it (`host.rs` with
-//! `arrivals.rs` and `effects.rs`, `application.rs`, `socket.rs`, `network.rs`), what clients do (`deeds.rs`), the storm and the
+//! `arrivals.rs` and `effects.rs`, `application.rs`, `socket.rs`, `network.rs`), what clients do (`deeds.rs`, `documents.rs`), the storm and the
 //! calm (`storm.rs`, `calm.rs`). **Does not:** judging what is seen; every observation goes to `checks/`.
 //! **Invariants:** whatever differs between two runs comes from the seed; a shard that sleeps runs only for a completion,
 //! the bell or its deadline; bytes of one direction of one socket keep their order; nothing happens twice.
@@ -11,6 +11,7 @@ mod application;
 mod arrivals;
 mod calm;
 mod deeds;
+mod documents;
 mod effects;
 mod host;
 mod network;
@@ -30,7 +31,7 @@ use shardwire_shards::vocabulary::ConnectionId;
 use shardwire_shards::{NodeCount, Shard};
 
 use crate::checks::{Checks, Seen};
-use crate::clients::Client;
+use crate::clients::{Client, Copy};
 use crate::{Failure, Random, Scenario, Trace};
 
 /// What clocks on the wall show when a run begins.
@@ -77,6 +78,8 @@ pub struct World<'t> {
     pub sockets: Vec<Socket>,
     /// By number.
     pub clients: Vec<Client>,
+    /// Clients' copies of documents, by number.
+    pub copies: Vec<Copy>,
     /// By number.
     pub publications: Vec<Publication>,
     /// Publications up to here were settled when the world last rested.
@@ -133,6 +136,7 @@ impl<'t> World<'t> {
             hosts,
             sockets: Vec::new(),
             clients: Vec::new(),
+            copies: Vec::new(),
             publications: Vec::new(),
             settled: 0,
             node_count,

@@ -245,6 +245,7 @@ impl World<'_> {
                 data: &data,
                 id,
             }),
+            Heard::Document(message) => self.heard_of_document(client, &message),
             Heard::Error { code, id } => {
                 self.see(Seen::Error { client, code, id });
                 if let Some(number) = id.and_then(|id| self.publication_of(client, id)) {

@@ -4,13 +4,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use shardwire_shards::collaboration::{CollaborationSettings, DocumentSettings};
 
+use super::channels::Persistence;
 use super::connections::ConnectionSettings;
 use crate::config::bounds;
 use crate::config::check::Checker;
 use crate::config::text::{ByteSize, TextDuration};
 
-/// Documents that several people edit at once (contract L1 to L8). Who may join the document `plan` is what rules of `[permissions]` say
-/// about `subscribe` for the name `document:plan`, and who may edit it what they say about `edit`. See the concepts of collaboration.
+/// Documents that several people edit at once (contract L1 to L8). The document `plan` goes by the name `document:plan` in rules of
+/// `[permissions]`: `join` (without a word about that, `subscribe`) says who may come in and read, `edit` who may edit. See the concepts of
+/// collaboration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Collaboration {
@@ -32,7 +34,12 @@ pub struct Collaboration {
     #[schemars(extend("x-allowed" = bounds::DOCUMENT_MEMORY.to_string()))]
     pub memory: ByteSize,
 
-    /// How long a document is held when the last connection has left it (contract D20). Then it is forgotten, text and all.
+    /// Where documents are kept: `"memory"`, gone with the process and `unload_after` the last leave; or on `"disk"`, in `storage.directory`: then an
+    /// edit is acknowledged and told to the others when it is stored.
+    pub persistence: Persistence,
+
+    /// How long a document is held when the last connection has left it (contract D20). In memory only, it is forgotten then, text and all.
+    /// On disk it stays; what is let go of is the memory that brings those up to date who come back.
     #[schemars(extend("x-allowed" = bounds::UNLOAD_AFTER.to_string()))]
     pub unload_after: TextDuration,
 }
@@ -44,6 +51,7 @@ impl Default for Collaboration {
             max_document_size: ByteSize::kib(256),
             max_members: 1_000,
             memory: ByteSize::mib(256),
+            persistence: Persistence::Memory,
             unload_after: TextDuration::from_secs(600),
         }
     }
@@ -57,6 +65,7 @@ impl Collaboration {
         connections: &ConnectionSettings,
         checker: &mut Checker,
     ) -> Option<CollaborationSettings> {
+        let enabled = self.enabled.unwrap_or(on_loopback);
         const SIZE: &str = "collaboration.max_document_size";
         let mut max_bytes = checker.bytes(SIZE, self.max_document_size, &bounds::DOCUMENT_BYTES);
         let above = connections
@@ -91,16 +100,62 @@ impl Collaboration {
             self.unload_after,
             &bounds::UNLOAD_AFTER,
         );
-        self.enabled
-            .unwrap_or(on_loopback)
-            .then_some(CollaborationSettings {
-                document: DocumentSettings {
-                    max_bytes,
-                    max_members,
-                    stored: false,
-                },
-                memory,
-                unload_after_ms,
-            })
+        enabled.then_some(CollaborationSettings {
+            document: DocumentSettings {
+                max_bytes,
+                max_members,
+                stored: self.persistence == Persistence::Disk,
+            },
+            memory,
+            unload_after_ms,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use crate::config::{Config, Environment};
+
+    fn check(toml: &str) -> Result<crate::config::Settings, String> {
+        let config = Config::from_toml(toml).map_err(|faults| faults.to_string())?;
+        let environment = Environment {
+            cores: 2,
+            open_file_limit: 20_000,
+        };
+        config
+            .check(&environment)
+            .map_err(|faults| faults.to_string())
+    }
+
+    #[test]
+    fn documents_are_there_on_loopback_and_fit_into_an_outbox() {
+        let settings = check("").unwrap().collaboration.unwrap();
+        assert_eq!(settings.document.max_bytes, 256 << 10);
+        assert!(!settings.document.stored);
+        let outside = "[listen]\naddress = \"0.0.0.0:80\"\n[authentication]\ntype = \"none\"\n";
+        assert_eq!(check(outside).unwrap().collaboration, None);
+        let on = check(&format!("{outside}[collaboration]\nenabled = true")).unwrap();
+        assert_eq!(on.collaboration.unwrap().unload_after_ms, 600_000);
+        let refused = check("[collaboration]\nenabled = true\nmax_document_size = \"512KiB\"");
+        let refused = refused.unwrap_err();
+        assert!(
+            refused.contains("at most half") && refused.contains("384KiB"),
+            "{refused}"
+        );
+        let small = "[connections]\noutbox_soft_limit = \"64KiB\"\noutbox_hard_limit = \"192KiB\"";
+        let settings = check(small).unwrap().collaboration.unwrap();
+        assert_eq!(settings.document.max_bytes, 64 << 10);
+    }
+
+    #[test]
+    fn documents_on_disk_want_a_directory() {
+        let refused = check("[collaboration]\npersistence = \"disk\"").unwrap_err();
+        assert!(refused.contains("storage.directory"), "{refused}");
+        let settings = check(
+            "[collaboration]\npersistence = \"disk\"\n[storage]\ndirectory = \"/var/lib/shardwire\"",
+        );
+        let settings = settings.unwrap();
+        assert!(settings.collaboration.unwrap().document.stored && settings.storage.is_some());
     }
 }

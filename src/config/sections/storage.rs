@@ -9,7 +9,8 @@ use crate::config::bounds;
 use crate::config::check::Checker;
 use crate::config::text::ByteSize;
 
-/// Where is kept what outlives the process: the histories of channels whose rule says `persistence = "disk"`, and the inboxes if `[notifications]` says so. What that promises, and
+/// Where is kept what outlives the process: the histories of channels whose rule says `persistence = "disk"`, inboxes if `[notifications]` says
+/// so, and documents if `[collaboration]` does. What that promises, and
 /// what is done about a full or damaged disk: `docs/guides/storage.md`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -56,9 +57,9 @@ impl Storage {
                 if needed {
                     checker.refuse_relation(
                         "storage.directory",
-                        &["channels.rules", "notifications.persistence"],
+                        &["channels.rules", "notifications.persistence", "collaboration.persistence"],
                         "not set",
-                        "a rule of [channels], or [notifications], has persistence = \"disk\": set storage.directory, or keep that in memory".to_owned(),
+                        "a rule of [channels], or [notifications], or [collaboration], has persistence = \"disk\": set storage.directory, or keep that in memory".to_owned(),
                     );
                 }
                 None

@@ -415,8 +415,10 @@ export class SharedDocument {
 
   /** A message of the server. Whether it was about this document. */
   receive(message) {
-    const ours = message.documentId === this.#documentId || (message.type === "error" && String(message.id ?? "").startsWith(`${this.#name}:`));
-    if (!ours || !this.#online) return ours;
+    const own = String(message.id ?? "").startsWith(`${this.#name}:`);
+    const ours = message.documentId === this.#documentId || (message.type === "error" && own);
+    // An answer to a copy that was given up on this connection is none to this one.
+    if (!ours || !this.#online || (message.id !== undefined && !own)) return ours;
     try {
       this.#handle(message);
     } catch (error) {
@@ -431,6 +433,7 @@ export class SharedDocument {
     switch (message.type) {
       case "document-state":
       case "document-edits": {
+        clearTimeout(this.#again);
         this.users = new Set(message.users);
         this.readOnly = message.readOnly;
         const caughtUp = message.type === "document-state" ? replica.state(message) : replica.missed(message);

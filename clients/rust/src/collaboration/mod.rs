@@ -1,6 +1,6 @@
 //! A client's copy of a document that several people edit.
 //!
-//! **What lives here.** [`Replica`]: the text as its user sees it, what of it the server has confirmed, and the user's edits between the two:
+//! **What lives here.** [`SharedDocument`], a replica with the messages it says and hears over a connection. [`Replica`] alone: the text as its user sees it, what of it the server has confirmed, and the user's edits between the two:
 //! one under way, and behind it those that wait for its acknowledgement, composed.
 //!
 //! **What does not.** What an operation means ([`shardwire_protocol::text`]), connections, the editor on the screen: calls say
@@ -12,11 +12,13 @@
 //!   number unless what was missed shows that it had arrived.
 //! * No edit of the user is lost silently: [`CaughtUp::in_doubt`] says when it cannot be known whether the server took one.
 //!
-//! **Who calls in.** Programs; as yet no message of the wire leads here, and [`Session`](crate::Session) does not use it. **Tests**: below,
-//! and `shards/tests/convergence.rs` with the server's documents over links that delay and cut.
+//! **Who calls in.** Programs, with what comes over their connections; [`Session`](crate::Session) does not use it. **Tests**: below, against the
+//! server in the root crate's `tests/documents.rs`, and `shards/tests/convergence.rs` with the server's documents over links that delay and cut.
 
 mod replica;
+mod shared;
 #[cfg(test)]
 mod tests;
 
 pub use replica::{CaughtUp, Joining, MissedEdit, OutOfStep, Outgoing, Replica};
+pub use shared::{DocumentEvent, SharedDocument};

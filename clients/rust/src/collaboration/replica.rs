@@ -173,11 +173,18 @@ impl Replica {
             }
             None => next,
         };
-        self.under_way = Some(next.clone());
+        self.under_way = Some(next);
+        self.again()
+    }
+
+    /// The edit under way as it is to be sent again, when the server could not take it just now; none if there is none.
+    #[must_use]
+    pub fn again(&self) -> Option<Outgoing> {
+        let operation = self.under_way.clone().filter(|_| self.joined)?;
         Some(Outgoing {
             version: self.version,
             number: self.acknowledged + 1,
-            operation: next,
+            operation,
         })
     }
 
