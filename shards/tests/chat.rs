@@ -11,7 +11,7 @@ use shardwire_shards::mesh::LaneBounds;
 use shardwire_shards::permissions::{Action, Grant, Permissions, Rule};
 use shardwire_shards::vocabulary::{Identity, Verdict};
 use shardwire_shards::{AuthenticationTimes, ChatSettings, Residue, ShardSettings};
-use support::{PeerId, UNIX_MS, World, open_settings, user, verified};
+use support::{Frame, PeerId, UNIX_MS, World, open_settings, user, verified};
 
 fn settings() -> ShardSettings {
     ShardSettings {
@@ -244,6 +244,19 @@ fn contract_c7_c10_c11_whoever_is_gone_has_left_and_an_empty_room_is_gone() {
     world.lose(ann);
     world.settle();
     assert_eq!(world.residue(), Residue::default());
+}
+
+#[test]
+fn who_is_closed_is_not_told_of_its_own_leaving() {
+    for home in [0, 1] {
+        let mut world = World::with(2, settings());
+        let room = room_at(&world, home);
+        let ann = world.connect_as(0, user("ann"));
+        ask(&mut world, ann, &join(&room));
+        world.bytes(ann, &support::close(1000, "bye"));
+        world.settle();
+        assert_eq!(world.heard(ann), [Frame::Close(1000, String::new())]);
+    }
 }
 
 #[test]

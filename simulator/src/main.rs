@@ -47,6 +47,8 @@ enum Plant {
     ForgetOverflow,
     /// A log is forgotten, and the next one goes by the same epoch.
     KeepEpoch,
+    /// A connection leaves a chat room, and the room's home keeps it.
+    KeepSeat,
 }
 
 impl From<Plant> for Fault {
@@ -58,6 +60,7 @@ impl From<Plant> for Fault {
             Plant::EarlySeam => Self::EarlySeam,
             Plant::ForgetOverflow => Self::ForgetOverflow,
             Plant::KeepEpoch => Self::KeepEpoch,
+            Plant::KeepSeat => Self::KeepSeat,
         }
     }
 }

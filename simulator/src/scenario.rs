@@ -6,7 +6,7 @@ use shardwire_shards::collaboration::{CollaborationSettings, DocumentSettings};
 use shardwire_shards::history::{ChannelRule, ChannelSettings, HistoryRule, SlowPolicy};
 use shardwire_shards::mesh::LaneBounds;
 use shardwire_shards::placement::{Placement, Rule};
-use shardwire_shards::{ApplicationRoutes, ShardSettings};
+use shardwire_shards::{ApplicationRoutes, ChatSettings, ShardSettings};
 
 use crate::Random;
 
@@ -29,6 +29,8 @@ pub struct Scenario {
     pub logs: usize,
     /// Documents clients edit; none in most runs.
     pub documents: Vec<String>,
+    /// Chat rooms there are.
+    pub rooms: usize,
     /// Users clients may be.
     pub users: Vec<String>,
     /// Where clients come from.
@@ -84,13 +86,15 @@ impl Scenario {
     /// Draws one. `shards`: instead of a drawn number.
     #[must_use]
     pub fn draw(random: &mut Random, shards: Option<u16>) -> Self {
-        // From a stream of its own, so that seeds that were written down stay what they were.
+        // From a stream of its own, so that seeds that were written down stay what they were; likewise about rooms.
         let mut about_documents = Random::new(random.clone().bits());
+        let mut about_rooms = Random::new(!random.clone().bits());
         let drawn = random.pick(&[1_u16, 2, 2, 3, 4, 4, 5, 7, 8, 16]);
         let shards = shards.unwrap_or(drawn).max(1);
         let rule = random.pick(&[Rule::Accept, Rule::IpHash, Rule::UserHash]);
         let max_message_size = random.pick(&[512, 4 << 10, 64 << 10]);
         let soft = random.pick(&[2 << 10, 8 << 10, 256 << 10]);
+        let chat_rooms = about_rooms.pick(&[0, 0, 1, 2, 3]);
         let settings = ShardSettings {
             max_connections: random.pick(&[12, 60, 1000]),
             max_connections_per_user: random.pick(&[None, Some(1), Some(2), Some(5)]),
@@ -105,6 +109,11 @@ impl Scenario {
             routes: routes(random),
             publish_shard_counts: random.chance(80),
             channels: history(random),
+            chat: (chat_rooms > 0).then(|| ChatSettings {
+                max_members: about_rooms.pick(&[1, 3, 1000]),
+                typing_ms: 1_000,
+                ..ChatSettings::default()
+            }),
             ..ShardSettings::default()
         };
         let documents = documents(&mut about_documents, &settings);
@@ -135,6 +144,7 @@ impl Scenario {
             channels,
             logs,
             documents,
+            rooms: chat_rooms,
             users: (0..random.size(1..=8))
                 .map(|n| format!("user-{n}"))
                 .collect(),
@@ -202,6 +212,11 @@ fn collaboration(random: &mut Random) -> CollaborationSettings {
         unload_after_ms: random.pick(&[100, 5_000]),
         ..CollaborationSettings::default()
     }
+}
+
+/// What a chat room is called.
+pub(crate) fn room_name(room: usize) -> String {
+    format!("chat{room}")
 }
 
 /// Histories that hold everything and such that hold hardly anything, for long and for a moment, forgotten soon or later.

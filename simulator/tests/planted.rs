@@ -30,14 +30,17 @@ fn is_found(fault: Fault, checks: &[&str]) {
 /// Looks at channels with a history; the older checks look at the others.
 const HISTORY: &str = "once, in order, or told";
 
+/// Looks at what members of chat rooms are told.
+const ROOMS: &str = "everybody is in the room it is in";
+
 #[test]
 fn a_delivery_left_out_is_found() {
-    is_found(Fault::SkipDelivery, &["no loss", HISTORY]);
+    is_found(Fault::SkipDelivery, &["no loss", HISTORY, ROOMS]);
 }
 
 #[test]
 fn a_delivery_made_twice_is_found() {
-    is_found(Fault::DoubleDelivery, &["no duplicate", HISTORY]);
+    is_found(Fault::DoubleDelivery, &["no duplicate", HISTORY, ROOMS]);
 }
 
 #[test]
@@ -59,4 +62,15 @@ fn a_full_lane_that_is_forgotten_is_found() {
 #[test]
 fn an_epoch_that_outlives_its_log_is_found() {
     is_found(Fault::KeepEpoch, &[HISTORY]);
+}
+
+#[test]
+fn a_seat_that_is_kept_when_its_member_has_left_is_found() {
+    let checks = [
+        ROOMS,
+        "registries hold what is there",
+        // Where it comes back into the same room.
+        "nothing panics",
+    ];
+    is_found(Fault::KeepSeat, &checks);
 }

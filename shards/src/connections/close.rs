@@ -183,11 +183,12 @@ impl Shard {
     /// Takes the connection out of everything but its slot: nothing is delivered to it any more, it counts for no limit.
     fn retire(&mut self, id: ConnectionId) {
         self.leave_all_documents(id);
+        self.leave_all_channels(id);
+        // Behind the channels: who has left a room hears no more, not even of that.
         let ended = self.registry.get(id).map(|it| it.flags.has(Flags::ENDED));
         if ended == Some(false) {
             self.leave_room_for_good(id);
         }
-        self.leave_all_channels(id);
         let Some(connection) = self.registry.get_mut(id) else {
             return;
         };

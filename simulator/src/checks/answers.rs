@@ -127,6 +127,22 @@ impl Check for Answers {
                     "client {client} was told the history of {channel} when it asked {asked:?}"
                 );
             }
+            Seen::RoomJoined {
+                client, room, id, ..
+            } => {
+                let asked = self.take(client, id)?;
+                demand!(
+                    asked == Request::JoinRoom(room),
+                    "client {client} was told that it is in room {room} when it asked {asked:?}"
+                );
+            }
+            Seen::RoomLeft { client, id } => {
+                let asked = self.take(client, id)?;
+                demand!(
+                    asked == Request::LeaveRoom,
+                    "client {client} was told that it has left when it asked {asked:?}"
+                );
+            }
             Seen::JsonPong { client, id } => {
                 let asked = self.take(client, id)?;
                 demand!(
@@ -167,6 +183,18 @@ impl Check for Answers {
                     Request::Fault(expected) => expected as u16 == code,
                     Request::Publish(_) | Request::History(_) => {
                         code == ErrorCode::Overloaded as u16
+                    }
+                    Request::JoinRoom(_) => [
+                        ErrorCode::Overloaded,
+                        ErrorCode::RateLimitExceeded,
+                        ErrorCode::TooManyChannels,
+                        ErrorCode::TooManyMembers,
+                    ]
+                    .into_iter()
+                    .any(|expected| expected as u16 == code),
+                    Request::LeaveRoom => code == ErrorCode::NotJoined as u16,
+                    Request::Say(_) | Request::Type => {
+                        code == ErrorCode::NotJoined as u16 || code == ErrorCode::Overloaded as u16
                     }
                     Request::Subscribe(channel) | Request::Return(channel, _) => {
                         code == ErrorCode::Overloaded as u16
@@ -221,6 +249,7 @@ impl Check for Answers {
                     let publication = &world.publications[*number];
                     world.scenario.has_history(publication.channel) && !publication.volatile
                 }
+                Request::Say(_) | Request::Type => false,
                 _ => true,
             });
             if !world.lives(client) {

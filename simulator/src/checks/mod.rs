@@ -18,6 +18,7 @@ mod limits;
 mod loss;
 mod order;
 mod registries;
+mod rooms;
 mod strays;
 mod wakes;
 
@@ -112,6 +113,25 @@ pub enum Seen<'a> {
         channel: usize,
         counts: &'a [u64],
     },
+    /// A client was told that it is in a room, and who is there.
+    RoomJoined {
+        client: usize,
+        room: usize,
+        members: &'a [String],
+        id: Option<u64>,
+    },
+    /// A client was told that it has left its room.
+    RoomLeft { client: usize, id: Option<u64> },
+    /// A member was told that this user came.
+    Came { client: usize, user: &'a str },
+    /// A member was told that this user went.
+    Went { client: usize, user: &'a str },
+    /// A member read what this user said.
+    Said {
+        client: usize,
+        user: &'a str,
+        number: usize,
+    },
     /// A client got the JSON pong.
     JsonPong { client: usize, id: Option<u64> },
     /// A client got its value back.
@@ -201,6 +221,7 @@ impl Checks {
             Box::<order::Order>::default(),
             Box::<loss::Loss>::default(),
             Box::<history::History>::default(),
+            Box::<rooms::Rooms>::default(),
             Box::<answers::Answers>::default(),
             Box::<calls::Calls>::default(),
             Box::<endings::Endings>::default(),

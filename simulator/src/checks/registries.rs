@@ -7,6 +7,7 @@ use shardwire_shards::Residue;
 
 use super::{Check, Verdict, demand};
 use crate::World;
+use crate::scenario::room_name;
 
 /// Keeps nothing: at rest, what the shards hold is worked out anew from who lives and is subscribed to what.
 #[derive(Debug, Default)]
@@ -56,6 +57,7 @@ fn expected(world: &World<'_>) -> Vec<Residue> {
     let placement = &world.scenario.placement;
     let mut expected = vec![Residue::default(); world.hosts.len()];
     let mut audiences: BTreeSet<(usize, usize)> = BTreeSet::new();
+    let mut rooms: BTreeSet<(usize, usize)> = BTreeSet::new();
     let mut users: BTreeSet<usize> = BTreeSet::new();
     let mut addresses: BTreeMap<IpAddr, usize> = BTreeMap::new();
     for client in world.living() {
@@ -63,6 +65,10 @@ fn expected(world: &World<'_>) -> Vec<Residue> {
             continue;
         };
         expected[shard].connections += 1;
+        if let Some(room) = who.room {
+            expected[shard].seats += 1;
+            rooms.insert((room, shard));
+        }
         audiences.extend(who.channels.iter().map(|&channel| (channel, shard)));
         users.extend(who.user);
         if world.scenario.settings.max_connections_per_ip.is_some() {
@@ -107,6 +113,14 @@ fn expected(world: &World<'_>) -> Vec<Residue> {
     {
         let home = placement.home_of_channel(&world.scenario.channels[channel]);
         expected[home.index()].homed_channels += 1;
+    }
+    for &(_, shard) in &rooms {
+        expected[shard].local_channels += 1;
+    }
+    for room in rooms.iter().map(|&(room, _)| room).collect::<BTreeSet<_>>() {
+        let home = placement.home_of_channel(&format!("room:{}", room_name(room)));
+        expected[home.index()].homed_channels += 1;
+        expected[home.index()].rooms += 1;
     }
     for user in users {
         expected[placement.home_of_user(&world.scenario.users[user]).index()].counted_users += 1;

@@ -50,6 +50,22 @@ pub enum Heard {
         messages: Vec<(Place, usize)>,
         id: Option<u64>,
     },
+    /// You are in this room, and so are these.
+    RoomJoined {
+        room: String,
+        members: Vec<String>,
+        id: Option<u64>,
+    },
+    /// You are in no room any more.
+    RoomLeft { id: Option<u64> },
+    /// Somebody came into the room.
+    Came { user: String },
+    /// Somebody went.
+    Went { user: String },
+    /// Somebody said something; `number` is its place in the run.
+    Said { user: String, number: usize },
+    /// Somebody types, or has stopped.
+    Typing,
     /// Connections per shard.
     Counts { channel: String, counts: Vec<u64> },
     /// The JSON pong.
@@ -73,7 +89,8 @@ pub fn understand(text: &str) -> Result<Heard, String> {
         serde_json::from_str(text).map_err(|error| format!("not JSON ({error}): {text}"))?;
     let strange = || format!("a message nobody defined: {text}");
     // What is asked about documents has a text as its id.
-    if value["documentId"].is_string() || value["id"].is_string() {
+    let said = value["type"] == "message";
+    if value["documentId"].is_string() || (value["id"].is_string() && !said) {
         return Ok(Heard::Document(value));
     }
     let id = value["id"].as_u64();
@@ -82,6 +99,10 @@ pub fn understand(text: &str) -> Result<Heard, String> {
             .as_str()
             .map(str::to_owned)
             .ok_or_else(strange)
+    };
+    let user = || {
+        let user = value["userId"].as_str();
+        user.map(str::to_owned).ok_or_else(strange)
     };
     Ok(match value["type"].as_str().ok_or_else(strange)? {
         "subscribed" => Heard::Subscribed {
@@ -140,6 +161,29 @@ pub fn understand(text: &str) -> Result<Heard, String> {
                 }
             }
         }
+        "room:joined" => {
+            let members = value["members"].as_array().into_iter().flatten();
+            let name = |it: &Value| it["userId"].as_str().map(str::to_owned);
+            Heard::RoomJoined {
+                room: value["roomId"].as_str().ok_or_else(strange)?.to_owned(),
+                members: members
+                    .map(name)
+                    .collect::<Option<_>>()
+                    .ok_or_else(strange)?,
+                id,
+            }
+        }
+        "room:left" => Heard::RoomLeft { id },
+        "user-joined" => Heard::Came { user: user()? },
+        "user-left" => Heard::Went { user: user()? },
+        "message" => Heard::Said {
+            user: user()?,
+            number: value["content"]
+                .as_str()
+                .and_then(|text| text.parse().ok())
+                .ok_or_else(strange)?,
+        },
+        "typing-start" | "typing-stop" => Heard::Typing,
         "pong" => Heard::Pong { id },
         "worked" => Heard::Worked { id },
         "echo" => Heard::Echo {

@@ -62,6 +62,8 @@ pub struct Client {
     pub channels: BTreeSet<usize>,
     /// By channel with history: the place up to which it knows everything.
     pub places: BTreeMap<usize, Place>,
+    /// The chat room it was told that it is in.
+    pub room: Option<usize>,
     /// Codes of `CloseAll` commands that were given to its shard while it was there.
     pub told_to_go: Vec<u16>,
     pub(crate) decoder: Decoder,
@@ -91,6 +93,7 @@ impl Client {
             heard_at: 0,
             channels: BTreeSet::new(),
             places: BTreeMap::new(),
+            room: None,
             told_to_go: Vec::new(),
             decoder: Decoder::default(),
             next_id: 0,

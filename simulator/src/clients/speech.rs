@@ -19,6 +19,14 @@ pub enum Request {
     Unsubscribe(usize),
     /// Publish, as number so and so of the run; answered only if refused, or kept.
     Publish(usize),
+    /// Go into this chat room.
+    JoinRoom(usize),
+    /// Leave the room.
+    LeaveRoom,
+    /// Say something in the room, as number so and so of the run; answered only if refused.
+    Say(usize),
+    /// Type in the room, or stop; answered only if refused.
+    Type,
     /// The JSON ping.
     Ping,
     /// This JSON value is to come back.

@@ -7,7 +7,7 @@ use shardwire_shards::vocabulary::Mode;
 use super::{Completion, Publication, Socket, World, message};
 use crate::checks::Seen;
 use crate::clients::{Client, Offence, Place, Request, Stage};
-use crate::scenario::WORK;
+use crate::scenario::{WORK, room_name};
 
 impl World<'_> {
     pub(super) fn end_somehow(&mut self, client: usize) {
@@ -126,6 +126,7 @@ impl World<'_> {
         let work = u32::from(!self.scenario.settings.routes.types.is_empty()) * 8;
         let history = u32::from(self.scenario.logs > 0) * 4;
         let documents = self.scenario.documents.len() as u32 * 30;
+        let rooms = u32::from(self.scenario.rooms > 0) * 25;
         let kinds = [
             subscribe,
             unsubscribe,
@@ -137,6 +138,7 @@ impl World<'_> {
             work,
             history,
             documents,
+            rooms,
         ];
         match self.random.weighted(&kinds) {
             0 => {
@@ -162,6 +164,7 @@ impl World<'_> {
                 self.ask(client, &Request::Echo(data), &json);
             }
             5 => self.ping(client),
+            10 => self.chat(client),
             8 => {
                 let last = self.scenario.shard_counts();
                 let channel = last - 1 - self.random.below(self.scenario.logs);
@@ -202,6 +205,36 @@ impl World<'_> {
                     ),
                 ]);
                 self.ask(client, &Request::Fault(code), json);
+            }
+        }
+    }
+
+    /// One thing that is done in chat rooms.
+    fn chat(&mut self, client: usize) {
+        match self.random.weighted(&[30, 8, 50, 12]) {
+            0 => {
+                let room = self.random.below(self.scenario.rooms);
+                let json = format!(
+                    "{{\"type\":\"join-room\",\"roomId\":\"{}\"}}",
+                    room_name(room)
+                );
+                self.joins.insert((client, self.clients[client].next_id));
+                self.ask(client, &Request::JoinRoom(room), &json);
+            }
+            1 => self.ask(client, &Request::LeaveRoom, "{\"type\":\"leave-room\"}"),
+            2 => {
+                let number = self.said;
+                self.said += 1;
+                let json = format!("{{\"type\":\"send-message\",\"content\":\"{number}\"}}");
+                self.ask(client, &Request::Say(number), &json);
+            }
+            _ => {
+                let json = self.random.pick(&[
+                    "{\"type\":\"typing-start\"}",
+                    "{\"type\":\"typing-start\"}",
+                    "{\"type\":\"typing-stop\"}",
+                ]);
+                self.ask(client, &Request::Type, json);
             }
         }
     }

@@ -22,7 +22,7 @@ use application::Call;
 pub use host::{Completion, Host, Outside};
 pub use socket::Socket;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use shardwire_shards::mesh::{MailboxEnds, Sleepers};
@@ -100,6 +100,10 @@ pub struct World<'t> {
     pub(crate) resting: bool,
     /// Which publication a client asked for under which id.
     pub(crate) asked_as: BTreeMap<(usize, u64), usize>,
+    /// Messages said in chat rooms so far.
+    pub(crate) said: usize,
+    /// Wishes to be in a chat room, by whom and under which id.
+    pub(crate) joins: BTreeSet<(usize, u64)>,
     checks: Checks,
 }
 
@@ -149,6 +153,8 @@ impl<'t> World<'t> {
             calm: false,
             resting: false,
             asked_as: BTreeMap::new(),
+            said: 0,
+            joins: BTreeSet::new(),
             checks,
         }
     }
@@ -192,6 +198,17 @@ impl<'t> World<'t> {
     #[must_use]
     pub fn publication_of(&self, client: usize, id: u64) -> Option<usize> {
         self.asked_as.get(&(client, id)).copied()
+    }
+
+    /// What others read a client's user as.
+    #[must_use]
+    pub fn shown(&self, client: usize) -> String {
+        let who = &self.clients[client];
+        match (who.user, who.connection) {
+            (Some(user), _) => self.scenario.users[user].clone(),
+            (None, Some(connection)) => format!("guest:{connection}"),
+            (None, None) => String::new(),
+        }
     }
 
     /// The shard a connection lives on, if the server has one for this client.

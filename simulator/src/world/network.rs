@@ -1,5 +1,6 @@
 //! What kernel and network do between a client and its shard, some bytes at a time.
 
+use shardwire_protocol::codes::ErrorCode;
 use shardwire_protocol::websocket::frame::Kind;
 use shardwire_protocol::websocket::{CloseFrame, Event};
 use shardwire_shards::vocabulary::Mode;
@@ -7,6 +8,7 @@ use shardwire_shards::vocabulary::Mode;
 use super::{Completion, World};
 use crate::checks::Seen;
 use crate::clients::{Heard, RULES, Speech, Stage, understand};
+use crate::scenario::room_name;
 
 impl World<'_> {
     /// One movement towards the shard: bytes, an end, or the news that there is room.
@@ -238,6 +240,41 @@ impl World<'_> {
                 channel,
                 counts: &counts,
             }),
+            Heard::RoomJoined { room, members, id } => {
+                let rooms = 0..self.scenario.rooms;
+                let known = rooms.into_iter().find(|&known| room_name(known) == room);
+                let Some(room) = known else {
+                    return self.see(Seen::Nonsense {
+                        client,
+                        what: "a room nobody uses",
+                    });
+                };
+                self.see(Seen::RoomJoined {
+                    client,
+                    room,
+                    members: &members,
+                    id,
+                });
+                self.clients[client].room = Some(room);
+            }
+            Heard::RoomLeft { id } => {
+                self.see(Seen::RoomLeft { client, id });
+                self.clients[client].room = None;
+            }
+            Heard::Came { user } => self.see(Seen::Came {
+                client,
+                user: &user,
+            }),
+            Heard::Went { user } => self.see(Seen::Went {
+                client,
+                user: &user,
+            }),
+            Heard::Said { user, number } => self.see(Seen::Said {
+                client,
+                user: &user,
+                number,
+            }),
+            Heard::Typing => {}
             Heard::Worked { id } => self.see(Seen::Worked { client, id }),
             Heard::Pong { id } => self.see(Seen::JsonPong { client, id }),
             Heard::Echo { data, id } => self.see(Seen::Echo {
@@ -248,6 +285,11 @@ impl World<'_> {
             Heard::Document(message) => self.heard_of_document(client, &message),
             Heard::Error { code, id } => {
                 self.see(Seen::Error { client, code, id });
+                let join = id.is_some_and(|id| self.joins.contains(&(client, id)));
+                // Asked for again too often while it is on its way in, it still is.
+                if join && code != ErrorCode::RateLimitExceeded as u16 {
+                    self.clients[client].room = None;
+                }
                 if let Some(number) = id.and_then(|id| self.publication_of(client, id)) {
                     self.publications[number].refused = true;
                 }

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Page {
-    /// Whether `/` shows the built-in page: a small chat through the engine, and the connections per shard. On a public address it is
-    /// off unless switched on.
+    /// Whether `/` shows the built-in page: chat rooms, a shared document, notifications, and the connections per shard. On a public address
+    /// it is off unless switched on.
     #[schemars(extend("x-default" = "`true` when listening on loopback only, else `false`"))]
     pub enabled: Option<bool>,
 }
