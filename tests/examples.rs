@@ -317,3 +317,23 @@ fn misbehaving_handlers_leave_everybody_else_their_echoes() {
         assert!(words.next().unwrap().parse::<usize>().unwrap() > 0);
     }
 }
+
+#[test]
+fn notifications_wait_for_who_is_away_and_all_connections_know_what_is_unread() {
+    let (_example, line) = run("notifications", &["127.0.0.1:0".into()]);
+    let engine = line.strip_prefix("websocket on ws://").unwrap();
+    let engine: SocketAddr = engine.strip_suffix("/ws").unwrap().parse().unwrap();
+    let mut ann = connect(engine, "/ws?user=ann");
+    let ship = json!({"type": "ship", "to": "bob", "order": 4711});
+    assert_eq!(ann.ask(&ship), json!({"type": "shipped", "connections": 0}));
+    let mut bob = connect(engine, "/ws?user=bob");
+    let waiting = bob.receive();
+    assert_eq!(waiting["title"], "Your parcel is on its way");
+    assert_eq!(waiting["data"], json!({"order": 4711}));
+    let unread = |count: usize| json!({"type": "unread-count", "unread": count});
+    assert_eq!(bob.receive(), unread(1));
+    let mut other = connect(engine, "/ws?user=bob");
+    assert_eq!(other.receive()["unread"], 1);
+    bob.send(&json!({"type": "mark-read", "notificationIds": [waiting["id"]]}));
+    assert_eq!(other.receive(), unread(0));
+}

@@ -204,7 +204,7 @@ fn contract_n13_what_is_pending_comes_on_connect_once_and_only_to_its_user() {
 }
 
 #[test]
-fn contract_d9_delivered_is_what_a_socket_took_and_not_what_was_queued() {
+fn contract_n9_d9_delivered_is_what_a_socket_took_and_not_what_was_queued() {
     for shards in [1, 2] {
         let mut world = world(shards);
         let device = world.connect_as(usize::from(shards) - 1, user("ann"));
