@@ -79,6 +79,9 @@ pub const DRAIN_BATCH: usize = 256;
 
 /// Slots a search looks at per turn: a few hundred microseconds.
 pub const SEARCH_SLICE: usize = 4096;
+/// Channels in which a connection is behind that an operator is told of, the worst first: the answer of a search is bounded by its limit
+/// times this.
+pub const LAGS_TOLD_MAX: usize = 8;
 /// Idempotency keys a log remembers: a publisher that repeats itself does so within seconds, and a key takes as much as a
 /// small message.
 pub const IDEMPOTENCY_KEYS_MAX: usize = 1000;
