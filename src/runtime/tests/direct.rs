@@ -12,6 +12,7 @@ fn tables_of(slots: u32) -> ShardDriver {
         buffer_count: 16,
         buffer_size: 2048,
         table_size: Some(slots),
+        quiet_after: quiet_after(),
         ..DriverOptions::default()
     };
     ShardDriver::new(DriverKind::Uring, &options).unwrap()
@@ -123,6 +124,7 @@ fn more_sockets_than_all_tables_hold_are_refused_and_places_come_back() {
         submission_entries: 4,
         completion_entries: 8,
         table_size: Some(1),
+        quiet_after: quiet_after(),
     };
     let mut driver = ShardDriver::new(DriverKind::Uring, &options).unwrap();
     let all: Vec<_> = (0..256).map(|_| received_from(&mut driver)).collect();

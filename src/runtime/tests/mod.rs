@@ -13,6 +13,7 @@ mod fallback;
 mod hand_off;
 mod ip_hash;
 mod pause;
+mod quiet;
 mod sends;
 mod shard;
 mod stale;
@@ -38,8 +39,17 @@ fn driver_with(buffer_count: u16, buffer_size: u32) -> ShardDriver {
         buffer_count,
         buffer_size,
         table_size: table_size(),
+        quiet_after: quiet_after(),
         ..DriverOptions::default()
     })
+}
+
+/// Every socket counts as quiet where this is set; else none does as long as a test takes.
+fn quiet_after() -> Option<Duration> {
+    match std::env::var_os("SHARDWIRE_TEST_QUIET") {
+        Some(_) => Some(Duration::ZERO),
+        None => DriverOptions::default().quiet_after,
+    }
 }
 
 /// Tables of direct descriptors so small that everything happens on several rings, where the server

@@ -72,6 +72,7 @@ fn a_tiny_ring_loses_no_completion() {
         submission_entries: 2,
         completion_entries: 4,
         table_size: table_size(),
+        quiet_after: quiet_after(),
     });
     drain(&mut driver, 100, 2_000);
 }

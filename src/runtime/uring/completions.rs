@@ -11,6 +11,9 @@
 //!
 //!   Stopping, StopDue: a start is remembered, and follows the Stopped.
 //! ```
+//!
+//! What is armed is a multishot receive, or a poll if the socket is quiet, behind which comes one
+//! single receive; both are one `Armed` here.
 
 use std::collections::VecDeque;
 use std::io;
@@ -29,7 +32,12 @@ impl Uring {
         };
         let (branch, place) = self.branches.of(id);
         if let Some(target) = target(slot, place) {
-            branch.ring.receive(target, Tag::Receive(id));
+            if slot.state.quiet {
+                branch.ring.poll(target, SOMETHING, Tag::Await(id));
+            } else {
+                branch.ring.receive(target, Tag::Receive(id));
+            }
+            slot.state.awaited = slot.state.quiet;
             slot.state.receive = Receive::Armed;
         }
     }
@@ -123,6 +131,9 @@ impl Uring {
             Some(buffer) => branch.buffers.recycle(buffer),
             None => {}
         }
+        if answer.result > 0 {
+            self.note_speech(id, answer.more);
+        }
         if answer.more {
             return;
         }
@@ -155,6 +166,44 @@ impl Uring {
         }
     }
 
+    /// A quiet socket has something to receive, or its poll is over for another reason.
+    fn awaited(&mut self, id: SocketId, answer: Answer, completions: &mut Vec<Completion>) {
+        let Some(slot) = self.sockets.known_mut(id) else {
+            return;
+        };
+        slot.state.awaited = false;
+        let stopping = slot.state.receive == Receive::Stopping;
+        if !slot.is_open() || stopping {
+            slot.state.receive = Receive::Idle;
+            self.free_if_done(id);
+            return self.stopped(id, completions);
+        }
+        if answer.result < 0 && is_about_the_request(-answer.result) {
+            return self.arm_receive(id);
+        }
+        let (branch, place) = self.branches.of(id);
+        if let Some(target) = target(slot, place) {
+            branch.ring.receive_once(target, Tag::Receive(id));
+            self.spoken = true;
+        }
+    }
+
+    /// Bytes came from a socket that is still `armed`, or is not. From one that was silent for long
+    /// the next will be waited for in the cheap way, and from one that goes on talking in the quick
+    /// one.
+    fn note_speech(&mut self, id: SocketId, armed: bool) {
+        let Some(slot) = self.sockets.open_mut(id) else {
+            return;
+        };
+        let quiet = self.silence.was_long(slot.state.heard);
+        slot.state.heard = self.silence.now();
+        slot.state.quiet = quiet;
+        if quiet && armed && slot.state.receive == Receive::Armed {
+            let (branch, _) = self.branches.of(id);
+            branch.ring.cancel(Tag::Receive(id), Tag::Cancel);
+        }
+    }
+
     fn polled(&mut self, id: SocketId, completions: &mut Vec<Completion>) {
         let Some(slot) = self.sockets.known_mut(id) else {
             return;
@@ -180,6 +229,20 @@ impl Uring {
             let (branch, _) = self.branches.of(id);
             branch.ring.cancel(Tag::Receive(id), Tag::CancelReceive(id));
         }
+    }
+
+    /// Ends what a socket's receiving has in the kernel. Only a failure is answered.
+    pub(super) fn cancel_receive(&mut self, id: SocketId) {
+        let Some(slot) = self.sockets.open(id) else {
+            return;
+        };
+        let target = if slot.state.awaited {
+            Tag::Await(id)
+        } else {
+            Tag::Receive(id)
+        };
+        let (branch, _) = self.branches.of(id);
+        branch.ring.cancel(target, Tag::CancelReceive(id));
     }
 
     pub(super) fn reap(&mut self, completions: &mut Vec<Completion>) {
@@ -208,6 +271,7 @@ impl Uring {
     fn answered(&mut self, answer: Answer, completions: &mut Vec<Completion>) -> bool {
         match answer.tag {
             Some(Tag::Receive(id)) => self.received(id, answer, completions),
+            Some(Tag::Await(id)) => self.awaited(id, answer, completions),
             Some(Tag::Poll(id)) => self.polled(id, completions),
             Some(Tag::Accept) => {
                 let ring = self.branches.first();
@@ -233,6 +297,9 @@ impl Uring {
         false
     }
 }
+
+/// What a quiet socket is polled for: bytes, or the end.
+const SOMETHING: i16 = libc::POLLIN | libc::POLLRDHUP;
 
 /// Errors that say nothing about the stream, only about the request.
 fn is_about_the_request(error: i32) -> bool {

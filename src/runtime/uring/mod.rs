@@ -18,6 +18,9 @@
 //! reset (which could destroy a close frame on its way), and the poll for room ends by the same
 //! call.
 //!
+//! A socket that was silent for [`quiet_after`](DriverOptions::quiet_after) before its last bytes is
+//! waited for by a poll instead of a receive, which holds 608 bytes less in the kernel.
+//!
 //! With [`table_size`](DriverOptions::table_size) sockets become *direct descriptors*: each is
 //! accepted (or handed over) with a descriptor of the process, and moves into a slot of a ring's
 //! table when it is first received from; its descriptor is closed then. So the open-file limit bounds
@@ -46,7 +49,7 @@ use smallvec::SmallVec;
 use self::acceptor::Acceptor;
 use self::branch::Branches;
 pub(super) use self::branch::MAX_BRANCHES;
-use self::receive::{Receive, Requests};
+use self::receive::{Receive, Requests, Silence};
 use self::ring::Target;
 pub(super) use self::ring::TaskWork;
 use self::tag::Tag;
@@ -68,6 +71,9 @@ pub struct Uring {
     bell: Bell,
     /// Sockets whose `Stopped` needs nothing from the kernel. May hold stale ids.
     stops_due: Vec<SocketId>,
+    silence: Silence,
+    /// Receives of quiet sockets were queued, whose bytes are there.
+    spoken: bool,
 }
 
 impl Uring {
@@ -98,6 +104,8 @@ impl Uring {
             branches,
             bell,
             stops_due: Vec::new(),
+            silence: Silence::new(options.quiet_after),
+            spoken: false,
         })
     }
 
@@ -175,6 +183,10 @@ impl Driver for Uring {
             self.leave(id);
             return Err(io::Error::other(error));
         }
+        if let Some(slot) = self.sockets.open_mut(id) {
+            slot.state.heard = self.silence.now();
+            slot.state.quiet = self.silence.was_long(slot.state.heard);
+        }
         Ok(id)
     }
 
@@ -196,9 +208,7 @@ impl Driver for Uring {
         match slot.state.receive {
             Receive::Armed => {
                 slot.state.receive = Receive::Stopping;
-                let (branch, _) = self.branches.of(socket);
-                let cancel = Tag::CancelReceive(socket);
-                branch.ring.cancel(Tag::Receive(socket), cancel);
+                self.cancel_receive(socket);
             }
             Receive::Idle | Receive::Starved => {
                 slot.state.receive = Receive::StopDue;
@@ -340,7 +350,12 @@ impl Driver for Uring {
             timeout
         };
         self.branches.enter(timeout)?;
+        self.silence.look();
         self.reap(completions);
+        if std::mem::take(&mut self.spoken) {
+            self.branches.enter(Some(Duration::ZERO))?;
+            self.reap(completions);
+        }
         Ok(())
     }
 }

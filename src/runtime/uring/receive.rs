@@ -1,5 +1,7 @@
 //! What the ring knows of each socket.
 
+use std::time::{Duration, Instant};
+
 use crate::runtime::sockets::State;
 
 /// Where a socket's receiving stands.
@@ -30,10 +32,81 @@ pub(super) struct Requests {
     pub(super) polling: bool,
     /// It is in its slot of the table, and has no descriptor.
     pub(super) direct: bool,
+    /// Has been silent for long: its next bytes are waited for by a poll.
+    pub(super) quiet: bool,
+    /// What is armed is that poll, not a receive.
+    pub(super) awaited: bool,
+    /// When bytes last came.
+    pub(super) heard: Age,
+}
+
+/// A coarse time that wraps: whoever has been silent for hours may now and then count as having just
+/// spoken, which costs a few hundred bytes until it speaks.
+pub(super) type Age = u8;
+
+/// Tells who has been silent for long.
+pub(super) struct Silence {
+    begin: Instant,
+    /// Milliseconds of one step; `None`: nobody ever is.
+    step_ms: Option<u64>,
+    /// As of the last [`Silence::look`].
+    now: Age,
+}
+
+impl Silence {
+    pub(super) fn new(quiet_after: Option<Duration>) -> Self {
+        Self {
+            begin: Instant::now(),
+            step_ms: quiet_after.map(|after| after.as_millis() as u64 / 2),
+            now: 0,
+        }
+    }
+
+    /// Looks at the clock.
+    pub(super) fn look(&mut self) {
+        if let Some(step_ms @ 1..) = self.step_ms {
+            self.now = (self.begin.elapsed().as_millis() as u64 / step_ms) as Age;
+        }
+    }
+
+    pub(super) fn now(&self) -> Age {
+        self.now
+    }
+
+    /// Whether bytes that come now end a long silence.
+    pub(super) fn was_long(&self, heard: Age) -> bool {
+        match self.step_ms {
+            None => false,
+            Some(0) => true,
+            Some(_) => self.now.wrapping_sub(heard) >= 2,
+        }
+    }
 }
 
 impl State for Requests {
     fn in_kernel(&self) -> bool {
         self.polling || matches!(self.receive, Receive::Armed | Receive::Stopping)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_is_long_from_half_of_the_time_on_and_surely_after_it() {
+        let at = |now| Silence {
+            begin: Instant::now(),
+            step_ms: Some(5_000),
+            now,
+        };
+        for (now, heard, long) in [(0, 0, false), (1, 0, false), (2, 0, true), (255, 0, true)] {
+            assert_eq!(at(now).was_long(heard), long, "{heard} to {now}");
+        }
+        // The clock goes round.
+        assert!(!at(0).was_long(255));
+        assert!(at(1).was_long(255));
+        assert!(!Silence::new(None).was_long(7), "nobody is ever quiet");
+        assert!(Silence::new(Some(Duration::ZERO)).was_long(0), "all are");
     }
 }

@@ -169,6 +169,20 @@ impl Ring {
         self.push(entry, tag);
     }
 
+    /// Receives once, into one provided buffer.
+    pub(super) fn receive_once(&mut self, socket: Target<'_>, tag: Tag) {
+        let (none, of_the_buffer) = (std::ptr::null_mut(), 0);
+        let entry = match socket {
+            Target::Descriptor(socket) => opcode::Recv::new(fd(socket), none, of_the_buffer)
+                .buf_group(BUFFER_GROUP)
+                .build(),
+            Target::Slot(slot) => opcode::Recv::new(Fixed(slot), none, of_the_buffer)
+                .buf_group(BUFFER_GROUP)
+                .build(),
+        };
+        self.push(entry.flags(Flags::BUFFER_SELECT), tag);
+    }
+
     /// Waits once for `events` (a poll mask).
     pub(super) fn poll(&mut self, socket: Target<'_>, events: i16, tag: Tag) {
         let events = events as u32;

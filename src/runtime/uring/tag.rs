@@ -20,6 +20,8 @@ pub(super) enum Tag {
     Sent(u32),
     /// A socket's multishot receive.
     Receive(SocketId),
+    /// A quiet socket's one-shot poll for something to receive.
+    Await(SocketId),
     /// A socket's one-shot poll for room to write.
     Poll(SocketId),
     /// The cancel of a socket's receive.
@@ -41,6 +43,7 @@ impl Tag {
             Self::Cancel => (6, None),
             Self::Alarm => (7, None),
             Self::Call => (8, None),
+            Self::Await(socket) => (10, Some(socket)),
         };
         let socket = socket.map_or(0, |socket| {
             (socket.index() as u64) << 32 | u64::from(socket.generation())
@@ -62,6 +65,7 @@ impl Tag {
             7 => Self::Alarm,
             8 => Self::Call,
             9 => Self::Sent(user_data as u32),
+            10 => Self::Await(socket),
             _ => return None,
         })
     }
@@ -82,6 +86,7 @@ mod tests {
                 Tag::Accept,
                 Tag::Bell,
                 Tag::Receive(socket),
+                Tag::Await(socket),
                 Tag::Poll(socket),
                 Tag::CancelReceive(socket),
                 Tag::Cancel,
