@@ -32,7 +32,7 @@
 //! **Tests.** Beside the code for tables and arithmetic; `tests/` in this room for everything that
 //! needs real sockets on loopback, one file per behaviour. They run with the ring, with epoll where
 //! `SHARDWIRE_SHARDS__DRIVER=epoll` is set, and with direct descriptors, three to a table, where
-//! `SHARDWIRE_SHARDS__DIRECT_DESCRIPTORS=on` is.
+//! `SHARDWIRE_SHARDS__DIRECT_DESCRIPTORS=on` is; `TEST_QUIET_SOCKETS` makes every socket count as silent.
 
 pub mod allocator;
 pub mod bell;

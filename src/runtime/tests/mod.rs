@@ -46,7 +46,7 @@ fn driver_with(buffer_count: u16, buffer_size: u32) -> ShardDriver {
 
 /// Every socket counts as quiet where this is set; else none does as long as a test takes.
 fn quiet_after() -> Option<Duration> {
-    match std::env::var_os("SHARDWIRE_TEST_QUIET") {
+    match std::env::var_os("TEST_QUIET_SOCKETS") {
         Some(_) => Some(Duration::ZERO),
         None => DriverOptions::default().quiet_after,
     }
