@@ -1,5 +1,6 @@
 //! One document: its text, and what an edit and a cursor do.
 
+use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::hash::Hash;
 use std::sync::Arc;
@@ -118,7 +119,8 @@ pub struct Document<M> {
     pub(super) log: Log,
     pub(super) authors: Authors<M>,
     pub(super) members: AHashMap<M, Member>,
-    pub(super) cursors: AHashMap<UserId, Cursor<M>>,
+    /// In the order of names, in which the others are told of them: the same in every run.
+    pub(super) cursors: BTreeMap<UserId, Cursor<M>>,
     edits_since_snapshot: usize,
     bytes_since_snapshot: usize,
     pub(super) records: VecDeque<Record>,
@@ -167,7 +169,7 @@ impl<M: Copy + Eq + Hash> Document<M> {
             log: Log::new(snapshot.version),
             authors,
             members: AHashMap::new(),
-            cursors: AHashMap::new(),
+            cursors: BTreeMap::new(),
             edits_since_snapshot: 0,
             bytes_since_snapshot: 0,
             records: VecDeque::new(),

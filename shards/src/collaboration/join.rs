@@ -1,8 +1,7 @@
 //! Coming and going.
 
+use std::collections::BTreeSet;
 use std::hash::Hash;
-
-use ahash::AHashSet;
 
 use super::Refused;
 use super::authors::{Author, Progress};
@@ -152,11 +151,11 @@ impl<M: Copy + Eq + Hash> Document<M> {
         }
     }
 
-    /// Who is a member, each user once, in no particular order.
+    /// Who is a member, each user once, in the order of their names: the same in every run.
     #[must_use]
     pub fn users(&self) -> Vec<UserId> {
         let users = self.members.values().map(|member| &member.author.user);
-        let once: AHashSet<&UserId> = users.collect();
+        let once: BTreeSet<&UserId> = users.collect();
         once.into_iter().cloned().collect()
     }
 
