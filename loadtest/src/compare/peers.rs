@@ -180,8 +180,7 @@ impl Peer {
                 "PONG",
                 "--publish-template",
                 "PUB {channel} 64\r\n{text}\r\n",
-                "--error-match",
-                "-ERR",
+                "--error-match=-ERR",
             ],
             Speaks::Nchan => &[
                 "--subscribe-template",

@@ -170,11 +170,14 @@ fn cost_path(cost: Cost) -> &'static [&'static str] {
     }
 }
 
+/// The part of a rate that has to come back.
+const PACE_KEPT: f64 = 0.98;
+
 /// Which runs count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Runs {
     All,
-    /// Without faults, and the client was not the limit.
+    /// Without faults, at the rate that was asked for, and the client was not the limit.
     Good,
 }
 
@@ -224,7 +227,16 @@ impl Row {
 
 fn is_good(report: &Value) -> bool {
     let no_faults = report["faults"].as_array().is_none_or(Vec::is_empty);
-    no_faults && report["client_limited"] != true
+    no_faults && report["client_limited"] != true && kept_pace(report)
+}
+
+/// Whether as much came back as was to be sent: who falls behind a rate has done another work than the others.
+fn kept_pace(report: &Value) -> bool {
+    let rate = report["rate"]
+        .as_f64()
+        .filter(|_| report["scenario"] == "echo");
+    let came = report["messages_per_second"].as_f64();
+    rate.is_none_or(|rate| came.is_some_and(|came| came >= rate * PACE_KEPT))
 }
 
 #[cfg(test)]
@@ -263,6 +275,16 @@ pub(super) mod tests {
         assert_eq!(spread(&[]), None);
         assert_eq!(spread(&[3.0, 1.0, 2.0]), Some((1.0, 2.0, 3.0)));
         assert_eq!(spread(&[4.0, 1.0]), Some((1.0, 2.5, 4.0)));
+    }
+
+    #[test]
+    fn who_falls_behind_the_rate_is_not_ranked() {
+        let mut report = report(4.0, false, &[]);
+        report["scenario"] = "echo".into();
+        report["rate"] = 81_000.0.into();
+        assert!(found(&[("bun", &[report.clone()])]).ranking().len() == 1);
+        report["rate"] = 90_000.0.into();
+        assert!(found(&[("bun", &[report])]).ranking().is_empty());
     }
 
     #[test]
