@@ -36,8 +36,8 @@ mod transport;
 pub use engine::{
     CloseError, DocumentError, Engine, EngineBuilder, EngineError, EngineHandle, Notification,
     NotificationPage, NotificationPages, NotifyError, Pending, PendingEdit, PendingInbox,
-    PendingNotification, PendingPublication, PerShard, Phase, PublishError, ReloadError, Reloaded,
-    StartError, StoredNotification, Unreached,
+    PendingNotification, PendingPresence, PendingPublication, PerShard, Phase, PresenceError,
+    PublishError, ReloadError, Reloaded, StartError, StoredNotification, Unreached,
 };
 pub use handlers::{
     Context, Failure, FailureCause, FromMessage, HandlerError, Json, Message, Next, TagError,
@@ -46,7 +46,7 @@ pub use shardwire_protocol::text;
 pub use shardwire_shards::permissions::{Access, Action};
 pub use shardwire_shards::search;
 pub use shardwire_shards::vocabulary::{
-    Audience, CloseCause, ConnectionId, DocumentText, Epoch, NotificationId, Position,
-    PublishOptions, SentNotification,
+    Audience, Change, ChannelMembers, CloseCause, ConnectionId, DocumentText, Epoch,
+    NotificationId, Position, Presence, PresenceChange, PublishOptions, SentNotification,
 };
 pub use storage::{Health as StorageHealth, StorageCounts};

@@ -118,7 +118,7 @@ fn contract_m9_d18_a_token_is_taken_from_every_place() {
         );
         assert_eq!(
             hello["heartbeat"],
-            json!({"interval": 30000, "timeout": 10000})
+            json!({"interval": 30000, "timeout": 10000, "presence": 30000})
         );
         assert!(hello["serverTime"].as_u64().unwrap() > 1_600_000_000_000);
         assert_eq!(

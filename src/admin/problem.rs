@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use shardwire_shards::vocabulary::NoConnectionId;
 
-use crate::{CloseError, NotifyError, PublishError};
+use crate::{CloseError, NotifyError, PresenceError, PublishError};
 
 /// A request that was not carried out.
 #[derive(Debug)]
@@ -100,6 +100,16 @@ impl From<PublishError> for Problem {
         match error {
             PublishError::Overloaded => Self::overloaded(),
             PublishError::TooLarge { .. } => Self::too_large(error.to_string()),
+            mistake => Self::bad_request(mistake.to_string()),
+        }
+    }
+}
+
+impl From<PresenceError> for Problem {
+    fn from(error: PresenceError) -> Self {
+        match error {
+            PresenceError::Overloaded => Self::overloaded(),
+            PresenceError::TooMuch => Self::too_large(error.to_string()),
             mistake => Self::bad_request(mistake.to_string()),
         }
     }

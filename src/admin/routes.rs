@@ -29,6 +29,10 @@ pub(super) fn router(engine: EngineHandle) -> Router {
         .route("/users/{user}/send", post(api::users::send))
         .route("/users/{user}/kick", post(api::users::kick))
         .route(
+            "/users/{user}/presence",
+            get(api::presence::user).post(api::presence::set),
+        )
+        .route(
             "/users/{user}/notifications",
             get(api::notifications::list).post(api::notifications::send),
         )
@@ -38,6 +42,7 @@ pub(super) fn router(engine: EngineHandle) -> Router {
         )
         .route("/channels", get(api::channels::list))
         .route("/channels/{channel}", get(api::channels::one))
+        .route("/channels/{channel}/presence", get(api::presence::channel))
         .route("/shards", get(api::shards::table))
         .route("/close", post(api::control::close))
         .route("/drain", post(api::control::drain))

@@ -184,6 +184,25 @@ pub(super) const TYPING_TIMEOUT: Range<TextDuration> = duration(ms(1_000), minut
 /// Long enough for a client to come back; what is empty costs half a KiB.
 pub(super) const FORGET_AFTER: Range<TextDuration> = duration(ms(1_000), minutes(31 * 24 * 60));
 
+/// Patterns are tried one after the other when a channel gets its first subscriber.
+pub(super) const PRESENCE_PATTERNS: usize = 256;
+
+/// Zero tells every end at once; what is not back after an hour is gone.
+pub(super) const PRESENCE_GRACE: Range<TextDuration> = duration(ms(0), minutes(60));
+
+/// A client that says it is there more often than each second says nothing else; one that is silent for an hour is not there.
+pub(super) const PRESENCE_HEARTBEAT: Range<TextDuration> = duration(ms(1_000), minutes(60));
+
+/// Under a second nobody could read it; what is to be known for longer than a month wants a database.
+pub(super) const STATUS_EXPIRATION: Range<TextDuration> =
+    duration(ms(1_000), minutes(31 * 24 * 60));
+
+/// Shorter gathers nothing; longer than a minute is no presence any more.
+pub(super) const BATCH_INTERVAL: Range<TextDuration> = duration(ms(20), minutes(1));
+
+/// The least holds a short list and a number a second; the most is more than a line of one subscriber carries.
+pub(super) const PRESENCE_BUDGET: Range<ByteSize> = size(ByteSize::kib(2), ByteSize::mib(64));
+
 /// Room on the disk that is left to others; none means until the last byte.
 pub(super) const KEEP_FREE: Range<ByteSize> = size(ByteSize::bytes(0), ByteSize::mib(1_048_576));
 

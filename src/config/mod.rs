@@ -54,6 +54,7 @@ pub use sections::log::{Log, LogFormat, LogLevel, LogSettings};
 pub use sections::notifications::Notifications;
 pub use sections::page::{Page, PageSettings};
 pub use sections::permissions::{PermissionDefault, PermissionRule, Permissions};
+pub use sections::presence::Presence;
 pub use sections::proxy::{ForwardedHeader, Proxy, ProxyProtocol, ProxySettings};
 pub use sections::rates::{RateSettings, Rates, RatesSettings};
 pub use sections::shards::{DirectDescriptors, DriverChoice, PlacementRule, ShardSettings, Shards};
@@ -109,6 +110,8 @@ pub struct Config {
     pub collaboration: Collaboration,
     /// Chat rooms.
     pub chat: Chat,
+    /// Who is there, and how that is told.
+    pub presence: Presence,
     /// An inbox for every user.
     pub notifications: Notifications,
     /// Where is kept what outlives the process.
@@ -150,6 +153,8 @@ pub struct Settings {
     pub collaboration: Option<shardwire_shards::collaboration::CollaborationSettings>,
     /// Chat rooms, if there are any.
     pub chat: Option<shardwire_shards::ChatSettings>,
+    /// Who is there, and how that is told.
+    pub presence: shardwire_shards::presence::PresenceSettings,
     /// Inboxes, if users have any.
     pub notifications: Option<shardwire_shards::notifications::NotificationSettings>,
     /// Where is kept what outlives the process, if anything is.
@@ -211,6 +216,7 @@ impl Config {
             .collaboration
             .check(on_loopback, &connections, &mut checker);
         let chat = self.chat.check(on_loopback, &mut checker);
+        let presence = self.presence.check(&mut checker);
         let notifications = self.notifications.check(on_loopback, &mut checker);
         let durable = channels.any_durable()
             || notifications.is_some_and(|it| it.durable)
@@ -244,6 +250,7 @@ impl Config {
             collaboration,
             chat,
             notifications,
+            presence,
             storage,
             rates,
             shutdown,

@@ -496,6 +496,7 @@ pub(super) fn shard_settings(
         collaboration: settings.collaboration,
         chat: settings.chat,
         notifications: settings.notifications,
+        presence: settings.presence.clone(),
         authentication: verifies.then_some(AuthenticationTimes {
             timeout_ms: settings.authentication.timeout_ms,
             warning_ms: settings.authentication.expiry_warning_ms,

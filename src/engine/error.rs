@@ -218,3 +218,33 @@ pub enum CloseError {
     )]
     Code(u16),
 }
+
+/// Why a question about presence was not answered, or a presence not changed.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PresenceError {
+    /// Neither a user (1 to 128 bytes without control characters) nor a channel can be called this. The caller's mistake.
+    #[error("nobody can be called {0:?}")]
+    Name(String),
+    /// The change is not an object of `status`, `username`, `currentRoom` and `metadata`, each in its shape. The caller's mistake.
+    #[error("the change of a presence is not what it should be")]
+    Invalid,
+    /// A text, all metadata together, or the list of users is longer than it may be. The caller's mistake.
+    #[error("more than a presence holds")]
+    TooMuch,
+    /// The engine has too much to do, keeps the presence of as many users as it can, or has stopped. Try again later.
+    #[error("the engine is overloaded")]
+    Overloaded,
+}
+
+impl PresenceError {
+    /// What a code of the wire means here, such as that of [`PresenceChange::read`](crate::PresenceChange::read).
+    #[must_use]
+    pub fn from_code(code: ErrorCode) -> Self {
+        match code {
+            ErrorCode::InvalidMessage => Self::Invalid,
+            ErrorCode::MessageTooLarge => Self::TooMuch,
+            _ => Self::Overloaded,
+        }
+    }
+}

@@ -15,7 +15,7 @@ use shardwire_shards::mesh::Sleepers;
 use shardwire_shards::search::Search;
 use shardwire_shards::vocabulary::{
     Answer, AnswerId, Command, ConnectionId, DocumentText, EditOutcome, NotificationAnswer,
-    NotificationList, Now, PublishOutcome, SentNotification, ShardId, Verdict,
+    NotificationList, Now, PresenceAnswer, PublishOutcome, SentNotification, ShardId, Verdict,
 };
 
 use crate::runtime::{Bell, SocketId};
@@ -68,6 +68,7 @@ pub(crate) enum Waiting {
     Inbox(oneshot::Sender<NotificationList>),
     Document(oneshot::Sender<DocumentText>),
     Edited(oneshot::Sender<EditOutcome>),
+    Presence(oneshot::Sender<PresenceAnswer>),
 }
 
 /// A search of any kind, with whoever waits for what it finds.
@@ -250,6 +251,9 @@ impl Questions {
             }
             (Some(Waiting::Published(sender)), Answer::Published(outcome)) => {
                 let _ = sender.send(outcome);
+            }
+            (Some(Waiting::Presence(sender)), Answer::Presence(answer)) => {
+                let _ = sender.send(answer);
             }
             (Some(Waiting::Sent(sender)), Answer::Notification(NotificationAnswer::Sent(sent))) => {
                 let _ = sender.send(sent);

@@ -22,6 +22,7 @@ mod live;
 mod notify;
 mod pending;
 mod phase;
+mod presence;
 mod reach;
 mod reload;
 mod shard_loop;
@@ -31,7 +32,8 @@ mod storing;
 
 pub use builder::{Engine, EngineBuilder};
 pub use error::{
-    CloseError, DocumentError, EngineError, NotifyError, PublishError, ReloadError, StartError,
+    CloseError, DocumentError, EngineError, NotifyError, PresenceError, PublishError, ReloadError,
+    StartError,
 };
 pub use handle::EngineHandle;
 pub(crate) use inbox::{Inboxes, Item};
@@ -41,6 +43,7 @@ pub use notify::{
 };
 pub use pending::{Pending, PendingEdit, PendingPublication, PerShard};
 pub use phase::Phase;
+pub use presence::PendingPresence;
 pub(crate) use reach::check_code;
 pub use reload::Reloaded;
 #[cfg(feature = "testing")]

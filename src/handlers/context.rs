@@ -10,10 +10,12 @@ use std::rc::Rc;
 use serde::Serialize;
 use shardwire_shards::bounds::TAGS_MAX;
 use shardwire_shards::is_valid_tag;
-use shardwire_shards::vocabulary::{Command, ConnectionId, Identity, UserId};
+use shardwire_shards::vocabulary::{
+    Command, ConnectionId, Identity, PresenceChange, PresenceCommand, UserId,
+};
 
 use super::TagError;
-use crate::engine::{EngineHandle, PublishError};
+use crate::engine::{EngineHandle, PresenceError, PublishError};
 
 /// What handlers of one shard have asked for and the shard has not applied yet.
 pub(super) type Asked = Rc<RefCell<VecDeque<Command>>>;
@@ -165,6 +167,23 @@ impl Context {
             connection: self.connection(),
             channel: channel.into(),
         });
+    }
+
+    /// Changes what is known of this connection's user, field by field, as [`EngineHandle::set_presence`] does (contract R4, D7). Without
+    /// effect on connections without a user.
+    ///
+    /// # Errors
+    /// See [`PresenceError`].
+    pub fn set_presence(&self, change: PresenceChange) -> Result<(), PresenceError> {
+        change.check().map_err(PresenceError::from_code)?;
+        if let Some(user) = self.caller.user.clone() {
+            self.ask(Command::Presence(PresenceCommand::Set {
+                user,
+                change: Box::new(change),
+                answer: None,
+            }));
+        }
+        Ok(())
     }
 
     /// Tags this connection, so that a broadcast can mean it ([`Audience::Tag`](crate::Audience::Tag), contract M24) and the check of

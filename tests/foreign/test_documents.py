@@ -23,7 +23,7 @@ COMMANDS = [block for block in SHELL if block not in STARTS + INSTALLS]
 @pytest.fixture(scope="module")
 def plain():
     """A server as it starts without configuration, but on a free port, and with what the protocol's page speaks of switched on."""
-    running = Server(COLLABORATION__ENABLED="true")
+    running = Server(COLLABORATION__ENABLED="true", PRESENCE__CHANNELS="team:*")
     yield running
     running.stop()
 

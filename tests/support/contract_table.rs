@@ -21,7 +21,7 @@ const ROOMS: [&str; 6] = [
 /// Names of tests, by the ids they name (`M17`).
 pub type Tests = BTreeMap<String, BTreeSet<String>>;
 
-/// The ids of the contract's sections 1 to 4 and 8 to 10, and of those of section 11 that concern the server's handlers.
+/// The ids of the contract's sections 1 to 4 and 7 to 10, and of those of section 11 that concern the server's handlers.
 pub fn ids() -> Vec<String> {
     let numbered =
         |letter: char, last: u32| (1..=last).map(move |number| format!("{letter}{number}"));
@@ -29,6 +29,7 @@ pub fn ids() -> Vec<String> {
         .chain(numbered('W', 9))
         .chain(["K10".to_owned(), "K11".to_owned()])
         .chain(numbered('P', 25))
+        .chain(numbered('R', 7))
         .chain(numbered('L', 8))
         .chain(numbered('C', 11))
         .chain(numbered('N', 13))

@@ -4,6 +4,7 @@ pub(super) mod channels;
 pub(super) mod connections;
 pub(super) mod control;
 pub(super) mod notifications;
+pub(super) mod presence;
 pub(super) mod publish;
 pub(super) mod shards;
 pub(super) mod users;

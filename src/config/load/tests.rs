@@ -250,7 +250,7 @@ fn unknown_keys_are_told_what_was_meant_or_what_there_is() {
         ),
         (
             "[tls]\ncertificate = 1",
-            "the sections are admin, authentication, channels, chat, collaboration, compression, connections, echo, handlers, listen, log, notifications, page, permissions, rates, shards, shutdown, storage, topics",
+            "the sections are admin, authentication, channels, chat, collaboration, compression, connections, echo, handlers, listen, log, notifications, page, permissions, presence, rates, shards, shutdown, storage, topics",
         ),
         ("[page]\nbackground = \"blue\"", "[page] has enabled"),
         (

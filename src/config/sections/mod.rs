@@ -21,6 +21,7 @@ pub(super) mod log;
 pub(super) mod notifications;
 pub(super) mod page;
 pub(super) mod permissions;
+pub(super) mod presence;
 pub(super) mod proxy;
 pub(super) mod rates;
 pub(super) mod shards;

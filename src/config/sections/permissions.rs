@@ -20,11 +20,12 @@ pub struct Permissions {
     pub default: Option<PermissionDefault>,
 
     /// The rules, as `[[permissions.rules]]`. `channel` is a pattern: `*` stands for any text, `{user}` for the id of the verified user.
-    /// `subscribe`, `publish`, `edit` and `join` each list whom the rule lets do that: permissions of an identity, `"@user"` for every verified
-    /// user, `"*"` for everybody; an empty list lets nobody. A rule says nothing about an action it does not list. The document `plan` goes by
-    /// the name `document:plan`: who may subscribe there may join it, who may edit may edit it. `join` is about the chat room whose channel
-    /// that is, and what is said there: see the guide to chat.
-    #[schemars(extend("x-live" = true, "x-allowed" = "tables with channel, and with one or more of subscribe, publish, edit, join"))]
+    /// `subscribe`, `publish`, `edit`, `join` and `presence` each list whom the rule lets do that: permissions of an identity, `"@user"` for
+    /// every verified user, `"*"` for everybody; an empty list lets nobody. A rule says nothing about an action it does not list. The
+    /// document `plan` goes by the name `document:plan`: who may subscribe there may join it, who may edit may edit it. `join` is about the
+    /// chat room whose channel that is, and what is said there: see the guide to chat. Who may see `presence` is told who is in the channel;
+    /// what is known of the user `ann` is asked for by the name `@ann`.
+    #[schemars(extend("x-live" = true, "x-allowed" = "tables with channel, and with one or more of subscribe, publish, edit, join, presence"))]
     pub rules: Vec<PermissionRule>,
 }
 
@@ -46,6 +47,9 @@ pub struct PermissionRule {
     /// Who may join the chat room.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub join: Option<Vec<String>>,
+    /// Who may see who is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub presence: Option<Vec<String>>,
 }
 
 /// What holds where no rule decides.
@@ -93,12 +97,14 @@ impl Permissions {
                 (Action::Publish, &written.publish),
                 (Action::Edit, &written.edit),
                 (Action::Join, &written.join),
+                (Action::Presence, &written.presence),
             ];
             if actions.iter().all(|(_, words)| words.is_none()) {
                 checker.refuse(
                     KEY,
                     format!("channel = {:?}", written.channel),
-                    "a rule lists who may subscribe, publish, edit or join".to_owned(),
+                    "a rule lists who may subscribe, publish, edit, join or see presence"
+                        .to_owned(),
                 );
             }
             let mut rule = Rule::about(pattern);

@@ -31,6 +31,10 @@ const ROOMS: &[(&str, &str)] = &[
     ),
     ("notifications", "Inboxes, at the homes of their users."),
     ("users", "Users and addresses, counted at their homes."),
+    (
+        "presence",
+        "Who is there, at the homes of users and of what is told.",
+    ),
     ("mesh", "What shards say to each other."),
     ("timers", "Deadlines."),
 ];
