@@ -141,6 +141,14 @@ fn setting(arguments: &ScenarioArguments) -> Setting {
             awaits_messages: idle.probe_rate.is_some(),
             ..setting
         },
+        ScenarioArguments::Presence(presence) => Setting {
+            scenario: "presence",
+            unit: "messages",
+            connections: presence.subscribers + presence.members as u32,
+            publishers: Some(presence.members as u32),
+            subscribers: Some(presence.subscribers),
+            ..setting
+        },
         ScenarioArguments::Churn(churn) => Setting {
             scenario: "churn",
             unit: "cycles",

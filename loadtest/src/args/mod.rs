@@ -20,6 +20,7 @@ Examples:
   loadtest churn  --url ws://127.0.0.1:8080/echo --in-flight 32
   loadtest compare
   loadtest recover --url ws://127.0.0.1:0/ws --server target/release/shardwire --duration 5m
+  loadtest presence --url 'ws://127.0.0.1:8080/ws?user=m{n}' --members 10k --subscribers 1k --rate 500 --duration 60s
 
 One process uses one core. Keep the client and the server on different cores (taskset -c 1 loadtest …), and
 believe the report when it says that the client was the limit.
@@ -56,6 +57,8 @@ pub enum ScenarioArguments {
     Churn(ChurnArguments),
     /// Cut subscribers of channels with history off again and again; each must get all that was acknowledged, once, in order
     Recover(RecoverArguments),
+    /// Members come into a channel and leave it; who is told must know in the end who is there
+    Presence(PresenceArguments),
 }
 
 /// What every scenario knows.
@@ -317,6 +320,41 @@ pub struct RecoverArguments {
     pub channel_name: String,
 }
 
+/// `presence`.
+#[derive(Debug, Clone, Args)]
+pub struct PresenceArguments {
+    #[command(flatten)]
+    pub common: CommonArguments,
+
+    /// Members, each with a connection of its own; {n} in the URL is its number, so that each is somebody else
+    #[arg(long, short, default_value = "1000", value_parser = number)]
+    pub members: u64,
+
+    /// Subscribers that are told who is there
+    #[arg(long, short, alias = "connections", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub subscribers: u32,
+
+    /// The channel; one of the server's presence.channels
+    #[arg(long, default_value = "room:loadtest")]
+    pub channel: String,
+
+    /// Joins and leaves per second: first all come, then they go and come again, at last most of them go
+    #[arg(long, default_value = "500", value_parser = rate)]
+    pub rate: f64,
+
+    /// Members that stay in the end
+    #[arg(long, default_value = "100", value_parser = number)]
+    pub stay: u64,
+
+    /// How long a member is away that goes and comes again
+    #[arg(long, default_value = "3s", value_parser = duration)]
+    pub away: Duration,
+
+    /// Most bytes that one subscriber may be told in a second (32KiB); more counts as an error
+    #[arg(long, value_parser = body_size)]
+    pub budget: Option<usize>,
+}
+
 impl ScenarioArguments {
     /// What all scenarios have.
     pub fn common(&self) -> &CommonArguments {
@@ -326,6 +364,7 @@ impl ScenarioArguments {
             ScenarioArguments::Idle(idle) => &idle.common,
             ScenarioArguments::Churn(churn) => &churn.common,
             ScenarioArguments::Recover(recover) => &recover.common,
+            ScenarioArguments::Presence(presence) => &presence.common,
         }
     }
 
@@ -334,7 +373,9 @@ impl ScenarioArguments {
         match self {
             ScenarioArguments::Echo(echo) => echo.count,
             ScenarioArguments::Fanout(fanout) => fanout.count,
-            ScenarioArguments::Idle(_) | ScenarioArguments::Recover(_) => None,
+            ScenarioArguments::Idle(_)
+            | ScenarioArguments::Recover(_)
+            | ScenarioArguments::Presence(_) => None,
             ScenarioArguments::Churn(churn) => churn.count,
         }
     }
@@ -380,7 +421,7 @@ mod tests {
 
     #[test]
     fn defaults_are_enough_for_a_first_run() {
-        for scenario in ["echo", "fanout", "idle", "churn", "recover"] {
+        for scenario in ["echo", "fanout", "idle", "churn", "recover", "presence"] {
             let arguments = parse(&format!("loadtest {scenario} --url ws://127.0.0.1:1/")).unwrap();
             assert_eq!(arguments.duration(), Duration::from_secs(10));
             assert_eq!(arguments.warmup(), Duration::from_secs(2));

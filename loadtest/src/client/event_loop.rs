@@ -278,7 +278,9 @@ impl Client {
             .chain(offer)
             .collect();
         let target = &self.options.target;
-        handshake.write_request(&mut self.output, &target.host, &target.path, &headers);
+        let number = self.options.numbers.get(connection.tag as usize);
+        let path = target.path_of(*number.unwrap_or(&connection.tag));
+        handshake.write_request(&mut self.output, &target.host, &path, &headers);
         connection.state = State::Upgrading(Box::new(Upgrading {
             handshake,
             compress: self.options.compress,

@@ -55,4 +55,6 @@ pub struct ClientOptions {
     pub close_timeout: u64,
     /// Longest message taken from the server, in bytes.
     pub max_message_size: usize,
+    /// What {n} in the target's path stands for, by tag; the tag itself for those beyond.
+    pub numbers: Vec<u32>,
 }

@@ -1,5 +1,6 @@
 //! Where to connect: a `ws://` or `wss://` URL, resolved once.
 
+use std::borrow::Cow;
 use std::net::{SocketAddr, ToSocketAddrs};
 
 use anyhow::{Context, Result, bail};
@@ -43,6 +44,17 @@ impl Target {
             host,
             path,
         })
+    }
+}
+
+impl Target {
+    /// The path with this number in the place of `{n}`.
+    pub fn path_of(&self, number: u32) -> Cow<'_, str> {
+        if self.path.contains("{n}") {
+            Cow::Owned(self.path.replace("{n}", &number.to_string()))
+        } else {
+            Cow::Borrowed(&self.path)
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use crate::scenarios::echo::{Echo, EchoPlan};
 use crate::scenarios::fanout::{Fanout, FanoutPlan};
 use crate::scenarios::idle::{Idle, IdlePlan};
 use crate::scenarios::pace::{Load, share};
+use crate::scenarios::presence::{Presence, PresencePlan};
 use crate::scenarios::recover::{Recover, RecoverPlan};
 use crate::scenarios::run::{Phases, Run};
 use crate::scenarios::{Identity, Scenario, template};
@@ -30,6 +31,8 @@ const OTHER_FILES: u64 = 16;
 const FANOUT_RATE: f64 = 100.0;
 /// Default cycles at once.
 const CHURN_IN_FLIGHT: u32 = 16;
+/// A subscriber keeps a bit for each.
+const MEMBERS_MAX: u64 = 1 << 20;
 /// What the server may put around a message body.
 const ENVELOPE: usize = 64 * 1024;
 
@@ -48,6 +51,7 @@ pub fn load(arguments: &ScenarioArguments) -> Option<Load> {
             Load::Rate(FANOUT_RATE),
         )),
         ScenarioArguments::Idle(idle) => idle.probe_rate.map(Load::Rate),
+        ScenarioArguments::Presence(presence) => Some(Load::Rate(presence.rate)),
         ScenarioArguments::Churn(churn) => Some(either(
             churn.rate,
             churn.in_flight,
@@ -93,6 +97,16 @@ pub fn check(arguments: &ScenarioArguments) -> Result<()> {
         ScenarioArguments::Echo(echo) => {
             if let Some(text) = &echo.template {
                 template::check_body(text).context("--template")?;
+            }
+        }
+        ScenarioArguments::Presence(presence) => {
+            if !common.url.contains("{n}") {
+                bail!(
+                    "--url needs {{n}}, so that each member is somebody else: ws://host:port/ws?user=m{{n}}"
+                );
+            }
+            if presence.members > MEMBERS_MAX {
+                bail!("at most {MEMBERS_MAX} --members");
             }
         }
         ScenarioArguments::Recover(_) if common.processes > 1 => {
@@ -144,6 +158,9 @@ fn connections(arguments: &ScenarioArguments, index: u32, processes: u32) -> u32
         ScenarioArguments::Echo(echo) => part(echo.connections),
         ScenarioArguments::Fanout(fanout) => part(fanout.subscribers) + part(fanout.publishers),
         ScenarioArguments::Idle(idle) => part(idle.connections),
+        ScenarioArguments::Presence(presence) => {
+            part(presence.subscribers) + part(presence.members as u32)
+        }
         ScenarioArguments::Churn(churn) => match load(arguments) {
             Some(Load::InFlight(slots)) => part(slots),
             _ => part(churn.connections),
@@ -247,6 +264,37 @@ pub fn work<L: Link>(
             );
             run(idle, client(common, 0)?, link, phases, interrupted)
         }
+        ScenarioArguments::Presence(presence) => {
+            let rate = presence.rate / f64::from(processes);
+            let time = (phases.warmup + phases.duration) as f64 / SECOND as f64;
+            let own = |total: u64| share(total, index, processes) as u32;
+            let plan = PresencePlan {
+                watchers: own(u64::from(presence.subscribers)),
+                members: presence.members as u32,
+                own_members: own(presence.members),
+                own_stay: own(presence.stay.min(presence.members)),
+                channel: presence.channel.clone(),
+                rate,
+                steps: (time * rate) as u64,
+                away: (presence.away.as_secs_f64() * rate / 2.0) as u64,
+                budget: presence.budget.map(|budget| budget as u64),
+                subscribe_timeout: common.connect_timeout.as_nanos() as u64,
+            };
+            // Members by their number in the run, subscribers by those behind.
+            let numbers = (0..connections)
+                .map(|tag| match tag.checked_sub(plan.watchers) {
+                    Some(member) => member * processes + index,
+                    None => plan.members + tag * processes + index,
+                })
+                .collect();
+            let client = Client::new(ClientOptions {
+                numbers,
+                ..options(common, presence.budget.unwrap_or(ENVELOPE))?
+            })
+            .context("cannot prepare the client")?;
+            let presence = Presence::new(plan, identity, ramp)?;
+            run(presence, client, link, phases, interrupted)
+        }
         ScenarioArguments::Churn(churn) => {
             let load = load
                 .unwrap_or(Load::InFlight(CHURN_IN_FLIGHT))
@@ -328,12 +376,16 @@ fn trust(common: &CommonArguments, target: &Target) -> Result<Option<Trust>> {
 }
 
 fn client(common: &CommonArguments, body: usize) -> Result<Client> {
+    Client::new(options(common, body)?).context("cannot prepare the client")
+}
+
+fn options(common: &CommonArguments, body: usize) -> Result<ClientOptions> {
     let mut headers = common.headers.clone();
     if let Some(subprotocol) = &common.subprotocol {
         headers.push(("Sec-WebSocket-Protocol".to_owned(), subprotocol.clone()));
     }
     let target = Target::parse(&common.url)?;
-    let options = ClientOptions {
+    Ok(ClientOptions {
         trust: trust(common, &target)?,
         target,
         compress: common.compress,
@@ -343,8 +395,8 @@ fn client(common: &CommonArguments, body: usize) -> Result<Client> {
         close_timeout: CLOSE_TIMEOUT,
         // Several messages may come in one.
         max_message_size: (body + ENVELOPE) * 16,
-    };
-    Client::new(options).context("cannot prepare the client")
+        numbers: Vec::new(),
+    })
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use serde::Serialize;
 use crate::measure::histogram::{Distribution, Quantiles};
 use crate::measure::process::Usage;
 use crate::scenarios::Outcome;
+use crate::scenarios::outcome::PresenceFigures;
 
 /// A client process that was busy, or waited for its core, for so many percent of the time was the limit, not the server.
 const CLIENT_LIMIT_PERCENT: f64 = 95.0;
@@ -96,6 +97,9 @@ pub struct Report {
     /// What else the scenario counted.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub events: BTreeMap<String, u64>,
+    /// What subscribers were told of who is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub presence: Option<PresenceFigures>,
     pub errors: BTreeMap<String, u64>,
     /// Samples of unexpected messages of the server.
     pub server_said: Vec<String>,
@@ -192,6 +196,7 @@ impl Report {
                 .map(|(name, values)| (name.clone(), latency(values)))
                 .collect(),
             correctness: correctness(&outcome),
+            presence: outcome.presence,
             server: cost.map(|cost| server(cost, &outcome)),
             client_limited: clients
                 .iter()

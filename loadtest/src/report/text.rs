@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::units::{bytes, count, significant, time};
 use super::{Latency, Report};
+use crate::scenarios::outcome::PresenceFigures;
 
 /// Most kinds of errors that are listed.
 const ERRORS_SHOWN: usize = 10;
@@ -32,6 +33,9 @@ pub fn write(report: &Report) -> String {
     if !report.events.is_empty() {
         line("counted", events(report));
     }
+    if let Some(figures) = &report.presence {
+        line("presence", presence(figures));
+    }
     let mut errors: Vec<(&String, &u64)> = report.errors.iter().collect();
     errors.sort_by_key(|(_, times)| std::cmp::Reverse(**times));
     for (kind, times) in errors.iter().take(ERRORS_SHOWN) {
@@ -50,6 +54,19 @@ pub fn write(report: &Report) -> String {
     };
     line("result", verdict);
     text
+}
+
+fn presence(figures: &PresenceFigures) -> String {
+    format!(
+        "{} of {} subscribers exact in the end ({} by name), {} there; at most {} to one in a second, {} in {} messages in all",
+        count(figures.exact),
+        count(figures.subscribers),
+        count(figures.exact_by_name),
+        count(figures.there),
+        bytes(figures.most_bytes_in_a_second),
+        bytes(figures.bytes),
+        count(figures.messages)
+    )
 }
 
 fn heading(report: &Report) -> String {

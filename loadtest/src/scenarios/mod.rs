@@ -1,6 +1,6 @@
-//! What is done to the server: echo, fan-out, idle connections, churn, recovery.
+//! What is done to the server: echo, fan-out, idle connections, churn, recovery, presence.
 //!
-//! *Lives here*: the five scenarios, what they share (pace, templates, tallies), and the phases of a run in one process
+//! *Lives here*: the scenarios, what they share (pace, templates, tallies), and the phases of a run in one process
 //! ([`run`]). *Does not live here*: sockets (`client/`), the exact counting (`correctness/`), several processes (`processes/`),
 //! presentation (`report/`).
 //!
@@ -16,6 +16,7 @@ pub mod fanout;
 pub mod idle;
 pub mod outcome;
 pub mod pace;
+pub mod presence;
 pub mod recover;
 pub mod run;
 pub mod tally;

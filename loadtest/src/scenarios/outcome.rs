@@ -11,6 +11,40 @@ use crate::measure::clock;
 use crate::measure::histogram::Distribution;
 use crate::measure::process::Usage;
 
+/// What subscribers were told of who is in a channel.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PresenceFigures {
+    pub subscribers: u64,
+    /// Those that knew in the end exactly who was there, or how many if they were told only that; and those of them that knew names.
+    pub exact: u64,
+    pub exact_by_name: u64,
+    /// How many were there in the end.
+    pub there: u64,
+    /// Most bytes of frames that one subscriber got in a second; and all, of all.
+    pub most_bytes_in_a_second: u64,
+    pub bytes: u64,
+    pub messages: u64,
+    /// Subscribers that got more in some second than they should.
+    pub over_budget: u64,
+}
+
+impl PresenceFigures {
+    /// Adds those of another process.
+    pub fn merge(&mut self, other: &Self) {
+        self.subscribers += other.subscribers;
+        self.exact += other.exact;
+        self.exact_by_name += other.exact_by_name;
+        // All processes know of all members.
+        self.there = self.there.max(other.there);
+        self.most_bytes_in_a_second = self
+            .most_bytes_in_a_second
+            .max(other.most_bytes_in_a_second);
+        self.bytes += other.bytes;
+        self.messages += other.messages;
+        self.over_budget += other.over_budget;
+    }
+}
+
 /// All that one process, or after merging all processes, found.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Outcome {
@@ -38,6 +72,8 @@ pub struct Outcome {
     pub counts: Counts,
     /// Present where several subscribers of a channel can be compared.
     pub orders: Option<Orders>,
+    /// What subscribers were told of who is there.
+    pub presence: Option<PresenceFigures>,
     /// What the client processes used during the measured stretch, one entry each.
     pub clients: Vec<Usage>,
 }
@@ -67,6 +103,7 @@ impl Outcome {
             samples: tally.samples.clone(),
             counts: tally.counts,
             orders: None,
+            presence: None,
             clients: tally.usage.into_iter().collect(),
         }
     }
@@ -99,6 +136,13 @@ impl Outcome {
         self.samples.truncate(super::tally::MAX_SAMPLES);
         self.counts.merge(&other.counts);
         self.orders = match (self.orders.take(), other.orders) {
+            (Some(mut here), Some(there)) => {
+                here.merge(&there);
+                Some(here)
+            }
+            (here, there) => here.or(there),
+        };
+        self.presence = match (self.presence.take(), other.presence) {
             (Some(mut here), Some(there)) => {
                 here.merge(&there);
                 Some(here)
