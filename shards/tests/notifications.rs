@@ -668,6 +668,20 @@ fn contract_n1_pending_and_read_outlive_the_process() {
 }
 
 #[test]
+fn contract_n1_what_was_on_its_way_to_the_disk_together_outlives_the_process_together() {
+    let (mut world, mut disk) = (World::with(1, durable()), Disk::default());
+    for title in ["first", "second", "third"] {
+        assert_eq!(send_as(&mut world, "ann", title, None, true), None);
+    }
+    disk.answer(&mut world, StoreOutcome::Stored);
+    world.answers.clear();
+    let before = list(&mut world, "ann", true);
+    assert_eq!(before.notices.len(), 3);
+    let mut world = disk.restart(1, durable(), 5_000);
+    assert_eq!(list(&mut world, "ann", true), before);
+}
+
+#[test]
 fn what_cannot_be_stored_is_refused_and_nobody_gets_it() {
     let (mut world, mut disk) = (World::with(1, durable()), Disk::default());
     let device = world.connect_as(0, user("ann"));

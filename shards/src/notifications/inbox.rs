@@ -205,7 +205,16 @@ impl Inbox {
         self.entries.iter_mut()
     }
 
-    /// The number of the oldest.
+    /// The number of the oldest, be it on its way into the store yet.
+    pub(super) fn first_to_keep(&self) -> Option<u64> {
+        let waiting = self.unstored.iter().find_map(|unstored| match unstored {
+            Unstored::Put { entry, .. } => Some(entry.number),
+            Unstored::Marks(_) | Unstored::Moved { .. } => None,
+        });
+        self.first_number().or(waiting)
+    }
+
+    /// The number of the oldest that is in it.
     pub(super) fn first_number(&self) -> Option<u64> {
         self.entries.front().map(|entry| entry.number)
     }

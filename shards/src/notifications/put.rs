@@ -45,7 +45,7 @@ impl Shard {
             return self.keep_notification(now, &user, entry, deliver, answer);
         }
         let epoch = inbox.epoch();
-        let record = record::put(&entry, inbox.first_number().unwrap_or(number));
+        let record = record::put(&entry, inbox.first_to_keep().unwrap_or(number));
         inbox.unstored.push_back(Unstored::Put {
             entry,
             deliver,
