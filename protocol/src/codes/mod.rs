@@ -305,7 +305,7 @@ mod tests {
         }
         // The last variant has the last row, so no variant is without one.
         assert_eq!(
-            ErrorCode::DocumentTooLarge.row().text,
+            ErrorCode::NoPresence.row().text,
             ERRORS[ERRORS.len() - 1].text
         );
     }
