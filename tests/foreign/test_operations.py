@@ -17,8 +17,11 @@ GUIDE = "docs/guides/operations.md"
 
 
 @pytest.fixture
-def operated():
-    running = Server(SHARDS__COUNT="2", SHARDS__PLACEMENT="user-hash", ADMIN__ADDRESS="127.0.0.1:0", ADMIN__KEY=KEY)
+def operated(tmp_path):
+    # With a storage, whose metrics are told only where there is one.
+    running = Server(
+        SHARDS__COUNT="2", SHARDS__PLACEMENT="user-hash", ADMIN__ADDRESS="127.0.0.1:0", ADMIN__KEY=KEY, STORAGE__DIRECTORY=str(tmp_path / "store")
+    )
     running.wait_for_line(2)
     running.admin = int(re.fullmatch(r"shardwire admin on 127\.0\.0\.1:(\d+)", running.printed[1])[1])
     yield running
