@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! args       what the user wants          processes  one or several of them, conducted
-//! scenarios  echo, fanout, idle, churn    client     very many connections on one thread
+//! scenarios  echo, fanout, idle, churn, …  client     very many connections on one thread
 //! measure    clock, histograms, /proc     correctness lost, duplicated, out of order
 //! report     progress, text, JSON, verdict
 //! ```
@@ -140,6 +140,16 @@ fn setting(arguments: &ScenarioArguments) -> Setting {
             unit: "cycles",
             connections: in_flight.unwrap_or(churn.connections),
             payload_bytes: Some(churn.size),
+            ..setting
+        },
+        ScenarioArguments::Recover(recover) => Setting {
+            scenario: "recover",
+            unit: "deliveries",
+            connections: recover.subscribers + recover.publishers,
+            publishers: Some(recover.publishers),
+            subscribers: Some(recover.subscribers),
+            channels: Some(recover.channels),
+            payload_bytes: Some(recover.size),
             ..setting
         },
     }

@@ -16,6 +16,7 @@ Examples:
   loadtest idle   --url ws://127.0.0.1:8080/ws --connections 15000 --pid 4711
   loadtest echo   --url wss://127.0.0.1:8443/echo --ca certificate.pem --compress --size 16KiB
   loadtest churn  --url ws://127.0.0.1:8080/echo --in-flight 32
+  loadtest recover --url ws://127.0.0.1:0/ws --server target/release/shardwire --duration 5m
 
 One process uses one core. Keep the client and the server on different cores (taskset -c 1 loadtest …), and
 believe the report when it says that the client was the limit.
@@ -41,6 +42,8 @@ pub enum ScenarioArguments {
     Idle(IdleArguments),
     /// Connect, upgrade, echo one message, close; again and again
     Churn(ChurnArguments),
+    /// Cut subscribers of channels with history off again and again; each must get all that was acknowledged, once, in order
+    Recover(RecoverArguments),
 }
 
 /// What every scenario knows.
@@ -258,6 +261,46 @@ pub struct ChurnArguments {
     pub count: Option<u64>,
 }
 
+/// `recover`.
+#[derive(Debug, Clone, Args)]
+pub struct RecoverArguments {
+    #[command(flatten)]
+    pub common: CommonArguments,
+
+    /// A shardwire program: it is started at the address of --url (port 0: a free one) with histories on a disk, killed (SIGKILL) when half of
+    /// the time is over, and started again [default: a server that runs already, and is not killed]
+    #[arg(long, value_name = "PROGRAM")]
+    pub server: Option<PathBuf>,
+
+    /// Subscribers; spread evenly over the channels
+    #[arg(long, short, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub subscribers: u32,
+
+    /// Publishers; each publishes into channels of its own
+    #[arg(long, short, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub publishers: u32,
+
+    /// Channels
+    #[arg(long, short, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
+    pub channels: u32,
+
+    /// Length of a message's body, in bytes (64, 16KiB); at least 30
+    #[arg(long, default_value = "64", value_parser = body_size)]
+    pub size: usize,
+
+    /// Acknowledged publishes per second of all publishers together
+    #[arg(long, value_parser = rate, default_value = "2000")]
+    pub rate: f64,
+
+    /// Mean time between two cuts of one connection, at random; 0s: none is cut
+    #[arg(long, default_value = "5s", value_parser = duration)]
+    pub cut_every: Duration,
+
+    /// Name of a channel, which must have history; {n} is its number
+    #[arg(long, default_value = "recover-{n}")]
+    pub channel_name: String,
+}
+
 impl ScenarioArguments {
     /// What all scenarios have.
     pub fn common(&self) -> &CommonArguments {
@@ -266,6 +309,7 @@ impl ScenarioArguments {
             ScenarioArguments::Fanout(fanout) => &fanout.common,
             ScenarioArguments::Idle(idle) => &idle.common,
             ScenarioArguments::Churn(churn) => &churn.common,
+            ScenarioArguments::Recover(recover) => &recover.common,
         }
     }
 
@@ -274,7 +318,7 @@ impl ScenarioArguments {
         match self {
             ScenarioArguments::Echo(echo) => echo.count,
             ScenarioArguments::Fanout(fanout) => fanout.count,
-            ScenarioArguments::Idle(_) => None,
+            ScenarioArguments::Idle(_) | ScenarioArguments::Recover(_) => None,
             ScenarioArguments::Churn(churn) => churn.count,
         }
     }
@@ -317,7 +361,7 @@ mod tests {
 
     #[test]
     fn defaults_are_enough_for_a_first_run() {
-        for scenario in ["echo", "fanout", "idle", "churn"] {
+        for scenario in ["echo", "fanout", "idle", "churn", "recover"] {
             let arguments = parse(&format!("loadtest {scenario} --url ws://127.0.0.1:1/")).unwrap();
             assert_eq!(arguments.scenario.duration(), Duration::from_secs(10));
             assert_eq!(arguments.scenario.warmup(), Duration::from_secs(2));

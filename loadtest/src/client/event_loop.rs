@@ -157,6 +157,14 @@ impl Client {
         true
     }
 
+    /// Ends a connection as a broken cable would: nothing is said, what was not written or read is gone. The handler is told in the next
+    /// poll. `false`: there is no such connection any more.
+    pub fn cut(&mut self, id: ConnectionId) -> bool {
+        let lives = living(&mut self.connections, id).is_some();
+        self.forget(id, |_| End::Cut);
+        lives
+    }
+
     /// Begins the close handshake on every open connection and gives up those that are not open yet.
     pub fn close_all(&mut self) {
         let ids: Vec<ConnectionId> = self

@@ -74,6 +74,8 @@ impl Failure {
 pub enum End {
     /// We asked for it and the server answered the close frame.
     Clean,
+    /// We cut it, without a word.
+    Cut,
     /// It was never open.
     NotOpened(Failure),
     /// It was open and broke.

@@ -23,7 +23,8 @@ impl Target {
     /// Reads `ws[s]://host[:port][/path][?query]` and resolves the host.
     ///
     /// # Errors
-    /// With a text for the user: another scheme, no host, a bad port, a host that does not resolve.
+    /// With a text for the user: another scheme, no host, a bad port (0 is none that one could connect to, but may be one to listen at),
+    /// a host that does not resolve.
     pub fn parse(url: &str) -> Result<Self> {
         let (tls, host, path) = split(url)?;
         let default_port = if tls { 443 } else { 80 };
@@ -95,7 +96,6 @@ fn name_and_port(host: &str, default_port: u16) -> Result<(&str, u16)> {
         Some(text) => text
             .parse()
             .ok()
-            .filter(|port| *port != 0)
             .with_context(|| format!("{text:?} is not a port"))?,
     };
     Ok((name, port))
@@ -132,7 +132,6 @@ mod tests {
         assert!(message("127.0.0.1:8080").contains("ws://host:port/path"));
         assert!(message("ws:///x").contains("no host"));
         assert!(message("ws://127.0.0.1:99999/").contains("not a port"));
-        assert!(message("ws://127.0.0.1:0/").contains("not a port"));
         assert!(message("ws://127.0.0.1:1/a b").contains("percent-encoded"));
         assert!(message("ws://me@127.0.0.1:1/").contains("--header"));
     }

@@ -15,5 +15,6 @@ pub mod conductor;
 pub mod launch;
 pub mod link;
 pub mod messages;
+pub mod served;
 pub mod server;
 pub mod worker;

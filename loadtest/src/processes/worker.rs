@@ -1,11 +1,13 @@
 //! What one process does: its share of the connections and the load.
 
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::link::Link;
+use super::served::Served;
 use crate::args::{CommonArguments, ScenarioArguments};
 use crate::client::{Client, ClientOptions, Ramp, Target, Trust};
 use crate::measure::clock::SECOND;
@@ -14,6 +16,7 @@ use crate::scenarios::echo::{Echo, EchoPlan};
 use crate::scenarios::fanout::{Fanout, FanoutPlan};
 use crate::scenarios::idle::{Idle, IdlePlan};
 use crate::scenarios::pace::{Load, share};
+use crate::scenarios::recover::{Recover, RecoverPlan};
 use crate::scenarios::run::{Phases, Run};
 use crate::scenarios::{Identity, Scenario, template};
 
@@ -50,6 +53,7 @@ pub fn load(arguments: &ScenarioArguments) -> Option<Load> {
             churn.in_flight,
             Load::InFlight(CHURN_IN_FLIGHT),
         )),
+        ScenarioArguments::Recover(recover) => Some(Load::Rate(recover.rate)),
     }
 }
 
@@ -61,6 +65,11 @@ pub fn check(arguments: &ScenarioArguments) -> Result<()> {
     let common = arguments.common();
     let target = Target::parse(&common.url)?;
     trust(common, &target)?;
+    let starts_server =
+        matches!(arguments, ScenarioArguments::Recover(recover) if recover.server.is_some());
+    if target.address.port() == 0 && !starts_server {
+        bail!("in the URL {:?}: 0 is not a port", common.url);
+    }
     if let Some(other) = common
         .source_addresses
         .0
@@ -81,7 +90,17 @@ pub fn check(arguments: &ScenarioArguments) -> Result<()> {
                 template::check_body(text).context("--template")?;
             }
         }
-        ScenarioArguments::Idle(_) | ScenarioArguments::Churn(_) => {}
+        ScenarioArguments::Recover(_) if common.processes > 1 => {
+            bail!(
+                "recover runs in one process, which compares all that was acknowledged with all that arrived"
+            )
+        }
+        ScenarioArguments::Recover(recover) if recover.server.is_some() && target.tls => {
+            bail!("--server starts a server without TLS, and the URL says wss://")
+        }
+        ScenarioArguments::Idle(_)
+        | ScenarioArguments::Churn(_)
+        | ScenarioArguments::Recover(_) => {}
     }
     let processes = common.processes;
     let connections = (0..processes)
@@ -124,6 +143,7 @@ fn connections(arguments: &ScenarioArguments, index: u32, processes: u32) -> u32
             Some(Load::InFlight(slots)) => part(slots),
             _ => part(churn.connections),
         },
+        ScenarioArguments::Recover(recover) => recover.subscribers + recover.publishers,
     }
 }
 
@@ -240,7 +260,43 @@ pub fn work<L: Link>(
                 interrupted,
             )
         }
+        ScenarioArguments::Recover(recover) => {
+            let mut common = common.clone();
+            let server = match &recover.server {
+                Some(program) => Some(serve(program, &mut common, &recover.channel_name)?),
+                None => None,
+            };
+            let plan = RecoverPlan {
+                subscribers: recover.subscribers,
+                channels: recover.channels,
+                publishers: recover.publishers,
+                rate: recover.rate,
+                size: recover.size,
+                channel_name: recover.channel_name.clone(),
+                cut_every: (!recover.cut_every.is_zero())
+                    .then_some(recover.cut_every.as_nanos() as u64),
+                kill_after: phases.warmup + phases.duration / 2,
+                duration: phases.warmup + phases.duration,
+            };
+            let client = client(&common, recover.size)?;
+            run(
+                Recover::new(plan, identity, ramp, server)?,
+                client,
+                link,
+                phases,
+                interrupted,
+            )
+        }
     }
+}
+
+/// Starts the server that `recover` kills, and leads the connections to it.
+fn serve(program: &Path, common: &mut CommonArguments, channel_name: &str) -> Result<Served> {
+    let target = Target::parse(&common.url)?;
+    let channels = template::channel_name(channel_name, "*");
+    let served = Served::start(program, target.address, &channels).context("--server")?;
+    common.url = format!("ws://{}{}", served.address(), target.path);
+    Ok(served)
 }
 
 fn run<S: Scenario, L: Link>(
@@ -326,6 +382,15 @@ mod tests {
     fn bad_combinations_are_refused_before_anything_starts() {
         let message = |line: &str| format!("{:#}", check(&arguments(line)).unwrap_err());
         assert!(message("loadtest echo --url wss://127.0.0.1/").contains("needs --ca"));
+        assert!(message("loadtest echo --url ws://127.0.0.1:0/").contains("0 is not a port"));
+        check(&arguments(
+            "loadtest recover --url ws://127.0.0.1:0/ --server shardwire",
+        ))
+        .unwrap();
+        assert!(
+            message("loadtest recover --url ws://127.0.0.1:1/ --processes 2")
+                .contains("one process")
+        );
         assert!(message("loadtest echo --url ws://127.0.0.1/ --ca x.pem").contains("is for wss"));
         assert!(
             message("loadtest fanout --url ws://127.0.0.1:1 --publish-template x")

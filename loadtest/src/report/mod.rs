@@ -93,6 +93,9 @@ pub struct Report {
     #[serde(flatten)]
     pub further: BTreeMap<String, Option<Latency>>,
     pub correctness: Correctness,
+    /// What else the scenario counted.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub events: BTreeMap<String, u64>,
     pub errors: BTreeMap<String, u64>,
     /// Samples of unexpected messages of the server.
     pub server_said: Vec<String>,
@@ -197,6 +200,7 @@ impl Report {
             warnings: Vec::new(),
             faults: Vec::new(),
             passed: false,
+            events: outcome.events,
             errors: outcome.errors,
             server_said: outcome.samples,
             setting,

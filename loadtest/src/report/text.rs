@@ -29,6 +29,9 @@ pub fn write(report: &Report) -> String {
     }
     line("client", client(report));
     line("correctness", correctness(report));
+    if !report.events.is_empty() {
+        line("counted", events(report));
+    }
     let mut errors: Vec<(&String, &u64)> = report.errors.iter().collect();
     errors.sort_by_key(|(_, times)| std::cmp::Reverse(**times));
     for (kind, times) in errors.iter().take(ERRORS_SHOWN) {
@@ -217,6 +220,15 @@ fn waiting(percent: f64) -> String {
     } else {
         String::new()
     }
+}
+
+fn events(report: &Report) -> String {
+    let events: Vec<String> = report
+        .events
+        .iter()
+        .map(|(name, times)| format!("{} {name}", count(*times)))
+        .collect();
+    events.join(", ")
 }
 
 fn correctness(report: &Report) -> String {

@@ -1,6 +1,6 @@
-//! What is done to the server: echo, fan-out, idle connections, churn.
+//! What is done to the server: echo, fan-out, idle connections, churn, recovery.
 //!
-//! *Lives here*: the four scenarios, what they share (pace, templates, tallies), and the phases of a run in one process
+//! *Lives here*: the five scenarios, what they share (pace, templates, tallies), and the phases of a run in one process
 //! ([`run`]). *Does not live here*: sockets (`client/`), the exact counting (`correctness/`), several processes (`processes/`),
 //! presentation (`report/`).
 //!
@@ -16,6 +16,7 @@ pub mod fanout;
 pub mod idle;
 pub mod outcome;
 pub mod pace;
+pub mod recover;
 pub mod run;
 pub mod tally;
 pub mod template;
@@ -85,6 +86,11 @@ pub trait Scenario: Handler {
 
     /// How many messages of each stream all processes together have sent.
     fn expect(&mut self, sent: &[u32]);
+
+    /// Does what is due while the last answers are waited for; returns when something is due again.
+    fn turn_of_draining(&mut self, _now: u64, _client: &mut Client) -> u64 {
+        u64::MAX
+    }
 
     /// Whether everything that can still arrive has arrived.
     fn is_drained(&mut self) -> bool;

@@ -31,6 +31,8 @@ pub struct Outcome {
     pub lag: Distribution,
     /// Further distributions of the scenario, by name.
     pub further: BTreeMap<String, Distribution>,
+    /// What else the scenario counted, by name; no faults.
+    pub events: BTreeMap<String, u64>,
     pub errors: BTreeMap<String, u64>,
     pub samples: Vec<String>,
     pub counts: Counts,
@@ -60,6 +62,7 @@ impl Outcome {
             latency: tally.latency.distribution(),
             lag: tally.lag.distribution(),
             further: BTreeMap::new(),
+            events: BTreeMap::new(),
             errors: tally.errors.clone(),
             samples: tally.samples.clone(),
             counts: tally.counts,
@@ -85,6 +88,9 @@ impl Outcome {
         self.lag.merge(&other.lag);
         for (name, distribution) in other.further {
             self.further.entry(name).or_default().merge(&distribution);
+        }
+        for (name, count) in other.events {
+            *self.events.entry(name).or_default() += count;
         }
         for (kind, count) in other.errors {
             *self.errors.entry(kind).or_default() += count;

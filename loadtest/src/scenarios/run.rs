@@ -206,10 +206,12 @@ impl<'a, S: Scenario, L: Link> Run<'a, S, L> {
         let deadline = clock::now() + self.phases.grace;
         loop {
             let now = clock::now();
+            let next = self.scenario.turn_of_draining(now, &mut self.client);
             if self.scenario.is_drained() || now >= deadline {
                 return Ok(());
             }
-            self.turn_of_client(now, deadline.min(now + LOOK), Phase::Draining)?;
+            let next = next.min(deadline).min(now + LOOK);
+            self.turn_of_client(now, next, Phase::Draining)?;
         }
     }
 

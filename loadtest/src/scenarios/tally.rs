@@ -136,7 +136,7 @@ impl Tally {
     /// A connection ended; counts what was not our wish. Returns whether it had been open.
     pub fn connection_closed(&mut self, end: &End) -> bool {
         match end {
-            End::Clean => {}
+            End::Clean | End::Cut => {}
             _ if self.closing => {}
             End::NotOpened(failure) => {
                 self.failed += 1;

@@ -3,6 +3,8 @@
 //! Replaced are exactly `{channel}` (the channel's name), `{message}` (the message body as a JSON string, with its quotes) and
 //! `{text}` (the same without quotes). Every other brace stays, so JSON needs no escaping.
 
+use std::fmt::Display;
+
 use anyhow::{Result, bail};
 
 use crate::correctness::stamp::{STAMP_LEN, Stamp, append_body};
@@ -31,7 +33,7 @@ pub fn check_body(template: &str) -> Result<()> {
 }
 
 /// The name of channel `number`; `{n}` in the pattern is the number, and without one it is appended.
-pub fn channel_name(pattern: &str, number: u32) -> String {
+pub fn channel_name(pattern: &str, number: impl Display) -> String {
     if pattern.contains(NUMBER) {
         pattern.replace(NUMBER, &number.to_string())
     } else {
