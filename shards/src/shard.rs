@@ -11,7 +11,9 @@ use crate::bounds::{LOOKED_AFTER_PER_TURN, OVERFLOW_RETRY_MS};
 use crate::channels::{Body, Channels};
 use crate::chat::Chat;
 use crate::collaboration::{Documents, Joined};
-use crate::connections::{Codec, Drain, Frames, NodeCount, Pool, Registry, Tags, Waiting};
+use crate::connections::{
+    Codec, Drain, FlushRow, Frames, NodeCount, Pool, Registry, Tags, Waiting,
+};
 use crate::history::{History, Origin};
 use crate::mesh::MailboxEnds;
 use crate::metrics::{CountRound, Counters, EndCounts};
@@ -70,6 +72,8 @@ pub struct Shard {
     pub(crate) counters: Counters,
     pub(crate) end_counts: EndCounts,
     pub(crate) effects: VecDeque<Effect>,
+    /// Flushes of huge audiences, which are asked for in slices.
+    pub(crate) row: FlushRow,
     /// While the shard is being emptied.
     pub(crate) drain: Option<Drain>,
     /// In which words peers closed that are not gone yet; at most 123 bytes each, of those with any.
@@ -112,6 +116,7 @@ impl Shard {
                 max_message_size: settings.max_message_size,
             },
             codec: Codec::new(settings.compression),
+            row: FlushRow::new(settings.flush_slice),
             waiting: Waiting::default(),
             work: 0,
             turn: 0,
@@ -192,8 +197,10 @@ impl Shard {
         let effect = self
             .effects
             .pop_front()
-            .or_else(|| self.ends.poll_ring().map(Effect::Ring));
+            .or_else(|| self.ends.poll_ring().map(Effect::Ring))
+            .or_else(|| self.row.next(&mut self.registry));
         if effect.is_none() {
+            self.row.end_turn();
             self.turn = self.turn.wrapping_add(1);
         }
         effect
@@ -210,7 +217,10 @@ impl Shard {
             self.chat.next_tick(),
         ]
         .map(|tick| tick.map(|tick| u64::from(tick) * TICK_MS));
-        let postponed = self.waiting.is_due() || self.has_catching_up() || !self.due.is_empty();
+        let postponed = self.waiting.is_due()
+            || self.has_catching_up()
+            || !self.due.is_empty()
+            || self.row.is_due();
         [
             wheel,
             session,

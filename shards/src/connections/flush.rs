@@ -48,6 +48,8 @@ impl Shard {
             }
         } else if !connection.flags.has(Flags::FLUSHING) {
             connection.flags.set(Flags::FLUSHING, true);
+            // Whoever waits for its turn in the row need not any more.
+            connection.flags.set(Flags::OWED, false);
             effects.push_back(Effect::Flush {
                 connection: id,
                 socket: connection.socket,
@@ -81,6 +83,7 @@ impl Shard {
             .advance(written, &mut self.frames, &mut self.pool);
         self.counters.bytes_sent += written as u64;
         connection.flags.set(Flags::FLUSHING, false);
+        connection.flags.set(Flags::OWED, false);
         connection.flags.set(Flags::BLOCKED, blocked);
         if connection.outbox.is_empty() {
             self.finish_if_flushed(id);
