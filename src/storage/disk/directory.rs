@@ -21,8 +21,18 @@ const FORMAT: &str = "shardwire storage 1";
 #[derive(Debug)]
 pub(super) struct Directory {
     path: PathBuf,
-    /// Locked until it is dropped, or the process ends.
-    _lock: File,
+    /// Locked until this is dropped, or the process ends.
+    lock: File,
+}
+
+impl Drop for Directory {
+    /// Closing would do, but for a program that another thread starts at this moment: until it runs it has a copy of the descriptor, and
+    /// with it the lock.
+    fn drop(&mut self) {
+        if let Err(error) = self.lock.unlock() {
+            tracing::warn!(%error, "the lock of the storage's directory cannot be given back");
+        }
+    }
 }
 
 impl Directory {
@@ -66,7 +76,7 @@ impl Directory {
             .open(&name)
             .map_err(StorageError::io(&name, "opening it"))?;
         match lock.try_lock() {
-            Ok(()) => Ok((Self { path, _lock: lock }, exists)),
+            Ok(()) => Ok((Self { path, lock }, exists)),
             Err(TryLockError::WouldBlock) => Err(StorageError::Busy { directory: path }),
             Err(TryLockError::Error(error)) => Err(StorageError::io(&name, "locking it")(error)),
         }
@@ -142,4 +152,20 @@ fn something_else(path: &Path) -> Result<Option<String>, StorageError> {
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_is_free_again_although_a_program_being_started_has_its_descriptors() {
+        let place = tempfile::tempdir().unwrap();
+        let (directory, _) = Directory::take(place.path()).unwrap();
+        let of_the_child = directory.lock.try_clone().unwrap();
+        drop(directory);
+        let (_again, _) = Directory::take(place.path()).unwrap();
+        drop(of_the_child);
+    }
 }

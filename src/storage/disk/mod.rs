@@ -51,11 +51,12 @@ pub struct DiskOptions {
 
 /// A store in a directory of its own.
 pub struct DiskStore {
-    directory: Directory,
-    keep_free: u64,
-    witness: Witness,
     /// None while the disk is full and the database has failed for it: it is opened afresh then.
     database: Option<Opened>,
+    witness: Witness,
+    /// Given back behind the database: whoever has the directory then finds that closed, too.
+    directory: Directory,
+    keep_free: u64,
     commit: u64,
     logs: HashMap<LogName, LogState>,
     /// Trimmed, forgotten, and still on the disk.
