@@ -340,8 +340,14 @@ fn connections_channels_and_shards_are_listed() {
         admin.ask("/v1/connections?min_pending=1")["connections"],
         json!([])
     );
+    assert_eq!(
+        admin.ask("/v1/connections?lagging=true&sort=behind")["connections"],
+        json!([]),
+        "all keep up"
+    );
     for bad in [
         "limit=0",
+        "lagging=maybe",
         "limit=1001",
         "sort=name",
         "usr=x",

@@ -396,6 +396,15 @@ fn a_full_disk_refuses_publishers_and_nobody_else_and_is_left_behind() {
     assert_eq!(refusal["type"], "error", "{refusal}");
     assert_eq!(refusal["code"], 118, "{refusal}");
     assert_eq!(engine.0.storage_health(), Some(StorageHealth::Full));
+    let metrics = engine.0.snapshot(PATIENCE).to_text();
+    for line in [
+        "shardwire_storage_state{state=\"full\"} 1\n",
+        "shardwire_storage_state{state=\"working\"} 0\n",
+        &format!("shardwire_storage_records_total {stored}\n"),
+        "shardwire_storage_refused_total{reason=\"full\"} 1\n",
+    ] {
+        assert!(metrics.contains(line), "{line} in {metrics}");
+    }
     // Everything that needs no disk goes on.
     let place = engine
         .0

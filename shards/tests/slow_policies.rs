@@ -7,6 +7,9 @@ mod support;
 use serde_json::{Value, json};
 use shardwire_shards::ShardSettings;
 use shardwire_shards::history::{ChannelRule, ChannelSettings, HistoryRule, SlowPolicy};
+use shardwire_shards::search::{
+    ConnectionFilter, ConnectionInfo, ConnectionOrder, ConnectionSearch, Search,
+};
 use shardwire_shards::vocabulary::CloseCause;
 use support::{Frame, PeerId, World, open_settings};
 
@@ -122,6 +125,54 @@ fn has_pong(heard: &[Value]) -> bool {
 fn fit(heard: &[Value]) -> u64 {
     let first = heard.iter().position(|it| it["type"] == "gap");
     numbers(&heard[..first.unwrap_or(heard.len())]).len() as u64
+}
+
+/// What an operator is told of the one who does not read, while others do.
+fn told(slow: SlowPolicy, history: bool) -> ConnectionInfo {
+    let mut world = World::with(1, settings(slow, history));
+    let (publisher, reader, fast) = (world.connect(0), world.connect(0), world.connect(0));
+    for peer in [reader, fast] {
+        for channel in ["room:1", "room:2"] {
+            let text = json!({"type": "subscribe", "channel": channel}).to_string();
+            world.ask(peer, &text);
+        }
+    }
+    world.peers[reader].room = Some(0);
+    for n in 1..=60 {
+        let message = json!({"n": n, "filler": "x".repeat(1_000)});
+        world.publish(publisher, "room:1", &message.to_string());
+        world.pass(1);
+    }
+    let filter = ConnectionFilter {
+        lagging: true,
+        ..ConnectionFilter::default()
+    };
+    let mut search = ConnectionSearch::new(filter, ConnectionOrder::Behind, 10);
+    while search.step(world.now(), &world.shards[0]) {}
+    let mut found = search.found();
+    assert_eq!(found.len(), 1, "the others keep up: {found:?}");
+    found.remove(0)
+}
+
+#[test]
+fn an_operator_is_told_who_is_behind_by_how_much_and_what_is_done_about_it() {
+    for (slow, history) in [
+        (SlowPolicy::CatchUp, true),
+        (SlowPolicy::DropOldest, true),
+        (SlowPolicy::DropOldest, false),
+        (SlowPolicy::KeepLatest, true),
+        (SlowPolicy::KeepLatest, false),
+    ] {
+        let info = told(slow, history);
+        assert_eq!((info.lagging, info.lags.len()), (1, 1), "{info:?}");
+        let lag = &info.lags[0];
+        assert_eq!((&*lag.channel, lag.policy), ("room:1", slow));
+        assert_eq!(lag.from_history, slow == SlowPolicy::CatchUp);
+        // What is in its outbox it has got: everything behind that is missing.
+        let in_outbox = (info.pending_bytes as u64 + 550) / 1_100;
+        assert_eq!(lag.behind, 60 - in_outbox, "{slow:?} {info:?}");
+        assert_eq!(lag.queued_bytes > 0, slow != SlowPolicy::CatchUp);
+    }
 }
 
 #[test]

@@ -81,6 +81,7 @@ impl EngineHandle {
             uptime: self.inner.clock.elapsed(),
             connections: self.active_connections(),
             max_connections: self.live(|live| live.max_connections()),
+            storage: self.storage_health().zip(self.storage_counts()),
         }
     }
 

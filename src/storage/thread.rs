@@ -30,6 +30,21 @@ pub enum Health {
     Failed = 2,
 }
 
+impl Health {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Working, Self::Full, Self::Failed];
+
+    /// One word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Working => "working",
+            Self::Full => "full",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// What a store has done since the start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct StorageCounts {

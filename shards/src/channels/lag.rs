@@ -150,6 +150,16 @@ impl Lag {
         }
     }
 
+    /// How many messages the subscriber is behind the others of its audience: by offset where the channel has history, else those that
+    /// wait for it or were dropped.
+    pub(crate) fn behind(&self, live: Option<Position>) -> u64 {
+        match (self, live) {
+            (_, Some(live)) => live.offset.saturating_sub(self.reached(live).offset),
+            (Self::Queue(queue), None) => queue.items.len() as u64 + queue.dropped.count,
+            (Self::Log(_) | Self::Door(_), None) => 0,
+        }
+    }
+
     /// The place up to which the subscriber has got everything, or was told what not; `live` is that of the others.
     pub(crate) fn reached(&self, live: Position) -> Position {
         let next = match self {

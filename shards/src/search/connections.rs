@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::Search;
+use super::{LagInfo, Search};
 use crate::bounds::SEARCH_SLICE;
 use crate::channels::is_valid_channel_name;
 use crate::connections::{Connection, Flags, State};
@@ -21,6 +21,8 @@ pub struct ConnectionFilter {
     pub channel: Option<ChannelName>,
     /// For which at least so many bytes wait.
     pub min_pending: usize,
+    /// Behind the other subscribers of a channel.
+    pub lagging: bool,
 }
 
 /// Which of them come first.
@@ -33,6 +35,8 @@ pub enum ConnectionOrder {
     Pending,
     /// Those that have been silent longest.
     Silent,
+    /// Those that are most messages behind in one channel.
+    Behind,
 }
 
 /// Where a connection is in its life.
@@ -67,6 +71,10 @@ pub struct ConnectionInfo {
     pub blocked: bool,
     /// Channels it is subscribed to.
     pub channels: usize,
+    /// Channels in which it is behind the other subscribers.
+    pub lagging: usize,
+    /// Some of them, at most [`LAGS_TOLD_MAX`](crate::bounds::LAGS_TOLD_MAX): those in which it is most behind, the worst first.
+    pub lags: Vec<LagInfo>,
     /// Milliseconds since anything came from it, to a fiftieth of a second.
     pub silent_ms: u64,
 }
@@ -104,6 +112,14 @@ impl ConnectionSearch {
             ConnectionOrder::Silent => {
                 found.sort_by_key(|info| (std::cmp::Reverse(info.silent_ms), info.id));
             }
+            ConnectionOrder::Behind => found.sort_by_key(|info| {
+                let worst = info.lags.first().map_or(0, |lag| lag.behind);
+                (
+                    std::cmp::Reverse((info.lagging > 0, worst)),
+                    std::cmp::Reverse(info.pending_bytes),
+                    info.id,
+                )
+            }),
         }
         found.truncate(limit);
     }
@@ -118,6 +134,7 @@ impl ConnectionSearch {
                 .address
                 .is_none_or(|address| connection.address == address)
             && connection.outbox.len() >= filter.min_pending
+            && (!filter.lagging || connection.flags.has(Flags::LAGGING))
             && filter.channel.as_ref().is_none_or(|channel| {
                 is_valid_channel_name(channel) && shard.is_subscribed(connection, channel)
             })
@@ -135,7 +152,10 @@ impl Search for ConnectionSearch {
         self.next += SEARCH_SLICE;
         for (id, connection) in slice {
             if self.wants(shard, connection) {
-                self.found.push(info(now, id, connection));
+                let info = info(now, shard, id, connection);
+                if !self.filter.lagging || info.lagging > 0 {
+                    self.found.push(info);
+                }
             }
         }
         if self.found.len() > 2 * self.limit {
@@ -149,7 +169,11 @@ impl Search for ConnectionSearch {
     }
 }
 
-fn info(now: Now, id: ConnectionId, connection: &Connection) -> ConnectionInfo {
+fn info(now: Now, shard: &Shard, id: ConnectionId, connection: &Connection) -> ConnectionInfo {
+    let (lagging, lags) = match connection.flags.has(Flags::LAGGING) {
+        true => shard.lags_of(connection),
+        false => (0, Vec::new()),
+    };
     ConnectionInfo {
         id,
         user: connection.user.clone(),
@@ -164,6 +188,8 @@ fn info(now: Now, id: ConnectionId, connection: &Connection) -> ConnectionInfo {
         pending_bytes: connection.outbox.len(),
         blocked: connection.flags.has(Flags::BLOCKED),
         channels: connection.memberships.len(),
+        lagging,
+        lags,
         silent_ms: now.ms.saturating_sub(u64::from(connection.heard) * TICK_MS),
     }
 }

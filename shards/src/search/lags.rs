@@ -41,6 +41,10 @@ impl Shard {
     fn lag_of(&self, membership: Membership) -> Option<LagInfo> {
         let audience = self.channels.audiences.get(membership.audience)?;
         let lag = &audience.laggards.get(membership.position as usize)?.lag;
+        if let Lag::Door(_) = lag {
+            // On its way in, and not slow.
+            return None;
+        }
         Some(LagInfo {
             channel: audience.name.clone(),
             policy: audience.slow,

@@ -10,12 +10,14 @@
 
 mod channels;
 mod connections;
+mod lags;
 mod users;
 
 pub use channels::{ChannelInfo, ChannelSearch};
 pub use connections::{
     ConnectionFilter, ConnectionInfo, ConnectionOrder, ConnectionSearch, ConnectionStage,
 };
+pub use lags::LagInfo;
 pub use users::{UserInfo, UserSearch};
 
 use crate::shard::Shard;

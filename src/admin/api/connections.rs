@@ -8,8 +8,9 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use shardwire_shards::history::SlowPolicy;
 use shardwire_shards::search::{
-    ConnectionFilter, ConnectionInfo, ConnectionOrder, ConnectionSearch, ConnectionStage,
+    ConnectionFilter, ConnectionInfo, ConnectionOrder, ConnectionSearch, ConnectionStage, LagInfo,
 };
 use shardwire_shards::vocabulary::{ConnectionId, Mode};
 
@@ -30,6 +31,8 @@ pub(in crate::admin) struct Asked {
     #[serde(default)]
     min_pending: usize,
     #[serde(default)]
+    lagging: bool,
+    #[serde(default)]
     sort: Sort,
     limit: Option<usize>,
 }
@@ -41,6 +44,7 @@ enum Sort {
     Id,
     Pending,
     Silent,
+    Behind,
 }
 
 /// `GET /v1/connections`
@@ -55,11 +59,13 @@ pub(in crate::admin) async fn list(
         address: asked.address.map(|address| address.to_canonical()),
         channel: asked.channel.map(Into::into),
         min_pending: asked.min_pending,
+        lagging: asked.lagging,
     };
     let order = match asked.sort {
         Sort::Id => ConnectionOrder::Id,
         Sort::Pending => ConnectionOrder::Pending,
         Sort::Silent => ConnectionOrder::Silent,
+        Sort::Behind => ConnectionOrder::Behind,
     };
     let answers = engine
         .connections(&filter, order, limit)
@@ -94,6 +100,24 @@ fn row(info: &ConnectionInfo) -> Value {
         "blocked": info.blocked,
         "channels": info.channels,
         "silent_ms": info.silent_ms,
+        "lagging": info.lagging,
+        "lags": info.lags.iter().map(lag).collect::<Vec<_>>(),
+    })
+}
+
+/// A channel in which it is behind.
+fn lag(lag: &LagInfo) -> Value {
+    json!({
+        "channel": &*lag.channel,
+        "policy": match lag.policy {
+            SlowPolicy::Disconnect => "disconnect",
+            SlowPolicy::CatchUp => "catch-up",
+            SlowPolicy::DropOldest => "drop-oldest",
+            SlowPolicy::KeepLatest => "keep-latest",
+        },
+        "reads": if lag.from_history { "history" } else { "queue" },
+        "behind": lag.behind,
+        "queued_bytes": lag.queued_bytes,
     })
 }
 

@@ -55,6 +55,9 @@ const SHARD: &[&str] = &["shard"];
 /// All of them, in the order of the page.
 pub(super) fn families(snapshot: &Snapshot) -> Vec<(Family, Vec<Sample>)> {
     let mut all = node(snapshot);
+    if let Some((health, counts)) = &snapshot.storage {
+        all.extend(super::storage::families(*health, counts));
+    }
     all.extend(shards_up(snapshot));
     all.extend(table(snapshot, Kind::Gauge, Gauges::ALL, |report| {
         &report.gauges

@@ -1,6 +1,6 @@
 //! The engine's numbers, as Prometheus reads them.
 //!
-//! - **Lives here**: the list of all families of metrics (`families.rs`), and their text (`text.rs`).
+//! - **Lives here**: the list of all families of metrics (`families.rs`, those of the storage in `storage.rs`), and their text (`text.rs`).
 //! - **Does not**: counting (`shards/`, `engine/shard_loop`), asking the shards (`engine/`), serving (`admin/`).
 //! - **Invariants**: text and reference page come from one list; names are `shardwire_<room>_<noun>_<unit>`; label values are
 //!   constants, so that no client can make a series; a shard that did not answer has no numbers but `shard_up` 0.
@@ -10,12 +10,14 @@
 mod families;
 #[cfg(test)]
 mod reference;
+mod storage;
 mod text;
 
 use std::time::Duration;
 
 use super::ShardReport;
 use crate::engine::Phase;
+use crate::storage::{Health, StorageCounts};
 
 /// What the engine says at one moment, ready to be written.
 #[derive(Clone, Debug)]
@@ -30,6 +32,8 @@ pub struct Snapshot {
     pub connections: usize,
     /// How many there may be.
     pub max_connections: usize,
+    /// How the storage is, and what it has done; none: nothing is kept on disk.
+    pub storage: Option<(Health, StorageCounts)>,
 }
 
 /// One shard at one moment.

@@ -7,6 +7,7 @@ use super::families::families;
 use super::text::PREFIX;
 use super::{ShardStatus, Snapshot};
 use crate::engine::Phase;
+use crate::storage::{Health, StorageCounts};
 
 /// What stands between `{` and `}` of the room a name begins with.
 const ROOMS: &[(&str, &str)] = &[
@@ -19,6 +20,10 @@ const ROOMS: &[(&str, &str)] = &[
     ("routing", "Messages of clients, as they are understood."),
     ("channels", "Channels, subscriptions, publications."),
     ("history", "Logs of channels, at their homes."),
+    (
+        "storage",
+        "Histories on disk. Only where `storage.directory` is set.",
+    ),
     ("chat", "Chat rooms."),
     (
         "collaboration",
@@ -38,6 +43,7 @@ fn page() -> String {
         uptime: Duration::ZERO,
         connections: 0,
         max_connections: 0,
+        storage: Some((Health::Working, StorageCounts::default())),
     };
     let families = families(&empty);
     let mut page = include_str!("introduction.md").to_owned();

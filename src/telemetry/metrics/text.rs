@@ -121,6 +121,7 @@ mod tests {
             uptime: Duration::from_millis(1_500),
             connections: 3,
             max_connections: 1_000,
+            storage: None,
         }
     }
 
