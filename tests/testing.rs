@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use shardwire::auth::Identity;
-use shardwire::config::{Config, Limit, PermissionRule, PlacementRule};
+use shardwire::config::{ChannelsRule, Config, Limit, PermissionRule, Persistence, PlacementRule};
 use shardwire::testing::{TestClient, VirtualClock};
 use shardwire::{Access, CloseCause, Context, Engine, Failure, HandlerError, Message, Next};
 
@@ -44,6 +44,36 @@ fn channels_reach_clients_on_all_shards_in_one_order() {
             .collect();
         assert_eq!(heard, expected);
     }
+}
+
+#[test]
+fn channels_on_disk_behave_as_on_a_disk_that_is_never_slow() {
+    let mut config = config(2);
+    config.storage.directory = Some("/nowhere/at/all".into());
+    config.channels.rules = vec![ChannelsRule {
+        channel: "orders".to_owned(),
+        max_messages: Some(10),
+        max_age: None,
+        max_bytes: None,
+        persistence: Some(Persistence::Disk),
+        slow: None,
+    }];
+    let simulation = Engine::builder(config).simulate().unwrap();
+    let client = simulation.connect();
+    let publish = |n: u64| {
+        client.ask(&json!({"type": "publish", "channel": "orders", "message": n, "id": n}))
+    };
+    let told = publish(1);
+    assert_eq!(
+        (&told["type"], &told["offset"]),
+        (&json!("published"), &json!(1))
+    );
+    assert_eq!(publish(2)["offset"], 2);
+    let since = json!({"offset": 1, "epoch": told["epoch"]});
+    let answer = client.ask(&json!({"type": "subscribe", "channel": "orders", "since": since}));
+    assert_eq!(answer["recovered"], true);
+    assert_eq!(client.received()[0]["message"], 2);
+    assert!(!std::path::Path::new("/nowhere").exists());
 }
 
 #[test]

@@ -254,10 +254,10 @@ impl World {
             }
             // Every shard is looked at in every round.
             Effect::Ring(_) => {}
-            // As on an engine without a store: what shall be kept on disk cannot be.
+            // A disk that is never slow nor full. Nothing is read back from it: a simulation is not started again.
             Effect::Store(request) => {
                 if let StoreRequest::Append { ticket, .. } = *request {
-                    let outcome = StoreOutcome::Failed;
+                    let outcome = StoreOutcome::Stored;
                     here.shard.handle(now, Input::Stored { ticket, outcome });
                 }
             }
