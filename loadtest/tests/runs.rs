@@ -57,6 +57,19 @@ fn several_processes_share_connections_and_load() {
 }
 
 #[test]
+fn subscribers_that_stop_reading_are_not_waited_for() {
+    let server = Server::start(Fault::None);
+    let ran = run(&format!(
+        "fanout --url {} --subscribers 10 --stopped 3 --channels 2 --rate 100 --duration 1s --warmup 0s",
+        server.url("/ws")
+    ));
+    assert_eq!((ran.code, ran.found()), (0, (0, 0, 0, 0)), "{}", ran.stdout);
+    assert_eq!(ran.report["events"]["stopped reading"], 3);
+    // 50 to the three of the first channel that read, 50 to the four of the second.
+    assert_eq!(ran.correctness("expected"), 350);
+}
+
+#[test]
 fn idle_connections_are_held_and_probed() {
     let server = Server::start(Fault::None);
     let pid = std::process::id();

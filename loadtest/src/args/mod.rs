@@ -175,6 +175,10 @@ pub struct FanoutArguments {
     #[arg(long, short, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub channels: u32,
 
+    /// Subscribers that stop reading once they are subscribed; what the others get is measured
+    #[arg(long, default_value_t = 0)]
+    pub stopped: u32,
+
     /// Length of the text in {message}, in bytes (64, 16KiB); at least 30
     #[arg(long, default_value = "64", value_parser = body_size)]
     pub size: usize,

@@ -96,6 +96,8 @@ pub struct Connection {
     pub decoder: Decoder,
     /// Frames that the kernel has not taken.
     pub unsent: Vec<u8>,
+    /// Nothing is read any more, not even the end.
+    pub stopped: bool,
 }
 
 impl Connection {
@@ -108,6 +110,7 @@ impl Connection {
             tag,
             decoder: Decoder::default(),
             unsent: Vec::new(),
+            stopped: false,
         }
     }
 

@@ -150,6 +150,7 @@ impl Client {
             masks: &mut self.masks,
             deflater: self.options.compress.then_some(&mut self.deflater),
             finish: false,
+            stop_reading: false,
         });
         if let Err(failure) = connection.send(&mut self.output) {
             self.forget(id, |_| End::Broken(failure));
@@ -302,6 +303,9 @@ impl Client {
             let Some(connection) = living(&mut self.connections, id) else {
                 return;
             };
+            if connection.stopped {
+                return;
+            }
             let count = match connection.socket.read(&mut self.read_buffer) {
                 Ok(0) => {
                     let end = connection.end_of_input();
@@ -363,6 +367,7 @@ impl Client {
             masks: &mut self.masks,
             deflater: compress.then_some(&mut self.deflater),
             finish: false,
+            stop_reading: false,
         };
         let mut from = 0;
         if let State::Upgrading(upgrading) = &mut connection.state {
@@ -415,6 +420,7 @@ impl Client {
                 }
             }
         }
+        connection.stopped = out.stop_reading;
         let finish = out.finish && end.is_none() && matches!(connection.state, State::Open);
         if finish {
             out.close(Some(NORMAL));

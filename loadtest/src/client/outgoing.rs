@@ -33,6 +33,7 @@ pub struct Outgoing<'a> {
     /// On a connection that negotiated it.
     pub(super) deflater: Option<&'a mut Deflater>,
     pub(super) finish: bool,
+    pub(super) stop_reading: bool,
 }
 
 impl Outgoing<'_> {
@@ -54,6 +55,11 @@ impl Outgoing<'_> {
     /// Begins the close handshake once the frames before it are out. [`Client::send`](super::Client::send) ignores it.
     pub fn finish(&mut self) {
         self.finish = true;
+    }
+
+    /// Reads nothing more from this connection, which stays open. [`Client::send`](super::Client::send) ignores it.
+    pub fn stop_reading(&mut self) {
+        self.stop_reading = true;
     }
 
     /// Compressed, if that was negotiated and makes it shorter.

@@ -82,6 +82,11 @@ pub fn check(arguments: &ScenarioArguments) -> Result<()> {
         );
     }
     match arguments {
+        ScenarioArguments::Fanout(fanout)
+            if fanout.stopped > 0 && fanout.subscribed_match.is_empty() =>
+        {
+            bail!("--stopped needs confirmed subscriptions: --subscribed-match")
+        }
         ScenarioArguments::Fanout(fanout) => {
             template::check_body(&fanout.publish_template).context("--publish-template")?
         }
@@ -207,6 +212,7 @@ pub fn work<L: Link>(
                 publishers: fanout.publishers,
                 subscribers: share(u64::from(fanout.subscribers), index, processes) as u32,
                 channels: fanout.channels,
+                stopped: share(u64::from(fanout.stopped), index, processes) as u32,
                 size: fanout.size,
                 channel_name: fanout.channel_name.clone(),
                 subscribe_template: fanout.subscribe_template.clone(),

@@ -49,6 +49,8 @@ pub struct Fanout {
     /// Subscribers that were asked for and neither confirmed nor gone.
     unconfirmed: Vec<bool>,
     waiting: u64,
+    /// Subscribers that read nothing any more.
+    stopped: u64,
     last_opened: u64,
     /// Next number, per publisher of the run and channel.
     sent: Vec<u32>,
@@ -98,6 +100,7 @@ impl Fanout {
             alive: Vec::new(),
             unconfirmed: vec![false; plan.subscribers as usize],
             waiting: 0,
+            stopped: 0,
             last_opened: 0,
             sent: vec![0; plan.publishers as usize * plan.channels as usize],
             total: None,
@@ -207,7 +210,7 @@ impl Fanout {
     }
 
     /// A message without any stamp: a confirmation, an error, or something that does not concern us.
-    fn other_message(&mut self, subscriber: Option<usize>, bytes: &[u8]) {
+    fn other_message(&mut self, subscriber: Option<usize>, bytes: &[u8], out: &mut Outgoing<'_>) {
         let confirmed = &self.plan.subscribed_match;
         let asked = subscriber.filter(|subscriber| self.unconfirmed[*subscriber]);
         if let Some(subscriber) = asked
@@ -216,7 +219,12 @@ impl Fanout {
         {
             self.unconfirmed[subscriber] = false;
             self.waiting -= 1;
-            self.audience.listen(subscriber);
+            if subscriber < self.plan.stopped as usize {
+                self.stopped += 1;
+                out.stop_reading();
+            } else {
+                self.audience.listen(subscriber);
+            }
             return;
         }
         let error = &self.plan.error_match;
@@ -249,7 +257,7 @@ impl Fanout {
             }
             self.unconfirmed.fill(false);
         }
-        if self.audience.len() == 0 && self.plan.subscribers > 0 {
+        if self.audience.len() + self.stopped == 0 && self.plan.subscribers > 0 {
             let said = self
                 .tally
                 .samples
@@ -286,7 +294,7 @@ impl Handler for Fanout {
         }
     }
 
-    fn message(&mut self, at: u64, tag: u32, message: Message<'_>, _out: &mut Outgoing<'_>) {
+    fn message(&mut self, at: u64, tag: u32, message: Message<'_>, out: &mut Outgoing<'_>) {
         if let Message::Pong(_) = message {
             return;
         }
@@ -304,7 +312,7 @@ impl Handler for Fanout {
             rest = &rest[found.end..];
         }
         if !found_any {
-            self.other_message(subscriber, message.bytes());
+            self.other_message(subscriber, message.bytes(), out);
         }
     }
 
@@ -414,6 +422,10 @@ impl Scenario for Fanout {
         let orders = self.audience.settle(sent, &mut self.tally.counts);
         let mut outcome = Outcome::of(&mut self.tally);
         outcome.orders = Some(orders);
+        if self.stopped > 0 {
+            let stopped = ("stopped reading".to_owned(), self.stopped);
+            outcome.events = [stopped].into();
+        }
         outcome
             .further
             .insert("to_last_subscriber".to_owned(), self.to_all.distribution());

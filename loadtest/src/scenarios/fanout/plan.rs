@@ -16,6 +16,8 @@ pub struct FanoutPlan {
     /// Subscribers of this process.
     pub subscribers: u32,
     pub channels: u32,
+    /// Subscribers of this process, the first ones, that stop reading once they are subscribed; nothing is expected of them.
+    pub stopped: u32,
     /// Length of the message body.
     pub size: usize,
     pub channel_name: String,
@@ -39,6 +41,9 @@ impl FanoutPlan {
     pub fn check(&self, identity: Identity) -> Result<()> {
         if self.publishers >= NAMES || self.channels >= NAMES {
             bail!("at most {} publishers and as many channels", NAMES - 1);
+        }
+        if self.stopped > self.subscribers {
+            bail!("more subscribers are to stop reading than there are");
         }
         let pairs = u64::from(self.publishers) * u64::from(self.channels.max(self.subscribers));
         if pairs > MAX_PAIRS {
