@@ -43,6 +43,25 @@ fn contract_m3_m4_a_silent_peer_is_pinged_after_the_interval_and_closed_after_th
     assert_eq!(world.shards[0].counters().heartbeat_timeouts, 1);
 }
 
+/// A timer armed after a time without any lies in a coarse slot of the wheel, whose beginning is past: nobody stood still.
+#[test]
+fn a_quiet_second_is_not_taken_for_a_stall() {
+    let settings = ShardSettings {
+        close_timeout_ms: 200,
+        ..settings(30_000, 10_000)
+    };
+    let mut world = World::with(1, settings);
+    let silent = world.connect(0);
+    world.pass(30_000 + SLACK_MS);
+    assert_eq!(world.heard(silent), [ping()]);
+    let rude = world.connect(0);
+    world.pass(1_200);
+    // Breaks the protocol and does not answer the close frame: a deadline of 200 ms.
+    world.bytes(rude, &[0xff, 0x80, 0, 0, 0, 0]);
+    world.pass(8_800 + SLACK_MS);
+    assert_eq!(world.disconnected(silent), [CloseCause::Us(4000)]);
+}
+
 #[test]
 fn pings_that_are_due_together_leave_room_for_others_between() {
     const CONNECTIONS: u64 = 300;

@@ -38,11 +38,10 @@ impl Shard {
     /// Notices that the earliest timer is late: the shard did not run. What peers said meanwhile may still be in their sockets,
     /// and takes turns to be read.
     pub(crate) fn notice_a_stall(&mut self, tick: Tick) {
-        let late = self
-            .wheel
-            .next_tick()
-            .is_some_and(|due| tick.saturating_sub(due) > tick_at(STALL_MS));
-        if late {
+        let is_late =
+            |due: Option<Tick>| due.is_some_and(|due| tick.saturating_sub(due) > tick_at(STALL_MS));
+        // The wheel's next tick is the beginning of a coarse slot, which may have passed long before anything was armed in it.
+        if is_late(self.wheel.next_tick()) && is_late(self.wheel.earliest()) {
             self.stalled_until = tick;
         }
     }

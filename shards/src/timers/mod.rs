@@ -121,6 +121,21 @@ impl<T> Wheel<T> {
         }
     }
 
+    /// The tick that the earliest entry was armed for, exactly; none when nothing is armed. Looks at every entry of some slots, so it is
+    /// not for every turn.
+    #[must_use]
+    pub fn earliest(&self) -> Option<Tick> {
+        let first = |level: usize| {
+            let position = self.now >> (SLOT_BITS * level as u32);
+            let present = position as usize % SLOTS;
+            let turned = self.occupied[level].rotate_right(present as u32 + 1);
+            let slot = (present + 1 + turned.trailing_zeros() as usize) % SLOTS;
+            self.slots[level * SLOTS + slot].iter().map(|(at, _)| *at)
+        };
+        let levels = (0..LEVELS).filter(|&level| self.occupied[level] != 0);
+        levels.flat_map(first).min()
+    }
+
     /// The next tick at which an entry may be due; none when nothing is armed.
     #[must_use]
     pub fn next_tick(&self) -> Option<Tick> {
@@ -206,6 +221,7 @@ mod tests {
                 prop_assert!(next > now);
                 let soonest = list.iter().map(|(at, _)| *at).min().expect("something is armed");
                 prop_assert!(next <= soonest.max(now + 1), "a wait until {next} would oversleep {soonest}");
+                prop_assert_eq!(wheel.earliest(), Some(soonest));
                 now += jump;
                 let mut fired = Vec::new();
                 wheel.advance(now, |entry| fired.push(entry));
