@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use shardwire_shards::bounds::FLUSH_SLICE;
 use shardwire_shards::collaboration::{CollaborationSettings, DocumentSettings};
 use shardwire_shards::history::{ChannelRule, ChannelSettings, HistoryRule, SlowPolicy};
 use shardwire_shards::mesh::LaneBounds;
@@ -29,6 +30,8 @@ pub struct Scenario {
     pub logs: usize,
     /// Documents clients edit; none in most runs.
     pub documents: Vec<String>,
+    /// Histories are kept on disk, and outlive the node.
+    pub durable: bool,
     /// Users clients may be.
     pub users: Vec<String>,
     /// Where clients come from.
@@ -76,8 +79,10 @@ pub struct Weights {
     pub clock: u32,
     /// Somebody outside commands.
     pub command: u32,
-    /// A cable is cut, a shard stalls or wakes up again.
+    /// A shard stalls or wakes up again, a clock or the disk misbehaves, the node is killed.
     pub trouble: u32,
+    /// The disk does some of its work.
+    pub disk: u32,
 }
 
 impl Scenario {
@@ -89,6 +94,7 @@ impl Scenario {
         let drawn = random.pick(&[1_u16, 2, 2, 3, 4, 4, 5, 7, 8, 16]);
         let shards = shards.unwrap_or(drawn).max(1);
         let rule = random.pick(&[Rule::Accept, Rule::IpHash, Rule::UserHash]);
+        let durable = random.chance(40);
         let max_message_size = random.pick(&[512, 4 << 10, 64 << 10]);
         let soft = random.pick(&[2 << 10, 8 << 10, 256 << 10]);
         let settings = ShardSettings {
@@ -102,9 +108,10 @@ impl Scenario {
             close_timeout_ms: random.pick(&[200, 5_000]),
             outbox_soft_limit: soft,
             outbox_hard_limit: soft * random.pick(&[2, 4]),
+            flush_slice: random.pick(&[1, 3, FLUSH_SLICE]),
             routes: routes(random),
             publish_shard_counts: random.chance(80),
-            channels: history(random),
+            channels: history(random, durable),
             ..ShardSettings::default()
         };
         let documents = documents(&mut about_documents, &settings);
@@ -135,6 +142,7 @@ impl Scenario {
             channels,
             logs,
             documents,
+            durable,
             users: (0..random.size(1..=8))
                 .map(|n| format!("user-{n}"))
                 .collect(),
@@ -153,6 +161,7 @@ impl Scenario {
                 clock: random.pick(&[1, 3]),
                 command: random.pick(&[0, 1]),
                 trouble: random.pick(&[0, 1, 3]),
+                disk: u32::from(durable) * random.pick(&[2, 10]),
             },
             ahead: random.pick(&[0, 0, 500, 1 << 30]),
             habits: random.pick(&[[18, 8, 60], [18, 8, 60], [30, 30, 30]]),
@@ -205,12 +214,12 @@ fn collaboration(random: &mut Random) -> CollaborationSettings {
 }
 
 /// Histories that hold everything and such that hold hardly anything, for long and for a moment, forgotten soon or later.
-fn history(random: &mut Random) -> ChannelSettings {
+fn history(random: &mut Random, durable: bool) -> ChannelSettings {
     let history = HistoryRule {
         max_messages: random.pick(&[3, 40, 100_000]),
         max_age_ms: random.pick(&[300, 5_000, 60_000]),
         max_bytes: random.pick(&[2 << 10, 64 << 20]),
-        durable: false,
+        durable,
     };
     let slow = random.pick(&[
         SlowPolicy::CatchUp,
