@@ -74,6 +74,8 @@ pub enum ErrorCode {
     OutOfStep,
     /// An edit would make its document larger than one may be.
     DocumentTooLarge,
+    /// It is not known who is in the channel.
+    NoPresence,
 }
 
 /// One row of the table of error codes.
@@ -104,7 +106,7 @@ const fn row(
 }
 
 /// All error codes, ordered by number without gaps.
-pub static ERRORS: [ErrorRow; 24] = [
+pub static ERRORS: [ErrorRow; 25] = [
     row(
         ErrorCode::MissingType,
         "Missing message type",
@@ -248,6 +250,12 @@ pub static ERRORS: [ErrorRow; 24] = [
         "Document too large",
         false,
         "The edit would make the document larger than one may be. Take it back and join again.",
+    ),
+    row(
+        ErrorCode::NoPresence,
+        "No presence",
+        false,
+        "The server does not keep who is in this channel (`presence.channels`).",
     ),
 ];
 

@@ -404,6 +404,7 @@ mod tests {
             messages_per_second: Some(2.5),
             heartbeat_interval_ms: 30_000,
             heartbeat_timeout_ms: 10_000,
+            presence_interval_ms: 30_000,
             server_time: 7,
             expires: Some(9),
         };

@@ -1,5 +1,6 @@
 //! A client's message.
 
+use super::presence::{PresenceChanges, read_ids};
 use super::{MAX_DEPTH, Text, depth::is_deeper_than};
 use crate::codes::ErrorCode;
 use crate::text::Operation;
@@ -61,6 +62,8 @@ pub struct More<'a> {
     offset: Option<&'a RawValue>,
     cursor: Option<&'a RawValue>,
     notification_ids: Option<&'a RawValue>,
+    presence: Option<&'a RawValue>,
+    ids: Option<&'a RawValue>,
 }
 
 /// Where a replica has been in a document: `{"version":…,"epoch":"…"}`.
@@ -260,6 +263,22 @@ impl<'a> Inbound<'a> {
             .ok_or(ErrorCode::InvalidMessage)
     }
 
+    /// `presence` of `set-presence`.
+    ///
+    /// # Errors
+    /// [`ErrorCode::InvalidMessage`]: it is missing, or see [`PresenceChanges::read`].
+    pub fn presence(&self) -> Result<PresenceChanges<'a>, ErrorCode> {
+        let written = self.more.presence.ok_or(ErrorCode::InvalidMessage)?;
+        PresenceChanges::read(written.get())
+    }
+
+    /// `ids` of `get-presence`: users; none: the message is not about users.
+    #[allow(clippy::missing_errors_doc)]
+    pub fn ids(&self) -> Result<Option<Vec<Text<'a>>>, ErrorCode> {
+        let written = self.more.ids.filter(|written| written.get() != "null");
+        written.map(|written| read_ids(written.get())).transpose()
+    }
+
     /// Whether any of `idempotencyKey`, `ttl` and `volatile` is there.
     #[must_use]
     pub fn has_publish_options(&self) -> bool {
@@ -376,6 +395,8 @@ enum Name {
     Cursor,
     #[serde(rename = "notificationIds")]
     NotificationIds,
+    Presence,
+    Ids,
     #[serde(other)]
     Other,
 }
@@ -436,6 +457,8 @@ impl<'de> Visitor<'de> for FieldsVisitor {
                 Name::NotificationIds => {
                     fields.more.notification_ids = Some(map.next_value()?);
                 }
+                Name::Presence => fields.more.presence = Some(map.next_value()?),
+                Name::Ids => fields.more.ids = Some(map.next_value()?),
                 Name::Other => {
                     map.next_value::<IgnoredAny>()?;
                 }

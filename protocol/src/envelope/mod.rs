@@ -1,7 +1,7 @@
 //! The JSON messages of the wire: `{"type": …}` in both directions.
 //!
 //! **What lives here.** [`parse`], which borrows the fields every message may have from the text of a frame, and
-//! [`outbound`], [`chat`] and [`notifications`], which write the answers.
+//! [`outbound`], [`presence`], [`chat`] and [`notifications`], which write the answers.
 //!
 //! **What does not.** What a `type` means, which channel names are allowed, who may do what: `shards` decides.
 //!
@@ -18,11 +18,15 @@ mod depth;
 mod inbound;
 pub mod notifications;
 pub mod outbound;
+pub mod presence;
 mod text;
 
 /// What the names of topics (contract Q4 to Q7) begin with: the topic `news` is the channel `topic:news`. What is said about such a
 /// channel names the topic, in `topic` instead of `channel`, and its messages are `topic-message`.
 pub const TOPIC_PREFIX: &str = "topic:";
+
+/// What the names of channels begin with in which it is told who is in another one: `$presence:room:1` tells it of `room:1`.
+pub const PRESENCE_PREFIX: &str = "$presence:";
 
 pub use depth::{MAX_DEPTH, is_deeper_than};
 pub use inbound::{

@@ -177,8 +177,7 @@ pub fn end_event(out: &mut Vec<u8>, place: Option<Place>) {
 
 /// `{"type":…,"channel":…`, or for a topic `{"type":…,"topic":…`.
 fn begin_about(out: &mut Vec<u8>, kind: &str, channel: &str) {
-    out.extend_from_slice(br#"{"type":"#);
-    write_text(out, kind);
+    begin(out, kind);
     match channel.strip_prefix(TOPIC_PREFIX) {
         None => {
             out.extend_from_slice(br#","channel":"#);
@@ -189,6 +188,12 @@ fn begin_about(out: &mut Vec<u8>, kind: &str, channel: &str) {
             write_text(out, topic);
         }
     }
+}
+
+/// `{"type":…`.
+pub(super) fn begin(out: &mut Vec<u8>, kind: &str) {
+    out.extend_from_slice(br#"{"type":"#);
+    write_text(out, kind);
 }
 
 fn write_place(out: &mut Vec<u8>, place: Place) {
@@ -252,6 +257,8 @@ pub struct Hello<'a> {
     pub heartbeat_interval_ms: u64,
     /// Time a pinged client has to answer, in milliseconds.
     pub heartbeat_timeout_ms: u64,
+    /// Silence of the client itself after which it should send something, in milliseconds (contract R1).
+    pub presence_interval_ms: u64,
     /// The server's clock, in Unix milliseconds.
     pub server_time: u64,
     /// When the credentials expire, in Unix milliseconds; none: never.
@@ -283,6 +290,8 @@ pub fn hello(out: &mut Vec<u8>, hello: &Hello<'_>, id: Option<&RawValue>) {
     write_number(out, hello.heartbeat_interval_ms);
     out.extend_from_slice(br#","timeout":"#);
     write_number(out, hello.heartbeat_timeout_ms);
+    out.extend_from_slice(br#","presence":"#);
+    write_number(out, hello.presence_interval_ms);
     out.extend_from_slice(br#"},"serverTime":"#);
     write_number(out, hello.server_time);
     write_expires(out, hello.expires);
@@ -405,6 +414,7 @@ mod tests {
             messages_per_second: Some(0.5),
             heartbeat_interval_ms: 30_000,
             heartbeat_timeout_ms: 10_000,
+            presence_interval_ms: 45_000,
             server_time: 17,
             expires: Some(99),
         };
@@ -412,7 +422,7 @@ mod tests {
             written(|out| hello(out, &everything, None)),
             concat!(
                 r#"{"type":"hello","connection":"3:7.9","user":"ann\"x","name":"Ann","limits":{"maxMessageSize":65536,"#,
-                r#""maxChannels":128,"messagesPerSecond":0.5},"heartbeat":{"interval":30000,"timeout":10000},"#,
+                r#""maxChannels":128,"messagesPerSecond":0.5},"heartbeat":{"interval":30000,"timeout":10000,"presence":45000},"#,
                 r#""serverTime":17,"expires":99}"#
             )
         );
@@ -431,7 +441,7 @@ mod tests {
             )),
             concat!(
                 r#"{"type":"hello","connection":"3:7.9","user":null,"limits":{"maxMessageSize":65536,"maxChannels":128},"#,
-                r#""heartbeat":{"interval":30000,"timeout":10000},"serverTime":17,"id":4}"#
+                r#""heartbeat":{"interval":30000,"timeout":10000,"presence":45000},"serverTime":17,"id":4}"#
             )
         );
         assert_eq!(
