@@ -149,6 +149,25 @@ pub const INBOX_RETRY_MS: u64 = 1000;
 /// Users of a chat room that somebody who joins is told one by one; of a fuller room only their number.
 pub const ROOM_LISTED_MAX: usize = 250;
 
+/// Users one shard keeps a presence of. Each takes a few hundred bytes, and stays for a while after its user has gone.
+pub const PRESENCE_RECORDS_MAX: usize = 65_536;
+
+/// Longest status and name of a presence in bytes: a few words.
+pub const PRESENCE_TEXT_BYTES_MAX: usize = 64;
+
+/// Bytes of all keys and values of a presence's metadata: room for what a device and a place are called, not for documents.
+/// Whoever asks for the presence of [`PRESENCE_IDS_MAX`] users gets as much for each.
+pub const PRESENCE_METADATA_BYTES_MAX: usize = 2 << 10;
+
+/// Keys of a presence's metadata: each is compared with all when one is set.
+pub const PRESENCE_METADATA_KEYS_MAX: usize = 32;
+
+/// Users in one question for presence: a page of a list of friends.
+pub const PRESENCE_IDS_MAX: usize = 100;
+
+/// Names in one answer to whoever asks from outside who is in a channel.
+pub const PRESENCE_MEMBERS_MAX: usize = 10_000;
+
 /// Edits a document keeps to bring others behind them. Who was away for more gets the whole document.
 pub const DOCUMENT_LOG_EDITS_MAX: usize = 1000;
 

@@ -25,6 +25,7 @@ pub mod permissions;
 pub mod placement;
 #[cfg(feature = "planted-faults")]
 pub mod planted;
+pub mod presence;
 pub mod rate_limits;
 mod routing;
 pub mod search;

@@ -19,6 +19,8 @@ pub enum Fault {
     EarlySeam,
     /// A shard whose lane was full is not thought of when there is room again.
     ForgetOverflow,
+    /// Somebody leaves a channel, and whoever keeps who is in it is not told.
+    ForgetLeave,
     /// A log is forgotten, and the next one of its channel goes by the same epoch.
     KeepEpoch,
     /// A connection leaves a chat room, and the room's home keeps it.

@@ -5,6 +5,7 @@ use crate::collaboration::CollaborationSettings;
 use crate::history::ChannelSettings;
 use crate::notifications::NotificationSettings;
 use crate::permissions::{AuthorizeHook, Permissions};
+use crate::presence::PresenceSettings;
 use crate::rate_limits::Rates;
 
 /// How long who one is may take, and holds. In milliseconds.
@@ -69,6 +70,8 @@ pub struct ShardSettings {
     pub chat: Option<ChatSettings>,
     /// Inboxes; none: there are none, and messages about them are unknown.
     pub notifications: Option<NotificationSettings>,
+    /// Of which channels it is known who is in them, and how that is told.
+    pub presence: PresenceSettings,
     /// None: nobody is verified, and the messages `auth` and `refresh` are unknown.
     pub authentication: Option<AuthenticationTimes>,
 }
@@ -96,6 +99,7 @@ impl Default for ShardSettings {
             collaboration: None,
             chat: None,
             notifications: None,
+            presence: PresenceSettings::default(),
             authentication: None,
         }
     }

@@ -17,6 +17,7 @@ use crate::mesh::MailboxEnds;
 use crate::metrics::{CountRound, Counters, EndCounts};
 use crate::notifications::Notifications;
 use crate::placement::Placement;
+use crate::presence::Presences;
 use crate::rate_limits::SharedBuckets;
 use crate::routing::kept_reply;
 use crate::settings::ShardSettings;
@@ -61,6 +62,7 @@ pub struct Shard {
     pub(crate) chat: Chat,
     pub(crate) notifications: Notifications,
     pub(crate) directory: Directory,
+    pub(crate) presences: Presences,
     pub(crate) shared_buckets: SharedBuckets,
     pub(crate) ends: MailboxEnds,
     pub(crate) wheel: Wheel<ConnectionId>,
@@ -131,6 +133,7 @@ impl Shard {
             chat: Chat::new(seed),
             notifications: Notifications::default(),
             directory: Directory::default(),
+            presences: Presences::default(),
             shared_buckets: SharedBuckets::default(),
             ends,
             wheel: Wheel::default(),
@@ -205,11 +208,12 @@ impl Shard {
     /// time. Asking changes nothing: until `Deadline` is handed in, it stays due.
     #[must_use]
     pub fn next_deadline(&self, now: Now) -> Option<u64> {
-        let [wheel, session, refill, typing] = [
+        let [wheel, session, refill, typing, presence] = [
             self.wheel.next_tick(),
             self.session_wheel.next_tick(),
             self.shared_buckets.next_tick(),
             self.chat.next_tick(),
+            self.presences.next_tick(),
         ]
         .map(|tick| tick.map(|tick| u64::from(tick) * TICK_MS));
         let postponed = self.waiting.is_due() || self.has_catching_up() || !self.due.is_empty();
@@ -218,6 +222,7 @@ impl Shard {
             session,
             refill,
             typing,
+            presence,
             self.retry,
             self.count_round.deadline(),
             self.drain.as_ref().and_then(Drain::deadline),
@@ -273,6 +278,9 @@ impl Shard {
             document_members: self.documents.members() + self.joined.len(),
             counted_users: self.directory.users(),
             counted_addresses: self.directory.addresses(),
+            presence_records: self.presences.records(),
+            presence_members: self.presences.members(),
+            presence_channels: self.presences.channels(),
             buckets: self.shared_buckets.held(),
             frames: self.frames.held(),
             promised_bytes: self.codec.promised(),
@@ -315,7 +323,7 @@ impl Shard {
                 key,
                 granted,
             } => self.verdict(now, connection, key, granted),
-            ShardMessage::Release { connection, key } => self.directory.release(connection, &key),
+            ShardMessage::Release { connection, key } => self.release_here(now, connection, &key),
             ShardMessage::Interest {
                 channel,
                 shard,
@@ -393,6 +401,7 @@ impl Shard {
                 reply,
             } => self.answer_error(connection, code, kept_reply(reply).as_deref()),
             ShardMessage::Notification(mail) => self.notification_mail(now, *mail),
+            ShardMessage::Presence(message) => self.presence_message(now, message),
             ShardMessage::Send { connections, frame } => {
                 self.send_to(&connections, frame);
             }
@@ -442,6 +451,7 @@ impl Shard {
         self.sweep_logs(now);
         self.look_after_documents(now);
         self.sweep_inboxes(now);
+        self.sweep_presence(now);
         self.read_postponed(now);
         self.catch_up(now);
         self.count_shards(now);
@@ -493,6 +503,12 @@ pub struct Residue {
     pub counted_users: usize,
     /// Addresses counted here.
     pub counted_addresses: usize,
+    /// Users homed here of whom something is known; they go by themselves some time after they have gone.
+    pub presence_records: usize,
+    /// Members of the channels whose presence is told from here; they go by themselves a grace period after they have gone.
+    pub presence_members: usize,
+    /// Those channels.
+    pub presence_channels: usize,
     /// Buckets of users and addresses that are not full yet; they go by themselves when they are.
     pub buckets: usize,
     /// Shared frames that wait in outboxes.

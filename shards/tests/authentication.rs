@@ -64,7 +64,7 @@ fn contract_d18_a_token_in_the_first_frame_opens_the_connection_with_hello_befor
         format!(
             concat!(
                 r#"{{"type":"hello","connection":"0:0.0","user":"ann","name":"Ann","limits":{{"maxMessageSize":65536,"#,
-                r#""maxChannels":128}},"heartbeat":{{"interval":30000,"timeout":10000}},"serverTime":{},"id":"a"}}"#
+                r#""maxChannels":128}},"heartbeat":{{"interval":30000,"timeout":10000,"presence":30000}},"serverTime":{},"id":"a"}}"#
             ),
             UNIX_MS
         )

@@ -4,6 +4,7 @@ use ahash::AHashMap;
 
 use super::lag::{Lag, Laggard};
 use crate::history::SlowPolicy;
+use crate::presence::Role;
 use crate::vocabulary::{ChannelName, ConnectionId, Position};
 
 /// Place of a channel in [`Audiences`].
@@ -58,6 +59,8 @@ pub(crate) struct Audience {
     /// Where the channel's log stood with the last publication that came here; none: it has no history.
     pub(crate) place: Option<Position>,
     pub(crate) slow: SlowPolicy,
+    /// What subscribing to it has to do with presence.
+    pub(crate) role: Role,
 }
 
 impl Audience {
@@ -107,6 +110,7 @@ impl Audiences {
         interest: Interest,
         place: Option<Position>,
         slow: SlowPolicy,
+        role: Role,
     ) -> AudienceKey {
         let audience = Audience {
             name: name.clone(),
@@ -117,6 +121,7 @@ impl Audiences {
             waiting: Vec::new(),
             place,
             slow,
+            role,
         };
         let key = match self.free.pop() {
             Some(key) => {

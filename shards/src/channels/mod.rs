@@ -9,7 +9,7 @@
 //! not; a publication of a channel without history reaches every interested shard or, refused to its publisher, none; one encoding per
 //! publication; what waits for slow subscribers is bounded for each connection and for the shard.
 //! **Called by:** `routing/`, mail from other shards, `connections/` (leaving, drained sockets), `history/`. **Calls:** `permissions/`,
-//! `history/`, `mesh/`, `connections/` outboxes.
+//! `history/`, `presence/` (who has come, who watches), `mesh/`, `connections/` outboxes.
 //! **Tests:** beside `lag.rs`; `tests/channels.rs`, `tests/catching_up.rs`, `tests/slow_policies.rs`; the simulator checks order, loss,
 //! duplicates and strays.
 
@@ -29,7 +29,7 @@ use std::collections::VecDeque;
 
 use shardwire_protocol::envelope::outbound::Place;
 
-pub(crate) use audience::{Audiences, Membership, SinceAsked};
+pub(crate) use audience::{AudienceKey, Audiences, Membership, SinceAsked};
 pub(crate) use body::Body;
 pub(crate) use gather::Gathering;
 pub(crate) use home::{Homes, Interested};

@@ -15,6 +15,7 @@ use crate::connections::Connection;
 use crate::history::SlowPolicy;
 use crate::mesh::Lane;
 use crate::permissions::Action;
+use crate::presence::{Role, told_about};
 use crate::routing::kept_reply;
 use crate::shard::Shard;
 use crate::vocabulary::{ChannelName, ConnectionId, Now, Position, ShardId, ShardMessage};
@@ -78,6 +79,9 @@ impl Shard {
                 since,
             }),
         }
+        if !member {
+            self.begin_to_watch(now, key, id);
+        }
     }
 
     /// Makes an open connection a member of a channel's audience, and tells the channel's home if it is the first; whether it was one
@@ -103,6 +107,14 @@ impl Shard {
         if !member && connection.memberships.len() >= max_channels {
             return Err(ErrorCode::TooManyChannels);
         }
+        let known = existing.and_then(|key| self.channels.audiences.get(key));
+        let role = match known {
+            Some(audience) => audience.role.clone(),
+            None => self.presence_role(channel),
+        };
+        if !member && self.is_presence_full(channel, &role) {
+            return Err(ErrorCode::Overloaded);
+        }
         let key = match existing {
             Some(key) => key,
             None => {
@@ -110,11 +122,13 @@ impl Shard {
                 let announced = self.announce_interest(now, &name);
                 let (interest, place) = announced.ok_or(ErrorCode::Overloaded)?;
                 let slow = self.settings.channels.slow_policy_of(channel);
-                self.channels.audiences.create(name, interest, place, slow)
+                let audiences = &mut self.channels.audiences;
+                audiences.create(name, interest, place, slow, role)
             }
         };
         if !member {
             self.enter(key, id);
+            self.count_in(now, key, id);
         }
         Ok((key, member))
     }
@@ -154,7 +168,7 @@ impl Shard {
             None => {
                 let slow = SlowPolicy::Disconnect;
                 let audiences = &mut self.channels.audiences;
-                audiences.create(channel.clone(), Interest::Noted, None, slow)
+                audiences.create(channel.clone(), Interest::Noted, None, slow, Role::None)
             }
         };
         let connection = self.registry.get(id);
@@ -319,12 +333,31 @@ impl Shard {
             log.touched = log.touched.max(now.ms);
             self.look_after_log(now, &channel);
         }
+        if !on {
+            self.unwatched(&channel);
+        }
         if counts {
             self.count_round.wanted(
                 now,
                 !self.channels.homes.interested(SHARD_COUNTS).is_empty(),
             );
         }
+    }
+
+    /// Whether the connection is in this channel's audience, and the home knows of that.
+    pub(crate) fn is_noted_member(&self, channel: &str, id: ConnectionId) -> bool {
+        let audiences = &self.channels.audiences;
+        let Some(key) = audiences.find(channel) else {
+            return false;
+        };
+        let noted = audiences
+            .get(key)
+            .is_some_and(|audience| audience.interest == Interest::Noted);
+        noted
+            && self.registry.get(id).is_some_and(|connection| {
+                let mut memberships = connection.memberships.iter();
+                memberships.any(|membership| membership.audience == key)
+            })
     }
 
     /// The home knows: everybody who waited is told. An answer to an older question is not for this audience.
@@ -355,7 +388,7 @@ impl Shard {
         if !is_valid_channel_name(channel) {
             return self.answer_error(id, ErrorCode::InvalidChannel, reply);
         }
-        if is_reserved(channel) && channel != SHARD_COUNTS {
+        if is_reserved(channel) && channel != SHARD_COUNTS && told_about(channel).is_none() {
             // One is in there by other means than `subscribe`.
             return self.answer_error(id, ErrorCode::ReservedChannel, reply);
         }
@@ -457,6 +490,13 @@ impl Shard {
             return;
         };
         audience.waiting.retain(|waiting| waiting.id != id);
+        if let Role::Counted(told_in) = &audience.role {
+            let told_in = told_in.clone();
+            self.leave_presence(told_in, id);
+        }
+        let Some(audience) = self.channels.audiences.get_mut(membership.audience) else {
+            return;
+        };
         let deflates = self
             .registry
             .get(id)

@@ -3,7 +3,7 @@
 use shardwire_protocol::codes::close;
 
 use super::connection::Admitting;
-use super::{Connection, Flags, Outbox, Session, Share, State};
+use super::{Connection, Flags, Outbox, Session, Share, SpokeAt, State};
 use crate::mesh::Lane;
 use crate::shard::Shard;
 use crate::users::limited_address;
@@ -86,6 +86,7 @@ impl Shard {
                 reply,
             })),
             heard: self.tick(now),
+            spoke: SpokeAt::at(now),
             pinged: None,
         };
         let Some(id) = self.registry.insert(connection) else {
@@ -129,7 +130,7 @@ impl Shard {
         for key in [user, address].into_iter().flatten() {
             let home = self.home_of(&key);
             if home == self.id {
-                let granted = self.directory.admit(id, &key, &self.settings);
+                let granted = self.admit_here(id, &key);
                 if !self.note_verdict(now, id, key, granted) {
                     return;
                 }
@@ -176,9 +177,28 @@ impl Shard {
         }
     }
 
+    /// As a key's home: counts a connection in, if it may open.
+    fn admit_here(&mut self, connection: ConnectionId, key: &LimitedKey) -> bool {
+        let granted = self.directory.admit(connection, key, &self.settings);
+        if let LimitedKey::User(user) = key
+            && granted
+        {
+            self.user_came(self.now, user);
+        }
+        granted
+    }
+
+    /// As a key's home: counts a connection out.
+    pub(crate) fn release_here(&mut self, now: Now, connection: ConnectionId, key: &LimitedKey) {
+        self.directory.release(connection, key);
+        if let LimitedKey::User(user) = key {
+            self.user_went(now, user);
+        }
+    }
+
     /// As a key's home: may this connection open?
     pub(crate) fn decide_admission(&mut self, connection: ConnectionId, key: LimitedKey) {
-        let granted = self.directory.admit(connection, &key, &self.settings);
+        let granted = self.admit_here(connection, &key);
         self.ends.post(
             connection.shard(),
             Lane::Control,
@@ -303,7 +323,7 @@ impl Shard {
         }
         let home = self.home_of(&key);
         if home == self.id {
-            self.directory.release(id, &key);
+            self.release_here(self.now, id, &key);
         } else {
             self.ends.post(
                 home,

@@ -225,6 +225,7 @@ impl Shard {
                 .map(|rate| rate.per_second()),
             heartbeat_interval_ms: settings.heartbeat_interval_ms,
             heartbeat_timeout_ms: settings.heartbeat_timeout_ms,
+            presence_interval_ms: settings.presence.heartbeat_interval_ms,
             server_time: now.unix_ms,
             expires: identity.as_ref().and_then(Identity::expires_unix_ms),
         };

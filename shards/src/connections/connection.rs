@@ -9,7 +9,7 @@ use super::{Codec, Extension, Forms, Frames, Outbox, Pool, Session, Share};
 use crate::channels::Membership;
 use crate::rate_limits::Buckets;
 use crate::timers::Tick;
-use crate::vocabulary::{CloseCause, ConnectionId, Identity, Mode, SocketToken, UserId};
+use crate::vocabulary::{CloseCause, ConnectionId, Identity, Mode, Now, SocketToken, UserId};
 
 /// All a shard knows of one connection. Idle, it holds no buffer: what is half read is the decoder's, what is half
 /// written the outbox's, and both let go of their storage when they are done.
@@ -29,6 +29,8 @@ pub(crate) struct Connection {
     pub(crate) mode: Mode,
     pub(crate) extension: Extension,
     pub(crate) flags: Flags,
+    /// When a message last came (contract R2).
+    pub(crate) spoke: SpokeAt,
     pub(crate) state: State,
     pub(crate) share: Share,
     /// When bytes last came.
@@ -80,6 +82,24 @@ pub(crate) struct Authenticating {
     pub(crate) early: Vec<u8>,
 }
 
+/// When a connection last said something, in two bytes: seconds, around and around every 18 hours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct SpokeAt(u16);
+
+impl SpokeAt {
+    pub(crate) fn at(now: Now) -> Self {
+        Self((now.ms / 1000) as u16)
+    }
+
+    /// The end of that second, in milliseconds since start, as far as it has passed. One that is longer ago than the clock goes around
+    /// looks younger: whoever is found silent is marked long before that.
+    pub(crate) fn ms(self, now: Now) -> u64 {
+        let seconds = now.ms / 1000;
+        let ago = u64::from((seconds as u16).wrapping_sub(self.0));
+        ((seconds.saturating_sub(ago) + 1) * 1000).min(now.ms)
+    }
+}
+
 /// Booleans of a connection, in two bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Flags(u16);
@@ -113,6 +133,8 @@ impl Flags {
     pub(crate) const NOTIFIED: Self = Self(1 << 12);
     /// What its socket takes is of interest to somebody.
     pub(crate) const WATCHED: Self = Self(Self::LAGGING.0 | Self::NOTIFIED.0);
+    /// Its user counts as offline until it says something.
+    pub(crate) const SILENT: Self = Self(1 << 13);
 
     pub(crate) fn has(self, flag: Self) -> bool {
         self.0 & flag.0 != 0

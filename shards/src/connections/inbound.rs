@@ -75,6 +75,7 @@ impl Shard {
     /// As many of the bytes as the connection's share of the turn allows.
     pub(super) fn read(&mut self, now: Now, id: ConnectionId, bytes: &mut [u8]) -> Stop {
         let begun = self.work() - self.spent(id);
+        let said = self.counters.messages_received;
         let Some(connection) = self.registry.get_mut(id) else {
             return Stop::Over;
         };
@@ -90,7 +91,8 @@ impl Shard {
         {
             connection.decoder = decoder;
         }
-        self.note_spent(id, self.work() - begun);
+        let spoke = self.counters.messages_received != said;
+        self.note_spent(now, id, self.work() - begun, spoke);
         stop
     }
 

@@ -30,7 +30,7 @@ mod share;
 mod tags;
 
 pub(crate) use codec::{Codec, Extension};
-pub(crate) use connection::{Connection, Flags, State};
+pub(crate) use connection::{Connection, Flags, SpokeAt, State};
 pub(crate) use drain::Drain;
 pub(crate) use frames::{Forms, FrameKey, Frames};
 pub use node_count::NodeCount;

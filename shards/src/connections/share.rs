@@ -10,7 +10,7 @@ use ahash::AHashMap;
 use std::collections::VecDeque;
 
 use super::inbound::Stop;
-use super::{Flags, State};
+use super::{Flags, SpokeAt, State};
 use crate::bounds::{POSTPONED_WORK_MAX, TURN_WORK_MAX};
 use crate::shard::Shard;
 use crate::vocabulary::{ConnectionId, Effect, Now};
@@ -100,12 +100,19 @@ impl Shard {
         }
     }
 
-    pub(crate) fn note_spent(&mut self, id: ConnectionId, spent: u64) {
+    /// Notes what it has taken of this turn, and whether it said something meanwhile.
+    pub(crate) fn note_spent(&mut self, now: Now, id: ConnectionId, spent: u64, spoke: bool) {
         if let Some(connection) = self.registry.get_mut(id) {
             connection.share = Share {
                 turn: self.turn,
                 spent: u32::try_from(spent).unwrap_or(u32::MAX),
             };
+            if spoke {
+                connection.spoke = SpokeAt::at(now);
+                if connection.flags.has(Flags::SILENT) {
+                    self.breaks_silence(now, id);
+                }
+            }
         }
     }
 

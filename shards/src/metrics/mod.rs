@@ -150,6 +150,14 @@ numbers! {
         notifications_expired: "notifications_expired_total",
         /// Notifications that were not taken: too large, no room, or they could not be stored.
         notifications_refused: "notifications_refused_total",
+        /// Changes of users' presence.
+        presence_changes: "presence_changes_total",
+        /// Messages to all who watch who is in a channel: changes, numbers, lists.
+        presence_messages: "presence_messages_total",
+        /// Such messages that had to wait because a way was full.
+        presence_refused: "presence_refused_total",
+        /// States given to those who begin to watch.
+        presence_states: "presence_states_total",
     }
 }
 
@@ -172,6 +180,12 @@ numbers! {
         users: "users_homed",
         /// Addresses whose connections the shard counts.
         addresses: "users_addresses",
+        /// Users homed here of whom something is known.
+        presence_records: "presence_records",
+        /// Members of the channels whose presence is told from here.
+        presence_members: "presence_members",
+        /// Those channels.
+        presence_channels: "presence_channels",
         /// Buckets of rates of users and addresses.
         buckets: "rate_limits_buckets",
         /// Bytes of memory promised to connections that compress with a context.
@@ -233,6 +247,9 @@ impl Shard {
             subscriptions: self.channels.memberships as u64,
             users: residue.counted_users as u64,
             addresses: residue.counted_addresses as u64,
+            presence_records: residue.presence_records as u64,
+            presence_members: residue.presence_members as u64,
+            presence_channels: residue.presence_channels as u64,
             buckets: residue.buckets as u64,
             promised_bytes: residue.promised_bytes as u64,
             held_mail: residue.held_mail as u64,

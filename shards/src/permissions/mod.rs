@@ -22,6 +22,7 @@ pub use pattern::{Pattern, PatternError};
 
 use crate::channels::{SHARD_COUNTS, is_reserved, is_valid_channel_name};
 use crate::connections::Connection;
+use crate::presence::told_about;
 use crate::shard::Shard;
 use crate::vocabulary::{ConnectionId, Identity};
 
@@ -36,9 +37,11 @@ pub enum Action {
     Edit,
     /// Come into the chat room of this channel.
     Join,
+    /// See who is there: who is in a channel, or, of a user by the name `@` and its id, what is known of it.
+    Presence,
 }
 
-const ACTIONS: usize = 4;
+const ACTIONS: usize = 5;
 
 /// Whom a rule lets in.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -100,7 +103,7 @@ impl Rule {
         let own = self.grants[action as usize].as_deref();
         match action {
             Action::Join => own.or(self.grants[Action::Subscribe as usize].as_deref()),
-            Action::Subscribe | Action::Publish | Action::Edit => own,
+            Action::Subscribe | Action::Publish | Action::Edit | Action::Presence => own,
         }
     }
 }
@@ -132,6 +135,7 @@ impl Permissions {
     /// Whether this identity (none: nobody in particular) may do that in this channel.
     #[must_use]
     pub fn allow(&self, action: Action, channel: &str, identity: Option<&Identity>) -> bool {
+        let (action, channel) = meant(action, channel);
         let user = identity.map(|identity| &**identity.user());
         self.rules
             .iter()
@@ -140,6 +144,14 @@ impl Permissions {
             .map_or(self.otherwise, |(_, grants)| {
                 grants.iter().any(|grant| grant.admits(identity))
             })
+    }
+}
+
+/// Whoever subscribes to a channel in which it is told who is in another one asks for that one's presence.
+fn meant(action: Action, channel: &str) -> (Action, &str) {
+    match told_about(channel) {
+        Some(about) if action == Action::Subscribe => (Action::Presence, about),
+        _ => (action, channel),
     }
 }
 
@@ -155,6 +167,7 @@ impl Shard {
         channel: &str,
     ) -> Result<(), ErrorCode> {
         self.check_name(action, channel)?;
+        let (action, channel) = meant(action, channel);
         if is_reserved(channel) {
             // One of the server's own that is for everybody.
             return Ok(());
@@ -203,10 +216,14 @@ impl Shard {
         if !is_valid_channel_name(channel) {
             return Err(ErrorCode::InvalidChannel);
         }
-        let served = channel == SHARD_COUNTS
-            && action == Action::Subscribe
-            && self.settings.publish_shard_counts;
-        if is_reserved(channel) && !served {
+        if !is_reserved(channel) {
+            return Ok(());
+        }
+        let told = match told_about(channel) {
+            Some(about) => self.is_counted(about),
+            None => channel == SHARD_COUNTS && self.settings.publish_shard_counts,
+        };
+        if !told || action != Action::Subscribe {
             return Err(ErrorCode::ReservedChannel);
         }
         Ok(())

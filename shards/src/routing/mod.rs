@@ -3,7 +3,7 @@
 //! **Lives here:** the table of the built-in messages, the answers that need no other room, commands from outside.
 //! **Does not:** parsing (`protocol/envelope`), what a subscription or a publication is (`channels/`).
 //! **Invariants:** one parse per message; every message that cannot be served is answered, with the client's own `id`.
-//! **Called by:** `connections/inbound`, the shard. **Calls:** `channels/`, `connections/`.
+//! **Called by:** `connections/inbound`, the shard. **Calls:** `channels/`, `presence/`, `connections/`.
 //! **Tests:** `tests/first_messages.rs`.
 
 use std::borrow::Cow;
@@ -84,6 +84,16 @@ impl Shard {
             },
             "publish" => {
                 if let Err(code) = self.publish_message(now, id, inbound) {
+                    self.answer_error(id, code, reply);
+                }
+            }
+            "set-presence" => {
+                if let Err(code) = self.set_own_presence(now, id, inbound) {
+                    self.answer_error(id, code, reply);
+                }
+            }
+            "get-presence" => {
+                if let Err(code) = self.get_presence(now, id, inbound) {
                     self.answer_error(id, code, reply);
                 }
             }
@@ -296,6 +306,7 @@ impl Shard {
                 let reached = self.close_these(now, &[connection], code, &reason);
                 self.tell(answer, Answer::Count(reached));
             }
+            Command::Presence(command) => self.presence_command(now, command),
             Command::CloseAll { code, reason } => self.close_all(now, code, &reason),
             Command::Drain { window_ms } => self.begin_drain(now, window_ms),
             Command::Settings(settings) => self.change_settings(settings),

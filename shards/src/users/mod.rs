@@ -98,6 +98,11 @@ impl Directory {
             .unwrap_or_default()
     }
 
+    /// Whether the user has connections.
+    pub(crate) fn has(&self, user: &str) -> bool {
+        self.users.contains_key(user)
+    }
+
     pub(crate) fn users(&self) -> usize {
         self.users.len()
     }

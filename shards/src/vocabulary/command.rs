@@ -8,7 +8,7 @@ use shardwire_protocol::codes::ErrorCode;
 
 use super::{
     ChannelName, ConnectionId, DocumentQuestion, DocumentText, EditOutcome, NotificationAnswer,
-    NotificationCommand, Position, PublishOptions, UserId,
+    NotificationCommand, Position, PresenceAnswer, PresenceCommand, PublishOptions, UserId,
 };
 use crate::settings::ShardSettings;
 
@@ -149,6 +149,8 @@ pub enum Command {
         /// Who wants to know.
         answer: Option<AnswerId>,
     },
+    /// Something about who is there.
+    Presence(PresenceCommand),
     /// Close every connection of this shard, with the closing handshake.
     CloseAll {
         /// Close code as in `docs/reference/codes.md`.
@@ -180,6 +182,8 @@ pub enum Answer {
     Document(DocumentText),
     /// What became of an edit.
     Edited(EditOutcome),
+    /// What came of a question about presence.
+    Presence(PresenceAnswer),
 }
 
 /// What became of a publication: where it is kept, if the channel has history; else that it went its way to those who listened.

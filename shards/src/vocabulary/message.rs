@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use shardwire_protocol::codes::ErrorCode;
 
 use super::{
-    ChannelName, ChatMessage, ConnectionId, DocumentMessage, NotificationMail, Position, ShardId,
-    UserId,
+    ChannelName, ChatMessage, ConnectionId, DocumentMessage, NotificationMail, Position,
+    PresenceMessage, ShardId, UserId,
 };
 
 /// A key under which the number of connections is limited; its home shard counts.
@@ -271,6 +271,8 @@ pub enum ShardMessage {
         /// The `id` of what it asked for, as JSON.
         reply: Option<Box<str>>,
     },
+    /// Something about who is there.
+    Presence(PresenceMessage),
     /// A message to some of this shard's connections; in the lane of deliveries, so that it keeps its place among them.
     Send {
         /// Whom to; all on this shard.
@@ -343,6 +345,7 @@ impl ShardMessage {
             Self::Document(message) => message.payload_len(),
             Self::Chat(message) => message.deed.payload_len(),
             Self::Notification(mail) => mail.payload_len(),
+            Self::Presence(message) => message.payload_len(),
             _ => 0,
         }
     }

@@ -17,6 +17,7 @@ mod input;
 mod message;
 mod notification;
 mod now;
+mod presence;
 mod store;
 
 pub use chat::{ChatDeed, ChatMessage};
@@ -37,6 +38,11 @@ pub use notification::{
     NotificationId, NotificationList, NotificationMail, NotificationQuery, SentNotification,
 };
 pub use now::Now;
+pub use presence::{
+    Asker, ChannelMembers, MetadataChange, OFFLINE, ONLINE, Presence, PresenceAnswer,
+    PresenceChange, PresenceCommand, PresenceMessage,
+};
+pub use shardwire_protocol::envelope::presence::Change;
 pub use store::{
     Epoch, LogKind, LogName, Position, RestoredLog, StoreOutcome, StoreRequest, StoreTicket,
     StoredRecord,

@@ -558,6 +558,9 @@ impl World {
             sum.queued_bytes += held.queued_bytes;
             sum.counted_users += held.counted_users;
             sum.counted_addresses += held.counted_addresses;
+            sum.presence_records += held.presence_records;
+            sum.presence_members += held.presence_members;
+            sum.presence_channels += held.presence_channels;
             sum.buckets += held.buckets;
             sum.frames += held.frames;
             sum.promised_bytes += held.promised_bytes;
