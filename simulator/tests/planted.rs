@@ -27,12 +27,15 @@ fn is_found(fault: Fault, checks: &[&str]) {
     );
 }
 
+/// Looks at channels in which it is told who is in another one.
+const PRESENCE: &str = "who is there is known";
+
 /// Looks at channels with a history; the older checks look at the others.
 const HISTORY: &str = "once, in order, or told";
 
 #[test]
 fn a_delivery_left_out_is_found() {
-    is_found(Fault::SkipDelivery, &["no loss", HISTORY]);
+    is_found(Fault::SkipDelivery, &["no loss", HISTORY, PRESENCE]);
 }
 
 #[test]
@@ -59,4 +62,12 @@ fn a_full_lane_that_is_forgotten_is_found() {
 #[test]
 fn an_epoch_that_outlives_its_log_is_found() {
     is_found(Fault::KeepEpoch, &[HISTORY]);
+}
+
+#[test]
+fn somebody_who_is_kept_in_a_channel_is_found() {
+    is_found(
+        Fault::ForgetLeave,
+        &[PRESENCE, "registries hold what is there"],
+    );
 }

@@ -4,8 +4,8 @@ use arbitrary::{Result, Unstructured};
 use shardwire_protocol::websocket::deflate::Deflater;
 use shardwire_protocol::websocket::frame::{self, Kind};
 
-/// Names of channels, those with rules and the built-in one among them.
-pub(super) const CHANNELS: [&str; 5] = ["a", "b", "closed", "$shards", "room.u1"];
+/// Names of channels, those with rules and the built-in ones among them.
+pub(super) const CHANNELS: [&str; 6] = ["a", "b", "closed", "$shards", "room.u1", "$presence:a"];
 
 /// Names of users, and tokens: whoever shows a name as token may be given it.
 pub(super) const USERS: [&str; 3] = ["u1", "u2", "u3"];
@@ -63,7 +63,7 @@ pub(super) fn message(u: &mut Unstructured<'_>) -> Result<String> {
         1 => r#","id":7"#,
         _ => r#","id":"x""#,
     };
-    Ok(match u.int_in_range(0..=12)? {
+    Ok(match u.int_in_range(0..=14)? {
         0..=2 => format!(r#"{{"type":"subscribe","channel":"{channel}"{id}}}"#),
         3 => format!(r#"{{"type":"unsubscribe","channel":"{channel}"{id}}}"#),
         4..=5 => {
@@ -90,6 +90,16 @@ pub(super) fn message(u: &mut Unstructured<'_>) -> Result<String> {
             let content = *u.choose(&["\"x\"", "\"far too long\"", "7"])?;
             format!(r#"{{"type":"{kind}","content":{content}{id}}}"#)
         }
+        12 => {
+            let status = *u.choose(&[r#""busy""#, "null", "7"])?;
+            format!(
+                r#"{{"type":"set-presence","presence":{{"status":{status},"metadata":{{"k":{value}}}}}{id}}}"#
+            )
+        }
+        13 => match u.arbitrary()? {
+            true => format!(r#"{{"type":"get-presence","channel":"{channel}"{id}}}"#),
+            false => format!(r#"{{"type":"get-presence","ids":["u1","u2","u3"]{id}}}"#),
+        },
         _ => format!(r#"{{"type":"nobody knows this"{id}}}"#),
     })
 }

@@ -10,6 +10,7 @@ use shardwire_shards::mesh::{LaneBounds, MailboxEnds};
 use shardwire_shards::notifications::NotificationSettings;
 use shardwire_shards::permissions::{Action, Grant, Permissions, Rule as Permission};
 use shardwire_shards::placement::{Placement, Rule};
+use shardwire_shards::presence::PresenceSettings;
 use shardwire_shards::rate_limits::{Rate, Rates};
 use shardwire_shards::vocabulary::{Command, ConnectionId, Effect, Event, Input, Now, Opening};
 use shardwire_shards::{
@@ -375,5 +376,16 @@ fn settings(u: &mut Unstructured<'_>) -> Result<ShardSettings> {
             warning_ms: 60_000,
             grace_ms: 10_000,
         }),
+        presence: PresenceSettings {
+            channels: match u.arbitrary()? {
+                true => Box::new(["a".parse().expect("a pattern")]),
+                false => Box::default(),
+            },
+            grace_ms: *u.choose(&[0, 10_000])?,
+            heartbeat_timeout_ms: 30_000,
+            status_expiration_ms: 60_000,
+            budget_bytes: *u.choose(&[400, 32 << 10])?,
+            ..PresenceSettings::default()
+        },
     })
 }

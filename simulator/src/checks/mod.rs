@@ -17,6 +17,7 @@ mod history;
 mod limits;
 mod loss;
 mod order;
+mod presence;
 mod registries;
 mod strays;
 mod wakes;
@@ -112,6 +113,27 @@ pub enum Seen<'a> {
         channel: usize,
         counts: &'a [u64],
     },
+    /// A client was told who is in the first channel; as an answer, if there is an id.
+    PresenceState {
+        client: usize,
+        members: Option<&'a [String]>,
+        count: u64,
+        version: u64,
+        id: Option<u64>,
+    },
+    /// A client was told who has come to the first channel, and who has gone.
+    PresenceDiff {
+        client: usize,
+        changes: Option<&'a [Vec<String>; 2]>,
+        count: u64,
+        version: u64,
+    },
+    /// A client was told what is known of so many users.
+    PresenceUpdate {
+        client: usize,
+        users: usize,
+        id: Option<u64>,
+    },
     /// A client got the JSON pong.
     JsonPong { client: usize, id: Option<u64> },
     /// A client got its value back.
@@ -201,6 +223,7 @@ impl Checks {
             Box::<order::Order>::default(),
             Box::<loss::Loss>::default(),
             Box::<history::History>::default(),
+            Box::<presence::Presence>::default(),
             Box::<answers::Answers>::default(),
             Box::<calls::Calls>::default(),
             Box::<endings::Endings>::default(),

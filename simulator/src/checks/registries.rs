@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use shardwire_shards::Residue;
 
-use super::{Check, Verdict, demand};
+use super::{Check, Verdict, demand, presence};
 use crate::World;
 
 /// Keeps nothing: at rest, what the shards hold is worked out anew from who lives and is subscribed to what.
@@ -20,8 +20,9 @@ impl Check for Registries {
     fn at_rest(&mut self, world: &World<'_>) -> Verdict {
         for (shard, expected) in expected(world).into_iter().enumerate() {
             let held = world.hosts[shard].shard.residue();
-            // What logs hold nobody knows from outside; in the end they must be gone.
+            // What logs hold, and of whom something is known, nobody knows from outside; in the end they must be gone.
             let expected = Residue {
+                presence_records: held.presence_records,
                 logs: held.logs,
                 log_bytes: held.log_bytes,
                 ..expected
@@ -108,6 +109,7 @@ fn expected(world: &World<'_>) -> Vec<Residue> {
         let home = placement.home_of_channel(&world.scenario.channels[channel]);
         expected[home.index()].homed_channels += 1;
     }
+    room_members(world, &mut expected);
     for user in users {
         expected[placement.home_of_user(&world.scenario.users[user]).index()].counted_users += 1;
     }
@@ -115,6 +117,25 @@ fn expected(world: &World<'_>) -> Vec<Residue> {
         expected[home].counted_addresses += 1;
     }
     expected
+}
+
+/// Who is in the rooms, at the homes of the channels in which that is told.
+fn room_members(world: &World<'_>, expected: &mut [Residue]) {
+    let Some(told_in) = world.scenario.told_in else {
+        return;
+    };
+    for (room, name) in world.scenario.channels[..told_in].iter().enumerate() {
+        let members = presence::members(world, room).len();
+        let listened = |client: usize| world.clients[client].channels.contains(&told_in);
+        let watched = room == 0 && world.living().any(listened);
+        let home = world
+            .scenario
+            .placement
+            .home_of_channel(&format!("$presence:{name}"));
+        let expected = &mut expected[home.index()];
+        expected.presence_members += members;
+        expected.presence_channels += usize::from(members > 0 || watched);
+    }
 }
 
 /// What an address counts as: IPv4 itself, IPv6 its /64.

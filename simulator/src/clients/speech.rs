@@ -19,6 +19,12 @@ pub enum Request {
     Unsubscribe(usize),
     /// Publish, as number so and so of the run; answered only if refused, or kept.
     Publish(usize),
+    /// Say something of oneself; refused to those who are nobody.
+    SetPresence,
+    /// What is known of so many users?
+    GetPresence(usize),
+    /// Who is in the first channel?
+    Members,
     /// The JSON ping.
     Ping,
     /// This JSON value is to come back.

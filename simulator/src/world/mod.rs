@@ -98,6 +98,8 @@ pub struct World<'t> {
     pub(crate) calm: bool,
     /// Nothing is under way: answers are exact.
     pub(crate) resting: bool,
+    /// Somebody leaves and comes back, and nothing else happens.
+    pub flapping: bool,
     /// Which publication a client asked for under which id.
     pub(crate) asked_as: BTreeMap<(usize, u64), usize>,
     checks: Checks,
@@ -148,6 +150,7 @@ impl<'t> World<'t> {
             calls: Vec::new(),
             calm: false,
             resting: false,
+            flapping: false,
             asked_as: BTreeMap::new(),
             checks,
         }
