@@ -124,17 +124,12 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::envelope::outbound::Place;
+    use crate::envelope::written;
 
     const ANN: Member<'_> = Member {
         user: "u\"1",
         name: "Ann",
     };
-
-    fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
-        let mut out = Vec::new();
-        write(&mut out);
-        String::from_utf8(out).unwrap()
-    }
 
     #[test]
     fn contract_c6_to_c9_the_events_of_a_room_are_written_as_the_contract_has_them() {

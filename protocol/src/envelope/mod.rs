@@ -34,3 +34,11 @@ pub use inbound::{
 };
 pub use serde_json::value::RawValue;
 pub use text::Text;
+
+/// What a function that appends a message has written.
+#[cfg(test)]
+fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
+    let mut out = Vec::new();
+    write(&mut out);
+    String::from_utf8(out).expect("messages are text")
+}

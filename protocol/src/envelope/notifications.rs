@@ -165,12 +165,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-
-    fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
-        let mut out = Vec::new();
-        write(&mut out);
-        String::from_utf8(out).unwrap()
-    }
+    use crate::envelope::written;
 
     #[test]
     fn contract_n10_a_notification_is_flat_and_its_own_kind_does_not_hide_the_envelopes() {

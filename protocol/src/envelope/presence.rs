@@ -252,12 +252,7 @@ fn end_of_channel(out: &mut Vec<u8>, count: u64, version: u64, id: Option<&RawVa
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-
-    fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
-        let mut out = Vec::new();
-        write(&mut out);
-        String::from_utf8(out).unwrap()
-    }
+    use crate::envelope::written;
 
     #[test]
     fn contract_d7_a_field_is_kept_removed_or_set() {

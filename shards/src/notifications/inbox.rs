@@ -207,11 +207,16 @@ impl Inbox {
 
     /// The number of the oldest, be it on its way into the store yet.
     pub(super) fn first_to_keep(&self) -> Option<u64> {
-        let waiting = self.unstored.iter().find_map(|unstored| match unstored {
-            Unstored::Put { entry, .. } => Some(entry.number),
+        let waiting = || self.first_waiting().map(|entry| entry.number);
+        self.first_number().or_else(waiting)
+    }
+
+    /// The oldest that is on its way into the store.
+    fn first_waiting(&self) -> Option<&Entry> {
+        self.unstored.iter().find_map(|unstored| match unstored {
+            Unstored::Put { entry, .. } => Some(entry),
             Unstored::Marks(_) | Unstored::Moved { .. } => None,
-        });
-        self.first_number().or(waiting)
+        })
     }
 
     /// The number of the oldest that is in it.
@@ -335,10 +340,7 @@ impl Inbox {
     /// The first offset of the log that is of any use.
     pub(super) fn first_offset(&self) -> u64 {
         let kept = self.entries.iter().map(|entry| entry.offset).min();
-        let waiting = self.unstored.iter().find_map(|unstored| match unstored {
-            Unstored::Put { entry, .. } => Some(entry.offset),
-            Unstored::Marks(_) | Unstored::Moved { .. } => None,
-        });
+        let waiting = self.first_waiting().map(|entry| entry.offset);
         kept.into_iter()
             .chain(waiting)
             .min()

@@ -208,12 +208,7 @@ fn write_present<U: AsRef<str>>(out: &mut Vec<u8>, present: Present<'_, U>) {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-
-    fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
-        let mut out = Vec::new();
-        write(&mut out);
-        String::from_utf8(out).unwrap()
-    }
+    use crate::envelope::written;
 
     const STANDING: Standing<'_> = Standing {
         document: "d\"1",
