@@ -7,6 +7,7 @@
 //! subscriber was told that it does not get.
 
 mod ledger;
+mod outage;
 mod plan;
 mod publishers;
 mod wire;
@@ -31,6 +32,7 @@ use crate::measure::clock::MILLISECOND;
 use crate::measure::histogram::Recorder;
 use crate::processes::served::Served;
 use ledger::{Acknowledged, Ledger, Received};
+use outage::Outage;
 use publishers::{MAX_PENDING, Pending, Publisher, Writer};
 use wire::{Heard, Place, write_subscribe};
 
@@ -67,7 +69,7 @@ struct Subscriber {
 #[derive(Debug, Clone, Copy, Default)]
 struct Line {
     connection: Option<ConnectionId>,
-    opened_at: u64,
+    began_at: u64,
 }
 
 /// Numbers of the report.
@@ -107,14 +109,12 @@ pub struct Recover {
     back: BinaryHeap<Reverse<(u64, u32)>>,
     server: Option<Served>,
     kill_at: u64,
-    killed_at: Option<u64>,
-    /// The server was killed and nobody has got through since.
-    is_down: bool,
+    outage: Outage,
     server_ended: Option<String>,
     events: Events,
     recovery: Recorder,
     recovery_of_kill: Recorder,
-    outage: Recorder,
+    outage_times: Recorder,
     text: Vec<u8>,
 }
 
@@ -152,13 +152,12 @@ impl Recover {
             back: BinaryHeap::new(),
             server,
             kill_at: u64::MAX,
-            killed_at: None,
-            is_down: false,
+            outage: Outage::default(),
             server_ended: None,
             events: Events::default(),
             recovery: Recorder::new(),
             recovery_of_kill: Recorder::new(),
-            outage: Recorder::new(),
+            outage_times: Recorder::new(),
             text: Vec::new(),
             plan,
             identity,
@@ -239,6 +238,7 @@ impl Recover {
                 return u64::MAX;
             }
             self.back.pop();
+            self.lines[tag as usize].began_at = now;
             client.connect(tag);
         }
         u64::MAX
@@ -250,8 +250,7 @@ impl Recover {
         };
         if now >= self.kill_at {
             self.kill_at = u64::MAX;
-            self.killed_at = Some(now);
-            self.is_down = true;
+            self.outage.killed(now);
             self.events.kills += 1;
             if let Err(error) = server.kill_and_start() {
                 self.server_ended = Some(format!("{error:#}"));
@@ -437,15 +436,11 @@ impl Recover {
 impl Handler for Recover {
     fn opened(&mut self, at: u64, id: ConnectionId, tag: u32, out: &mut Outgoing<'_>) {
         self.tally.connection_opened(at);
-        if std::mem::take(&mut self.is_down)
-            && let Some(killed_at) = self.killed_at
-        {
-            self.outage.record(at.saturating_sub(killed_at));
+        let line = &mut self.lines[tag as usize];
+        line.connection = Some(id);
+        if let Some(took) = self.outage.opened(line.began_at, at) {
+            self.outage_times.record(took);
         }
-        self.lines[tag as usize] = Line {
-            connection: Some(id),
-            opened_at: at,
-        };
         if tag < self.plan.subscribers {
             let subscriber = tag as usize;
             let since = self.subscribers[subscriber].place;
@@ -473,10 +468,7 @@ impl Handler for Recover {
     fn closed(&mut self, at: u64, tag: u32, end: End) {
         let line = std::mem::take(&mut self.lines[tag as usize]);
         let not_opened = matches!(end, End::NotOpened(_));
-        let by_kill = match self.killed_at {
-            Some(killed_at) if !not_opened => line.opened_at < killed_at,
-            _ => self.is_down,
-        };
+        let by_kill = self.outage.explains(line.began_at, not_opened);
         if by_kill && !not_opened {
             // It ended as it was meant to.
             self.tally.connection_closed(&End::Cut);
@@ -605,7 +597,7 @@ impl Scenario for Recover {
                 "after_kill".to_owned(),
                 self.recovery_of_kill.distribution(),
             ),
-            ("outage".to_owned(), self.outage.distribution()),
+            ("outage".to_owned(), self.outage_times.distribution()),
         ]);
         let events = &self.events;
         outcome.events = [
