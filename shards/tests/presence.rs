@@ -283,6 +283,39 @@ fn contract_r2_d13_who_says_nothing_for_too_long_is_offline_until_it_speaks() {
 }
 
 #[test]
+fn who_breaks_a_silence_and_leaves_with_the_same_bytes_is_not_there_for_ever() {
+    for shards in SHARDS {
+        let mut settings = settings(32 << 10);
+        settings.presence.heartbeat_timeout_ms = 90_000;
+        settings.presence.status_expiration_ms = 60_000;
+        let mut world = World::with(shards, settings);
+        for shard in 0..world.shards.len() {
+            let ann = world.connect_as(shard, user("ann"));
+            let set = json!({"type": "set-presence", "presence": {"status": "busy"}});
+            ask(&mut world, ann, &set);
+            world.pass(95_000);
+            world.settle();
+            let mut bytes = masked(Kind::Text, br#"{"type":"ping"}"#);
+            bytes.extend(support::close(1000, ""));
+            world.bytes(ann, &bytes);
+            world.settle();
+            let bob = world.connect_as(shard, user("bob"));
+            world.pass(GRACE_MS + 1_000);
+            let get = json!({"type": "get-presence", "ids": ["ann"]});
+            let shown = &ask(&mut world, bob, &get)[0]["presence"]["ann"];
+            assert_eq!(shown["status"], "offline", "{shown}");
+            let left_at = support::UNIX_MS + world.ms - GRACE_MS - 1_000;
+            assert_eq!(shown["lastSeen"], left_at);
+            world.lose(bob);
+            world.lose(ann);
+            world.pass(61_000);
+            world.settle();
+            assert_eq!(world.residue(), Residue::default());
+        }
+    }
+}
+
+#[test]
 fn a_presence_needs_a_user_and_a_shape() {
     let mut world = world(2);
     let nobody = world.connect(0);

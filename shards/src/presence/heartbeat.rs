@@ -103,7 +103,8 @@ impl Shard {
 
     /// At home: a user that was silent is there again.
     pub(super) fn user_speaks(&mut self, now: Now, user: &UserId) {
-        self.presences.records.speaks(now, user);
+        let connected = self.directory.has(user);
+        self.presences.records.speaks(now, user, connected);
         self.arm_record(user);
     }
 

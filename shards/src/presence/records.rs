@@ -183,11 +183,16 @@ impl Records {
         Ok(shown)
     }
 
-    /// The user is there: a connection of it has come, or one that was silent has said something.
-    pub(super) fn speaks(&mut self, now: Now, user: &str) {
-        if let Some(record) = self.by_user.get_mut(user) {
-            record.away = None;
-            record.heard_ms = now.ms;
+    /// A connection of the user has come, or one that was silent has said something. `connected`: whether it still has connections;
+    /// what is said together with a goodbye is heard of when the connection is counted out already.
+    pub(super) fn speaks(&mut self, now: Now, user: &str, connected: bool) {
+        let Some(record) = self.by_user.get_mut(user) else {
+            return;
+        };
+        record.heard_ms = now.ms;
+        match &mut record.away {
+            Some(away) if !connected => away.last_seen = Some(now.unix_ms),
+            away => *away = None,
         }
     }
 
@@ -390,7 +395,7 @@ mod tests {
         let settings = ann.1.clone();
         ann.set(0, r#"{"status":"busy"}"#).unwrap();
         ann.0.went(at(0), "ann", &settings);
-        ann.0.speaks(at(100), "ann");
+        ann.0.speaks(at(100), "ann", true);
         assert_eq!(ann.get(100_000), r#"{"status":"busy"}"#);
         ann.0.look_at(at(400_000), "ann", true, &settings);
         assert_eq!(ann.0.len(), 1, "it is there");
@@ -432,7 +437,7 @@ mod tests {
             r#"{"status":"offline","lastSeen":1040000}"#
         );
         assert_eq!(ann.0.arm("ann", &settings), None, "it tells when it speaks");
-        ann.0.speaks(at(500_000), "ann");
+        ann.0.speaks(at(500_000), "ann", true);
         assert_eq!(ann.get(500_000), r#"{"status":"busy"}"#);
         assert_eq!(ann.0.arm("ann", &settings), Some(590_000));
     }

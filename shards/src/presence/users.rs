@@ -86,7 +86,7 @@ impl Shard {
     /// At home: a connection of this user was counted in.
     pub(crate) fn user_came(&mut self, now: Now, user: &UserId) {
         if self.presences.records.len() > 0 {
-            self.presences.records.speaks(now, user);
+            self.presences.records.speaks(now, user, true);
             self.arm_record(user);
         }
     }
