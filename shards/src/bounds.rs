@@ -165,6 +165,10 @@ pub const PRESENCE_METADATA_BYTES_MAX: usize = 2 << 10;
 /// Keys of a presence's metadata: each is compared with all when one is set.
 pub const PRESENCE_METADATA_KEYS_MAX: usize = 32;
 
+/// Rooms of one user that its presence remembers, for when it leaves the one it came into last: one for each of its devices. The oldest
+/// goes when there are more.
+pub const PRESENCE_ROOMS_MAX: usize = 8;
+
 /// Users in one question for presence: a page of a list of friends.
 pub const PRESENCE_IDS_MAX: usize = 100;
 

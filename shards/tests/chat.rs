@@ -242,8 +242,104 @@ fn contract_c7_c10_c11_whoever_is_gone_has_left_and_an_empty_room_is_gone() {
     world.settle();
     assert_eq!(told(&mut world, ann), ["user-joined dan", "user-left dan"]);
     world.lose(ann);
-    world.settle();
+    // What their presence says of when they were there last stays for a while.
+    world.pass(400_000);
     assert_eq!(world.residue(), Residue::default());
+}
+
+/// Where others see that this user is.
+fn whereabouts(world: &mut World, watcher: PeerId, user: &str) -> Value {
+    let question = json!({"type": "get-presence", "ids": [user]}).to_string();
+    let told = ask(world, watcher, &question);
+    told.last().unwrap()["presence"][user]["currentRoom"].clone()
+}
+
+#[test]
+fn contract_c1_c2_presence_shows_the_room_a_user_came_into_last() {
+    for shards in [1, 3] {
+        let mut world = World::with(shards, settings());
+        let last = usize::from(shards) - 1;
+        let (first, second) = (room_at(&world, 0), room_at(&world, last));
+        let second = format!("{second}2");
+        let phone = world.connect_as(0, user("ann"));
+        let desk = world.connect_as(last, user("ann"));
+        let bob = world.connect_as(0, user("bob"));
+        let sees = |world: &mut World, room: Option<&str>| {
+            assert_eq!(whereabouts(world, bob, "ann"), json!(room));
+        };
+        sees(&mut world, None);
+        ask(&mut world, phone, &join(&first));
+        sees(&mut world, Some(&first));
+        ask(&mut world, phone, &join(&second));
+        sees(&mut world, Some(&second));
+        ask(&mut world, phone, LEAVE);
+        sees(&mut world, None);
+        // Two devices in one room: it stays until both have left.
+        ask(&mut world, phone, &join(&first));
+        ask(&mut world, desk, &join(&first));
+        ask(&mut world, phone, LEAVE);
+        sees(&mut world, Some(&first));
+        // In two: the last one, and when that is left the other again.
+        ask(&mut world, phone, &join(&second));
+        sees(&mut world, Some(&second));
+        ask(&mut world, desk, &join(&first));
+        sees(&mut world, Some(&second));
+        world.lose(phone);
+        world.settle();
+        sees(&mut world, Some(&first));
+        // What the user says itself holds until the next room, and no leaving takes it away.
+        let elsewhere = json!({"type": "set-presence", "presence": {"currentRoom": "kitchen"}});
+        ask(&mut world, desk, &elsewhere.to_string());
+        ask(&mut world, desk, LEAVE);
+        sees(&mut world, Some("kitchen"));
+        ask(&mut world, desk, &join(&first));
+        sees(&mut world, Some(&first));
+        // Who is gone is in no room, and (C11) away since then.
+        world.lose(desk);
+        world.pass(15_000);
+        sees(&mut world, None);
+        let question = json!({"type": "get-presence", "ids": ["ann"]}).to_string();
+        let told = ask(&mut world, bob, &question);
+        let ann = &told.last().unwrap()["presence"]["ann"];
+        assert_eq!(ann["status"], "offline");
+        assert_eq!(ann["lastSeen"], json!(UNIX_MS), "{ann}");
+    }
+}
+
+#[test]
+fn rooms_joined_and_left_in_one_breath_leave_the_right_one_in_the_presence() {
+    let mut world = World::with(3, settings());
+    let rooms: Vec<String> = (0..3).map(|shard| room_at(&world, shard)).collect();
+    let ann = world.connect_as(1, user("ann"));
+    let bob = world.connect_as(2, user("bob"));
+    for turn in 0..30 {
+        for step in 0..7 {
+            world.say(ann, &join(&rooms[(turn + step * 2) % 3]));
+        }
+        let here = &rooms[turn % 3];
+        world.say(ann, &join(here));
+        world.settle();
+        assert_eq!(whereabouts(&mut world, bob, "ann"), json!(here));
+    }
+}
+
+#[test]
+fn presence_shows_no_room_of_who_is_nobody_or_where_it_is_not_wanted() {
+    let unseen = ShardSettings {
+        chat: Some(ChatSettings {
+            presence: false,
+            ..ChatSettings::default()
+        }),
+        ..settings()
+    };
+    let mut world = World::with(2, unseen);
+    let ann = world.connect_as(0, user("ann"));
+    ask(&mut world, ann, &join("1"));
+    assert_eq!(whereabouts(&mut world, ann, "ann"), Value::Null);
+    let mut world = World::with(2, settings());
+    let nobody = world.connect(0);
+    ask(&mut world, nobody, &join("1"));
+    assert_eq!(world.residue().presence_records, 0);
 }
 
 #[test]

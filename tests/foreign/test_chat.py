@@ -59,6 +59,15 @@ def test_c2_c7_leaving_is_told_to_the_others_and_answered_if_it_has_an_id(pair, 
     ann.quiet(0.05)
 
 
+def test_c1_c2_presence_shows_the_room(pair, room):
+    ann, bob = pair
+    shown = lambda: bob.answer("get-presence", ids=["user-0"])["presence"]["user-0"]
+    assert shown() == {"status": "online", "currentRoom": room}
+    ann.say("leave-room")
+    bob.next()  # user-left
+    assert shown() == {"status": "online"}
+
+
 def test_c3_c8_a_message_goes_to_all_the_sender_too(pair):
     ann, bob = pair
     content = 'Grüße, "Ann" \U0001f98a\n'

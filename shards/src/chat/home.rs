@@ -6,6 +6,7 @@ use shardwire_protocol::codes::ErrorCode;
 use shardwire_protocol::envelope::chat;
 
 use super::rooms::Member;
+use super::seats::room_of;
 use crate::bounds::ROOM_LISTED_MAX;
 use crate::channels::Body;
 use crate::history::Origin;
@@ -13,7 +14,7 @@ use crate::mesh::Lane;
 use crate::shard::Shard;
 use crate::vocabulary::{
     ChannelName, ChatDeed, ChatMessage, ConnectionId, HistoryQuery, Now, PublishOptions,
-    ShardMessage,
+    ShardMessage, UserId,
 };
 
 impl Shard {
@@ -92,6 +93,7 @@ impl Shard {
             return self.answer_member(now, channel, id, ChatDeed::Refused { ask, code });
         }
         let history = self.said_before(now, &channel, settings.history);
+        self.note_where(now, member.user.as_ref(), &channel, true);
         let first = self.chat.rooms.enter(channel.clone(), id, member.clone());
         self.counters.rooms_joined += 1;
         let joined = ChatDeed::Joined {
@@ -128,10 +130,20 @@ impl Shard {
             return;
         }
         if let Some((member, true)) = self.chat.rooms.leave(channel, id) {
+            self.note_where(now, member.user.as_ref(), channel, false);
             let user = member.shown(id);
             self.tell_room(now, channel, &[], Origin::MUST, |out| {
                 chat::user_left_event(out, written(&user, &member), now.unix_ms);
             });
+        }
+    }
+
+    /// Contract C1, C2: a user's presence shows the room it is in. One that is nobody in particular has none.
+    fn note_where(&mut self, now: Now, user: Option<&UserId>, channel: &str, inside: bool) {
+        if let Some(user) = user
+            && self.settings.chat.is_some_and(|chat| chat.presence)
+        {
+            self.note_room(now, user, room_of(channel), inside);
         }
     }
 

@@ -13,7 +13,7 @@
 //! * Who types and never says that it has stopped has stopped after `typing_ms`.
 //!
 //! **Called by:** `routing/`, `connections/` (the end, a refresh), `channels/` (leaving), mail from other shards, the shard (time).
-//! **Calls:** `channels/`, `permissions/`, `history/` (what was said before), `mesh/`.
+//! **Calls:** `channels/`, `permissions/`, `history/` (what was said before), `presence/` (where a user is), `mesh/`.
 //! **Tests:** `tests/chat.rs` on whole shards; the simulator checks that nobody is in a room twice or left behind.
 
 mod home;
@@ -39,6 +39,8 @@ pub struct ChatSettings {
     pub typing_ms: u64,
     /// Publications of before that who joins is given, where the room's channel has history; 0: none.
     pub history: usize,
+    /// Whether the presence of a user shows the room it is in.
+    pub presence: bool,
 }
 
 impl Default for ChatSettings {
@@ -48,6 +50,7 @@ impl Default for ChatSettings {
             max_content: 4 << 10,
             typing_ms: 6_000,
             history: 50,
+            presence: true,
         }
     }
 }

@@ -52,7 +52,7 @@ pub(super) fn shown(user: Option<&UserId>, id: ConnectionId) -> Arc<str> {
         .unwrap_or_else(|| format!("guest:{id}").into())
 }
 
-fn room_of(channel: &str) -> &str {
+pub(super) fn room_of(channel: &str) -> &str {
     channel.strip_prefix(ROOM_PREFIX).unwrap_or(channel)
 }
 

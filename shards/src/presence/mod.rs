@@ -24,6 +24,7 @@ mod budget;
 mod heartbeat;
 mod members;
 mod records;
+mod rooms;
 mod roster;
 mod settings;
 mod users;

@@ -4,6 +4,7 @@ use ahash::AHashMap;
 use shardwire_protocol::codes::ErrorCode;
 
 use super::PresenceSettings;
+use super::rooms::Rooms;
 use crate::bounds::{
     PRESENCE_METADATA_BYTES_MAX, PRESENCE_METADATA_KEYS_MAX, PRESENCE_RECORDS_MAX,
 };
@@ -38,6 +39,8 @@ struct Record {
     status: Option<Box<str>>,
     username: Option<Box<str>>,
     current_room: Option<Box<str>>,
+    /// Chat rooms it is in.
+    rooms: Rooms,
     metadata: Vec<(Box<str>, Box<str>)>,
     /// None: it is there.
     away: Option<Away>,
@@ -181,6 +184,39 @@ impl Records {
             self.by_user.insert(user.clone(), fresh);
         }
         Ok(shown)
+    }
+
+    /// The user has come into a chat room: that is where it is. False: as much is known as may be.
+    pub(super) fn entered(
+        &mut self,
+        now: Now,
+        user: &UserId,
+        room: &str,
+        connected: bool,
+        settings: &PresenceSettings,
+    ) -> bool {
+        let change = PresenceChange {
+            current_room: Change::Set(room.into()),
+            ..PresenceChange::default()
+        };
+        let set = self.set(now, user, change, connected, settings);
+        if let Some(record) = self.by_user.get_mut(user) {
+            record.rooms.enter(room);
+        }
+        set.is_ok()
+    }
+
+    /// The user has left a chat room: if that is what it shows, it is where it came before, if it has not left that. Whether anything has changed.
+    pub(super) fn left(&mut self, user: &str, room: &str) -> bool {
+        let Some(record) = self.by_user.get_mut(user) else {
+            return false;
+        };
+        record.rooms.leave(room);
+        let shown = record.current_room.as_deref() == Some(room);
+        if shown {
+            record.current_room = record.rooms.last().map(Into::into);
+        }
+        shown
     }
 
     /// A connection of the user has come, or one that was silent has said something. `connected`: whether it still has connections;

@@ -157,6 +157,9 @@ impl Shard {
                 change,
                 asker,
             } => self.set_presence_at_home(now, user, *change, asker),
+            PresenceMessage::Room { user, room, inside } => {
+                self.note_room_at_home(now, &user, &room, inside);
+            }
             PresenceMessage::Ask {
                 users,
                 found,

@@ -237,6 +237,16 @@ pub enum PresenceMessage {
         /// Who is told what came of it.
         asker: Asker,
     },
+    /// A user has come into a chat room, or its last connection has left one; to the user's home. From the room's home, in the order in
+    /// which it happened there.
+    Room {
+        /// Who.
+        user: UserId,
+        /// The room, as clients call it.
+        room: Box<str>,
+        /// Whether it is in it.
+        inside: bool,
+    },
     /// What is known of these users? Goes from home to home, each adding what it knows, and from the last one back to whoever asked.
     Ask {
         /// Those that are still to be found, the last first.
@@ -290,6 +300,7 @@ impl PresenceMessage {
             Self::State { frame, .. } => frame.len(),
             Self::Ask { found, .. } => found.iter().map(|(_, presence)| presence.len()).sum(),
             Self::Set { .. } => size_of::<PresenceChange>(),
+            Self::Room { room, .. } => room.len(),
             _ => 0,
         }
     }

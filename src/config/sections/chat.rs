@@ -29,6 +29,9 @@ pub struct Chat {
     #[schemars(extend("x-allowed" = bounds::ROOM_MEMBERS.to_string()))]
     pub max_members: usize,
 
+    /// Whether a user's presence shows the room it is in, as `currentRoom`.
+    pub presence: bool,
+
     /// How long somebody is shown as typing who does not say so again.
     #[schemars(extend("x-allowed" = bounds::TYPING_TIMEOUT.to_string()))]
     pub typing_timeout: TextDuration,
@@ -41,6 +44,7 @@ impl Default for Chat {
             history: 50,
             max_content: ByteSize::kib(4),
             max_members: 1_000,
+            presence: true,
             typing_timeout: TextDuration::from_secs(6),
         }
     }
@@ -62,6 +66,7 @@ impl Chat {
                 &bounds::TYPING_TIMEOUT,
             ),
             history: checker.whole("chat.history", self.history, &bounds::ROOM_HISTORY),
+            presence: self.presence,
         };
         self.enabled.unwrap_or(on_loopback).then_some(settings)
     }
