@@ -29,6 +29,8 @@ pub struct Scenario {
     pub logs: usize,
     /// Documents clients edit; none in most runs.
     pub documents: Vec<String>,
+    /// Histories are kept on disk, and outlive the node.
+    pub durable: bool,
     /// Chat rooms there are.
     pub rooms: usize,
     /// Users clients may be.
@@ -78,8 +80,10 @@ pub struct Weights {
     pub clock: u32,
     /// Somebody outside commands.
     pub command: u32,
-    /// A cable is cut, a shard stalls or wakes up again.
+    /// A shard stalls or wakes up again, a clock or the disk misbehaves, the node is killed.
     pub trouble: u32,
+    /// The disk does some of its work.
+    pub disk: u32,
 }
 
 impl Scenario {
@@ -92,6 +96,7 @@ impl Scenario {
         let drawn = random.pick(&[1_u16, 2, 2, 3, 4, 4, 5, 7, 8, 16]);
         let shards = shards.unwrap_or(drawn).max(1);
         let rule = random.pick(&[Rule::Accept, Rule::IpHash, Rule::UserHash]);
+        let durable = random.chance(40);
         let max_message_size = random.pick(&[512, 4 << 10, 64 << 10]);
         let soft = random.pick(&[2 << 10, 8 << 10, 256 << 10]);
         let chat_rooms = about_rooms.pick(&[0, 0, 1, 2, 3]);
@@ -108,7 +113,7 @@ impl Scenario {
             outbox_hard_limit: soft * random.pick(&[2, 4]),
             routes: routes(random),
             publish_shard_counts: random.chance(80),
-            channels: history(random),
+            channels: history(random, durable),
             chat: (chat_rooms > 0).then(|| ChatSettings {
                 max_members: about_rooms.pick(&[1, 3, 1000]),
                 typing_ms: 1_000,
@@ -146,6 +151,7 @@ impl Scenario {
             channels,
             logs,
             documents,
+            durable,
             rooms: chat_rooms,
             users: (0..random.size(1..=8))
                 .map(|n| format!("user-{n}"))
@@ -165,6 +171,7 @@ impl Scenario {
                 clock: random.pick(&[1, 3]),
                 command: random.pick(&[0, 1]),
                 trouble: random.pick(&[0, 1, 3]),
+                disk: u32::from(durable) * random.pick(&[2, 10]),
             },
             ahead: random.pick(&[0, 0, 500, 1 << 30]),
             habits: random.pick(&[[18, 8, 60], [18, 8, 60], [30, 30, 30]]),
@@ -222,12 +229,12 @@ pub(crate) fn room_name(room: usize) -> String {
 }
 
 /// Histories that hold everything and such that hold hardly anything, for long and for a moment, forgotten soon or later.
-fn history(random: &mut Random) -> ChannelSettings {
+fn history(random: &mut Random, durable: bool) -> ChannelSettings {
     let history = HistoryRule {
         max_messages: random.pick(&[3, 40, 100_000]),
         max_age_ms: random.pick(&[300, 5_000, 60_000]),
         max_bytes: random.pick(&[2 << 10, 64 << 20]),
-        durable: false,
+        durable,
     };
     let slow = random.pick(&[
         SlowPolicy::CatchUp,

@@ -9,6 +9,12 @@ use super::{Check, Seen, Verdict, demand, entry};
 use crate::World;
 use crate::clients::Request;
 
+/// What may be said of a publication that is to be stored.
+const STORAGE: [u16; 2] = [
+    ErrorCode::StorageFull as u16,
+    ErrorCode::StorageFailed as u16,
+];
+
 #[derive(Debug, Default)]
 struct Expected {
     by_id: BTreeMap<u64, Request>,
@@ -181,9 +187,14 @@ impl Check for Answers {
                 let asked = self.take(client, id)?;
                 let right = match asked {
                     Request::Fault(expected) => expected as u16 == code,
-                    Request::Publish(_) | Request::History(_) => {
-                        code == ErrorCode::Overloaded as u16
+                    Request::Publish(number) => {
+                        let stored = world.scenario.durable
+                            && world
+                                .scenario
+                                .has_history(world.publications[number].channel);
+                        code == ErrorCode::Overloaded as u16 || (stored && STORAGE.contains(&code))
                     }
+                    Request::History(_) => code == ErrorCode::Overloaded as u16,
                     Request::JoinRoom(_) => [
                         ErrorCode::Overloaded,
                         ErrorCode::RateLimitExceeded,

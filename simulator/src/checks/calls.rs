@@ -39,6 +39,7 @@ impl Check for Calls {
                     calling.last = Some(id);
                 }
             }
+            Seen::Restarted => self.calling.clear(),
             Seen::Returned { client } => entry(&mut self.calling, client).under_way = false,
             _ => {}
         }

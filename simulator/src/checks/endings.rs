@@ -28,7 +28,7 @@ impl Life {
 
 /// Every socket a shard took over has exactly one `Disconnected`, and an end: the shard closed it, or was told
 /// that it ended. A client gets at most one close frame, with a code that it or the world has given cause for, nothing
-/// after it, and none only if it could not be reached.
+/// after it, and none only if it could not be reached. A node that is killed tells nobody anything.
 #[derive(Debug, Default)]
 pub struct Endings {
     lives: Vec<Life>,
@@ -40,6 +40,10 @@ impl Check for Endings {
     }
 
     fn see(&mut self, seen: &Seen<'_>, world: &World<'_>) -> Verdict {
+        if let Seen::Restarted = seen {
+            // Nobody is left who could tell of these ends.
+            self.lives.fill(Life::default());
+        }
         let Some(client) = subject(seen) else {
             return Ok(());
         };

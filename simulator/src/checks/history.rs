@@ -183,6 +183,7 @@ impl Check for History {
                 channel,
                 from,
                 to,
+                ..
             } => {
                 if let Some(stay) = self.stay(client, channel) {
                     stay.owed_gap = false;

@@ -14,6 +14,7 @@ mod duplicates;
 mod endings;
 mod heartbeat;
 mod history;
+mod keeping;
 mod limits;
 mod loss;
 mod order;
@@ -72,12 +73,13 @@ pub enum Seen<'a> {
         place: Option<Place>,
         recovered: Option<bool>,
     },
-    /// A client was told which publications it does not get.
+    /// A client was told which publications it does not get, because they are not kept any more or because it did not read.
     Gap {
         client: usize,
         channel: usize,
         from: u64,
         to: Place,
+        evicted: bool,
     },
     /// A client was told where its publication is kept.
     Published {
@@ -177,6 +179,8 @@ pub enum Seen<'a> {
     },
     /// A client was told about a document what cannot be.
     Misled { client: usize, what: &'a str },
+    /// The node was killed, with all its connections, and started again.
+    Restarted,
     /// A shard sleeps over work it was not rung for.
     Forgotten { shard: usize },
     /// The world does not come to rest.
@@ -221,6 +225,7 @@ impl Checks {
             Box::<order::Order>::default(),
             Box::<loss::Loss>::default(),
             Box::<history::History>::default(),
+            Box::<keeping::Keeping>::default(),
             Box::<rooms::Rooms>::default(),
             Box::<answers::Answers>::default(),
             Box::<calls::Calls>::default(),

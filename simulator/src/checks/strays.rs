@@ -1,5 +1,7 @@
 //! No delivery to a non-subscriber, nor to a sender that excluded itself.
 
+use shardwire_protocol::codes::ErrorCode;
+
 use super::{Check, Seen, Verdict, demand};
 use crate::World;
 
@@ -61,7 +63,7 @@ impl Check for Strays {
                 client,
                 code,
                 id: Some(id),
-            } if code == OVERLOADED => {
+            } if REFUSALS.contains(&code) => {
                 // A refusal after somebody got it would be as wrong as a delivery after the refusal.
                 if let Some(number) = world.publication_of(client, id) {
                     demand!(
@@ -76,4 +78,9 @@ impl Check for Strays {
     }
 }
 
-const OVERLOADED: u16 = shardwire_protocol::codes::ErrorCode::Overloaded as u16;
+/// What a publisher is told when its publication was not taken.
+const REFUSALS: [u16; 3] = [
+    ErrorCode::Overloaded as u16,
+    ErrorCode::StorageFull as u16,
+    ErrorCode::StorageFailed as u16,
+];

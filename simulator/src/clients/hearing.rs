@@ -35,6 +35,7 @@ pub enum Heard {
         channel: String,
         from: u64,
         to: Place,
+        evicted: bool,
     },
     /// So many publications without a place do not come.
     Missed { channel: String },
@@ -121,6 +122,7 @@ pub fn understand(text: &str) -> Result<Heard, String> {
                 epoch: epoch(&value).ok_or_else(strange)?,
                 offset: value["to"].as_u64().ok_or_else(strange)?,
             },
+            evicted: value["reason"] == "evicted",
         },
         "published" => Heard::Published {
             channel: channel()?,

@@ -106,6 +106,7 @@ impl World<'_> {
         {
             socket.publications.pop_front();
             self.publications[number].handed_in = Some(self.moment);
+            self.publications[number].handed_in_ms = self.ms;
         }
     }
 

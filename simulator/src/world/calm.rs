@@ -61,6 +61,7 @@ impl World<'_> {
         self.judge(Checks::at_rest);
         self.resting = false;
         self.settled = self.publications.len();
+        self.wall_went_back = false;
         for (client, socket) in self.clients.iter_mut().zip(&mut self.sockets) {
             socket.was_blocked = false;
             client.told_to_go.clear();
@@ -148,6 +149,7 @@ impl World<'_> {
     /// One round of everything. False: nothing moved.
     fn move_everything(&mut self) -> bool {
         let mut moved = !self.calls.is_empty();
+        moved |= self.settle_disk();
         while !self.calls.is_empty() {
             self.end_a_call();
         }

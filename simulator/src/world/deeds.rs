@@ -252,6 +252,8 @@ impl World<'_> {
             excludes_publisher,
             volatile,
             handed_in: None,
+            handed_in_ms: 0,
+            lifetime_ms: lifetime,
             refused: false,
             seen: false,
             taken: false,

@@ -39,7 +39,7 @@ impl World<'_> {
                 Effect::Verify { .. } | Effect::HandOff { .. } => {
                     unreachable!("no scenario has authentication on")
                 }
-                Effect::Store(_) => unreachable!("no scenario keeps anything on disk"),
+                Effect::Store(request) => self.ask_disk(at, *request),
                 Effect::Ring(shard) => {
                     self.trace
                         .line(self.ms, format_args!("shard {at} rings {shard}"));

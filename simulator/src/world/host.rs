@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use shardwire_shards::Shard;
 use shardwire_shards::bounds::STALL_MS;
-use shardwire_shards::vocabulary::{Command, Input, Now, ShardId};
+use shardwire_shards::vocabulary::{Command, Input, Now, ShardId, StoreOutcome, StoreTicket};
 
 use super::World;
 use super::application::Call;
@@ -23,6 +23,8 @@ pub enum Completion {
     Writable(usize),
     /// A handler has ended.
     Handled(Call),
+    /// The disk has, or has not, stored what was asked.
+    Stored(StoreTicket, StoreOutcome),
 }
 
 /// Work put into a shard's other queue, from other threads; the bell is rung for it if the shard sleeps.
@@ -95,10 +97,10 @@ enum Source {
 }
 
 impl World<'_> {
-    fn now_of_shards(&self) -> Now {
+    pub(super) fn now_of_shards(&self) -> Now {
         Now {
             ms: self.ms,
-            unix_ms: super::UNIX_EPOCH_MS + self.ms,
+            unix_ms: (super::UNIX_EPOCH_MS + self.ms).saturating_add_signed(self.wall_ms),
         }
     }
 
@@ -189,6 +191,10 @@ impl World<'_> {
                 Some(Completion::Ended(client)) => self.end(at, now, client),
                 Some(Completion::Writable(client)) => self.flush(at, now, client),
                 Some(Completion::Handled(call)) => self.handled(at, now, call),
+                Some(Completion::Stored(ticket, outcome)) => {
+                    let shard = &mut self.hosts[at].shard;
+                    shard.handle(now, Input::Stored { ticket, outcome });
+                }
                 None => {}
             },
         }

@@ -2,7 +2,8 @@
 //!
 //! **Lives here:** what an engine, its application, a kernel and a network do, as chance wants it (`host.rs` with
 //! `arrivals.rs` and `effects.rs`, `application.rs`, `socket.rs`, `network.rs`), what clients do (`deeds.rs`, `documents.rs`), the storm and the
-//! calm (`storm.rs`, `calm.rs`). **Does not:** judging what is seen; every observation goes to `checks/`.
+//! calm (`storm.rs`, `calm.rs`), the disk (`disk.rs`), the end and the next start of the node (`restart.rs`). **Does not:** judging what is
+//! seen; every observation goes to `checks/`.
 //! **Invariants:** whatever differs between two runs comes from the seed; a shard that sleeps runs only for a completion,
 //! the bell or its deadline; bytes of one direction of one socket keep their order; nothing happens twice.
 //! **Called by:** `run.rs`. **Calls:** the real shards, `clients/`, `checks/`. **Tests:** `tests/`.
@@ -11,14 +12,17 @@ mod application;
 mod arrivals;
 mod calm;
 mod deeds;
+mod disk;
 mod documents;
 mod effects;
 mod host;
 mod network;
+mod restart;
 mod socket;
 mod storm;
 
 use application::Call;
+pub use disk::Disk;
 pub use host::{Completion, Host, Outside};
 pub use socket::Socket;
 
@@ -50,6 +54,10 @@ pub struct Publication {
     pub volatile: bool,
     /// When the last byte of it was handed in to its publisher's shard, or the command put in; see [`World::moment`].
     pub handed_in: Option<u64>,
+    /// The same by the clock, in milliseconds.
+    pub handed_in_ms: u64,
+    /// How long it is of use after that, if its publisher said so, in milliseconds.
+    pub lifetime_ms: Option<u64>,
     /// Its publisher was told that it was not taken.
     pub refused: bool,
     /// Somebody got it, so its channel's home has taken it.
@@ -84,6 +92,14 @@ pub struct World<'t> {
     pub publications: Vec<Publication>,
     /// Publications up to here were settled when the world last rested.
     pub settled: usize,
+    /// How far the clock on the wall is ahead of where it began, besides the time that has passed, in milliseconds.
+    pub wall_ms: i64,
+    /// Its steps since the beginning, forwards and backwards, added up.
+    pub wall_stepped_ms: u64,
+    /// It has stepped back since the world last rested.
+    pub wall_went_back: bool,
+    /// Where logs are that outlive the node.
+    pub disk: Disk,
     /// The connection count all shards share.
     pub node_count: NodeCount,
     /// The first thing found wrong.
@@ -119,6 +135,7 @@ impl<'t> World<'t> {
         let node_count = NodeCount::default();
         let ends = MailboxEnds::connect_bounded(scenario.placement.shards(), scenario.lanes);
         let sleepers = ends[0].sleepers();
+        let disk = Disk::new(ends.len());
         let hosts = ends
             .into_iter()
             .map(|ends| {
@@ -143,6 +160,10 @@ impl<'t> World<'t> {
             copies: Vec::new(),
             publications: Vec::new(),
             settled: 0,
+            wall_ms: 0,
+            wall_stepped_ms: 0,
+            wall_went_back: false,
+            disk,
             node_count,
             failure: None,
             random,

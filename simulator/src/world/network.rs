@@ -191,12 +191,15 @@ impl World<'_> {
                 });
                 self.clients[client].channels.remove(&channel);
             }
-            Heard::Gap { from, to, .. } => {
+            Heard::Gap {
+                from, to, evicted, ..
+            } => {
                 self.see(Seen::Gap {
                     client,
                     channel,
                     from,
                     to,
+                    evicted,
                 });
                 self.clients[client].places.insert(channel, to);
             }

@@ -18,6 +18,7 @@ impl World<'_> {
             weights.clock,
             weights.command,
             weights.trouble,
+            weights.disk,
         ];
         match self.random.weighted(&kinds) {
             0 => {
@@ -53,7 +54,14 @@ impl World<'_> {
             }
             4 => self.ms += self.random.within(1..=self.scenario.clock_step),
             5 => self.command(),
-            _ => self.trouble(),
+            6 => self.trouble(),
+            _ => {
+                let (shard, requests) = (
+                    self.random.below(self.hosts.len()),
+                    self.random.pick(&[1, 3, 50]),
+                );
+                self.work_on_disk(shard, requests);
+            }
         }
     }
 
@@ -132,6 +140,8 @@ impl World<'_> {
                     excludes_publisher: false,
                     volatile: false,
                     handed_in: Some(self.moment),
+                    handed_in_ms: self.ms,
+                    lifetime_ms: None,
                     refused: false,
                     seen: false,
                     taken: false,
@@ -161,6 +171,30 @@ impl World<'_> {
     }
 
     fn trouble(&mut self) {
+        let disk = u32::from(self.scenario.durable) * 12;
+        match self.random.weighted(&[80, 8, disk, 2]) {
+            0 => self.stall_or_wake(),
+            1 => self.step_wall_clock(),
+            2 => self.trouble_disk(),
+            _ => self.restart(),
+        }
+    }
+
+    /// Somebody sets the clock on the wall, which no other clock follows.
+    fn step_wall_clock(&mut self) {
+        let step = self
+            .random
+            .pick(&[-3_600_000, -5_000, -40, 40, 5_000, 3_600_000]);
+        self.trace.line(
+            self.ms,
+            format_args!("the clock on the wall steps by {step} ms"),
+        );
+        self.wall_ms += step;
+        self.wall_stepped_ms += step.unsigned_abs();
+        self.wall_went_back |= step < 0;
+    }
+
+    fn stall_or_wake(&mut self) {
         let at = self.random.below(self.hosts.len());
         let stalled = !self.hosts[at].stalled;
         self.trace
