@@ -825,3 +825,33 @@ fn who_says_much_and_is_gone_has_said_it_all() {
     assert_eq!(heard.last().unwrap(), "user-left ann");
     assert_eq!(world.residue().seats, 1);
 }
+
+#[test]
+fn what_is_said_behind_a_change_of_rooms_is_not_said_in_the_old_one() {
+    let mut world = World::with(2, settings());
+    let (old, new) = (room_at(&world, 1), room_at(&world, 0));
+    let (ann, bob) = (
+        world.connect_as(0, user("ann")),
+        world.connect_as(1, user("bob")),
+    );
+    ask(&mut world, bob, &join(&old));
+    ask(&mut world, ann, &join(&old));
+    told(&mut world, bob);
+    // More than one turn's worth, the change behind it; and the socket ends before any of that is handled.
+    let kind = shardwire_protocol::websocket::frame::Kind::Text;
+    let large = "x".repeat(4_000);
+    let mut bytes = Vec::new();
+    for text in vec![say(&large); 400]
+        .iter()
+        .chain(&[join(&new), say("for the new room")])
+    {
+        bytes.extend(support::masked(kind, text.as_bytes()));
+    }
+    world.bytes(ann, &bytes);
+    world.lose(ann);
+    world.pass(1_000);
+    let heard = told(&mut world, bob);
+    assert_eq!(heard.len(), 401);
+    assert_eq!(heard.last().unwrap(), "user-left ann");
+    assert_eq!(world.residue().seats, 1);
+}

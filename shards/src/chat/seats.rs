@@ -88,7 +88,8 @@ impl Shard {
         if room.is_empty() {
             return Err(ErrorCode::InvalidChannel);
         }
-        if !self.registry.get(id).is_some_and(Connection::is_reachable) {
+        let reachable = self.registry.get(id).is_some_and(Connection::is_reachable);
+        if !reachable && !self.chat.seats.contains_key(&id) {
             return Ok(());
         }
         let channel = format!("{ROOM_PREFIX}{}", &*room);
@@ -113,6 +114,10 @@ impl Shard {
             };
         }
         self.vacate(id);
+        // Its socket has ended, so it comes in nowhere any more; but what it has said behind this is not for the room it was in.
+        if !reachable {
+            return Ok(());
+        }
         let (key, subscribed) = self.enter_audience(now, id, &channel)?;
         if !subscribed {
             // What is published before it is in the room is not for it.
