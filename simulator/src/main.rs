@@ -45,6 +45,8 @@ enum Plant {
     EarlySeam,
     /// A shard whose lane was full is not thought of when there is room again.
     ForgetOverflow,
+    /// Somebody leaves a channel, and whoever keeps who is in it is not told.
+    ForgetLeave,
     /// A log is forgotten, and the next one goes by the same epoch.
     KeepEpoch,
     /// A connection leaves a chat room, and the room's home keeps it.
@@ -59,6 +61,7 @@ impl From<Plant> for Fault {
             Plant::ForgetDeregistration => Self::ForgetDeregistration,
             Plant::EarlySeam => Self::EarlySeam,
             Plant::ForgetOverflow => Self::ForgetOverflow,
+            Plant::ForgetLeave => Self::ForgetLeave,
             Plant::KeepEpoch => Self::KeepEpoch,
             Plant::KeepSeat => Self::KeepSeat,
         }

@@ -101,7 +101,11 @@ fn run_traced(options: &Options, trace: &mut Trace) -> Outcome {
                 // What only the home of a log that is in use can do wrong, or only who reads in one, whichever of them may do.
                 let anywhere = matches!(
                     fault,
-                    Fault::EarlySeam | Fault::ForgetOverflow | Fault::KeepEpoch | Fault::KeepSeat
+                    Fault::EarlySeam
+                        | Fault::ForgetOverflow
+                        | Fault::ForgetLeave
+                        | Fault::KeepEpoch
+                        | Fault::KeepSeat
                 );
                 for at in 0..world.hosts.len() {
                     if anywhere || at == shard {

@@ -6,6 +6,7 @@ use shardwire_shards::collaboration::{CollaborationSettings, DocumentSettings};
 use shardwire_shards::history::{ChannelRule, ChannelSettings, HistoryRule, SlowPolicy};
 use shardwire_shards::mesh::LaneBounds;
 use shardwire_shards::placement::{Placement, Rule};
+use shardwire_shards::presence::PresenceSettings;
 use shardwire_shards::{ApplicationRoutes, ChatSettings, ShardSettings};
 
 use crate::Random;
@@ -23,8 +24,11 @@ pub struct Scenario {
     pub settings: ShardSettings,
     /// How small the lanes are.
     pub lanes: LaneBounds,
-    /// Channels clients use: some without history, `logs` with it, and last `$shards`.
+    /// Channels clients use: some without history, one or none in which it is told who is in the first of them, `logs` with history, and
+    /// last `$shards`.
     pub channels: Vec<String>,
+    /// Which of them tells who is in the first one.
+    pub told_in: Option<usize>,
     /// How many channels have history.
     pub logs: usize,
     /// Documents clients edit; none in most runs.
@@ -121,6 +125,7 @@ impl Scenario {
                 presence: false,
                 ..ChatSettings::default()
             }),
+            presence: presence(random),
             ..ShardSettings::default()
         };
         let documents = documents(&mut about_documents, &settings);
@@ -139,8 +144,10 @@ impl Scenario {
         };
         let rooms = random.size(1..=4);
         let logs = random.pick(&[0, 1, 1, 2, 3]);
+        let told_in = (!settings.presence.channels.is_empty()).then_some(rooms);
         let channels = (0..rooms)
             .map(|n| format!("room:{n}"))
+            .chain(told_in.map(|_| "$presence:room:0".to_owned()))
             .chain((0..logs).map(|n| format!("log:{n}")))
             .chain(["$shards".to_owned()])
             .collect();
@@ -149,6 +156,7 @@ impl Scenario {
             settings,
             lanes,
             channels,
+            told_in,
             logs,
             documents,
             durable,
@@ -253,6 +261,21 @@ fn history(random: &mut Random, durable: bool) -> ChannelSettings {
         slow_memory: random.pick(&[4 << 10, 64 << 20]),
         forget_after_ms: random.pick(&[50, 2_000]),
         idempotency_window_ms: 1_000,
+    }
+}
+
+/// In half of the runs it is known who is in the rooms, for a while after they have gone or not at all, told by name or soon as a number.
+fn presence(random: &mut Random) -> PresenceSettings {
+    let pattern = "room:*".parse().expect("a good pattern");
+    let known = random.chance(50);
+    PresenceSettings {
+        channels: known.then_some(pattern).into_iter().collect(),
+        grace_ms: random.pick(&[0, 50, 400]),
+        heartbeat_timeout_ms: random.pick(&[300, 5_000]),
+        status_expiration_ms: random.pick(&[50, 2_000]),
+        batch_interval_ms: random.pick(&[20, 200]),
+        budget_bytes: random.pick(&[400, 800, 1_200, 32 << 10]),
+        ..PresenceSettings::default()
     }
 }
 

@@ -27,6 +27,9 @@ fn is_found(fault: Fault, checks: &[&str]) {
     );
 }
 
+/// Looks at channels in which it is told who is in another one.
+const PRESENCE: &str = "who is there is known";
+
 /// Looks at channels with a history; the older checks look at the others.
 const HISTORY: &str = "once, in order, or told";
 
@@ -35,7 +38,7 @@ const ROOMS: &str = "everybody is in the room it is in";
 
 #[test]
 fn a_delivery_left_out_is_found() {
-    is_found(Fault::SkipDelivery, &["no loss", HISTORY, ROOMS]);
+    is_found(Fault::SkipDelivery, &["no loss", HISTORY, ROOMS, PRESENCE]);
 }
 
 #[test]
@@ -73,4 +76,12 @@ fn a_seat_that_is_kept_when_its_member_has_left_is_found() {
         "nothing panics",
     ];
     is_found(Fault::KeepSeat, &checks);
+}
+
+#[test]
+fn somebody_who_is_kept_in_a_channel_is_found() {
+    is_found(
+        Fault::ForgetLeave,
+        &[PRESENCE, "registries hold what is there"],
+    );
 }

@@ -149,6 +149,29 @@ impl Check for Answers {
                     "client {client} was told that it has left when it asked {asked:?}"
                 );
             }
+            Seen::PresenceState {
+                client,
+                id: Some(id),
+                ..
+            } => {
+                let asked = self.take(client, Some(id))?;
+                demand!(
+                    asked == Request::Members,
+                    "client {client} was told who is in a channel when it asked {asked:?}"
+                );
+            }
+            Seen::PresenceUpdate { client, users, id } => {
+                let asked = self.take(client, id)?;
+                let right = match asked {
+                    Request::SetPresence => users == 1,
+                    Request::GetPresence(wanted) => users == wanted,
+                    _ => false,
+                };
+                demand!(
+                    right,
+                    "client {client} was told of {users} users when it asked {asked:?}"
+                );
+            }
             Seen::JsonPong { client, id } => {
                 let asked = self.take(client, id)?;
                 demand!(
@@ -206,6 +229,17 @@ impl Check for Answers {
                     Request::LeaveRoom => code == ErrorCode::NotJoined as u16,
                     Request::Say(_) | Request::Type => {
                         code == ErrorCode::NotJoined as u16 || code == ErrorCode::Overloaded as u16
+                    }
+                    Request::SetPresence => {
+                        code == ErrorCode::Overloaded as u16
+                            || (code == ErrorCode::NotPermitted as u16
+                                && world.clients[client].user.is_none())
+                    }
+                    Request::GetPresence(_) => code == ErrorCode::Overloaded as u16,
+                    Request::Members => {
+                        code == ErrorCode::Overloaded as u16
+                            || (code == ErrorCode::NoPresence as u16
+                                && world.scenario.told_in.is_none())
                     }
                     Request::Subscribe(channel) | Request::Return(channel, _) => {
                         code == ErrorCode::Overloaded as u16

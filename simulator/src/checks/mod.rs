@@ -18,6 +18,7 @@ mod keeping;
 mod limits;
 mod loss;
 mod order;
+mod presence;
 mod registries;
 mod rooms;
 mod strays;
@@ -134,6 +135,27 @@ pub enum Seen<'a> {
         user: &'a str,
         number: usize,
     },
+    /// A client was told who is in the first channel; as an answer, if there is an id.
+    PresenceState {
+        client: usize,
+        members: Option<&'a [String]>,
+        count: u64,
+        version: u64,
+        id: Option<u64>,
+    },
+    /// A client was told who has come to the first channel, and who has gone.
+    PresenceDiff {
+        client: usize,
+        changes: Option<&'a [Vec<String>; 2]>,
+        count: u64,
+        version: u64,
+    },
+    /// A client was told what is known of so many users.
+    PresenceUpdate {
+        client: usize,
+        users: usize,
+        id: Option<u64>,
+    },
     /// A client got the JSON pong.
     JsonPong { client: usize, id: Option<u64> },
     /// A client got its value back.
@@ -227,6 +249,7 @@ impl Checks {
             Box::<history::History>::default(),
             Box::<keeping::Keeping>::default(),
             Box::<rooms::Rooms>::default(),
+            Box::<presence::Presence>::default(),
             Box::<answers::Answers>::default(),
             Box::<calls::Calls>::default(),
             Box::<endings::Endings>::default(),

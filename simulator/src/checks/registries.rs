@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use shardwire_shards::Residue;
 
-use super::{Check, Verdict, demand};
+use super::{Check, Verdict, demand, presence};
 use crate::World;
 use crate::scenario::room_name;
 
@@ -21,8 +21,9 @@ impl Check for Registries {
     fn at_rest(&mut self, world: &World<'_>) -> Verdict {
         for (shard, expected) in expected(world).into_iter().enumerate() {
             let held = world.hosts[shard].shard.residue();
-            // What logs hold nobody knows from outside; in the end they must be gone.
+            // What logs hold, and of whom something is known, nobody knows from outside; in the end they must be gone.
             let expected = Residue {
+                presence_records: held.presence_records,
                 logs: held.logs,
                 log_bytes: held.log_bytes,
                 ..expected
@@ -122,6 +123,7 @@ fn expected(world: &World<'_>) -> Vec<Residue> {
         expected[home.index()].homed_channels += 1;
         expected[home.index()].rooms += 1;
     }
+    room_members(world, &mut expected);
     for user in users {
         expected[placement.home_of_user(&world.scenario.users[user]).index()].counted_users += 1;
     }
@@ -129,6 +131,34 @@ fn expected(world: &World<'_>) -> Vec<Residue> {
         expected[home].counted_addresses += 1;
     }
     expected
+}
+
+/// Who is in the rooms, those of chat among them, at the homes of the channels in which that is told.
+fn room_members(world: &World<'_>, expected: &mut [Residue]) {
+    let Some(told_in) = world.scenario.told_in else {
+        return;
+    };
+    let mut count = |channel: &str, members: usize, watched: bool| {
+        let placement = &world.scenario.placement;
+        let home = placement.home_of_channel(&format!("$presence:{channel}"));
+        let expected = &mut expected[home.index()];
+        expected.presence_members += members;
+        expected.presence_channels += usize::from(members > 0 || watched);
+    };
+    for (room, name) in world.scenario.channels[..told_in].iter().enumerate() {
+        let listened = |client: usize| world.clients[client].channels.contains(&told_in);
+        let watched = room == 0 && world.living().any(listened);
+        count(name, presence::members(world, room).len(), watched);
+    }
+    for room in 0..world.scenario.rooms {
+        let inside = |&client: &usize| world.clients[client].room == Some(room);
+        let users: BTreeSet<usize> = world
+            .living()
+            .filter(inside)
+            .filter_map(|client| world.clients[client].user)
+            .collect();
+        count(&format!("room:{}", room_name(room)), users.len(), false);
+    }
 }
 
 /// What an address counts as: IPv4 itself, IPv6 its /64.

@@ -69,6 +69,23 @@ pub enum Heard {
     Typing,
     /// Connections per shard.
     Counts { channel: String, counts: Vec<u64> },
+    /// Who is in a channel; as an answer, if there is an id.
+    PresenceState {
+        channel: String,
+        members: Option<Vec<String>>,
+        count: u64,
+        version: u64,
+        id: Option<u64>,
+    },
+    /// Who has come, and who has gone.
+    PresenceDiff {
+        channel: String,
+        changes: Option<[Vec<String>; 2]>,
+        count: u64,
+        version: u64,
+    },
+    /// What is known of so many users.
+    PresenceUpdate { users: usize, id: Option<u64> },
     /// The JSON pong.
     Pong { id: Option<u64> },
     /// Our value came back.
@@ -186,6 +203,30 @@ pub fn understand(text: &str) -> Result<Heard, String> {
                 .ok_or_else(strange)?,
         },
         "typing-start" | "typing-stop" => Heard::Typing,
+        "presence-state" => Heard::PresenceState {
+            channel: channel()?,
+            members: names(&value["members"]),
+            count: value["count"].as_u64().ok_or_else(strange)?,
+            version: value["version"].as_u64().ok_or_else(strange)?,
+            id,
+        },
+        "presence-diff" => {
+            let (joins, leaves) = (names(&value["joins"]), names(&value["leaves"]));
+            Heard::PresenceDiff {
+                channel: channel()?,
+                changes: match (joins, leaves) {
+                    (Some(joins), Some(leaves)) => Some([joins, leaves]),
+                    (None, None) => None,
+                    _ => return Err(strange()),
+                },
+                count: value["count"].as_u64().ok_or_else(strange)?,
+                version: value["version"].as_u64().ok_or_else(strange)?,
+            }
+        }
+        "presence-update" => Heard::PresenceUpdate {
+            users: value["presence"].as_object().ok_or_else(strange)?.len(),
+            id,
+        },
         "pong" => Heard::Pong { id },
         "worked" => Heard::Worked { id },
         "echo" => Heard::Echo {
@@ -201,6 +242,11 @@ pub fn understand(text: &str) -> Result<Heard, String> {
         },
         _ => return Err(strange()),
     })
+}
+
+fn names(value: &Value) -> Option<Vec<String>> {
+    let names = value.as_array()?.iter();
+    names.map(|it| Some(it.as_str()?.to_owned())).collect()
 }
 
 fn place(value: &Value) -> Option<Place> {

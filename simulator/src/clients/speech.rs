@@ -27,6 +27,12 @@ pub enum Request {
     Say(usize),
     /// Type in the room, or stop; answered only if refused.
     Type,
+    /// Say something of oneself; refused to those who are nobody.
+    SetPresence,
+    /// What is known of so many users?
+    GetPresence(usize),
+    /// Who is in the first channel?
+    Members,
     /// The JSON ping.
     Ping,
     /// This JSON value is to come back.

@@ -59,6 +59,7 @@ impl World<'_> {
         self.ask_for_documents();
         self.settle(0);
         self.judge(Checks::at_rest);
+        self.flap();
         self.resting = false;
         self.settled = self.publications.len();
         self.wall_went_back = false;
@@ -66,6 +67,24 @@ impl World<'_> {
             socket.was_blocked = false;
             client.told_to_go.clear();
         }
+    }
+
+    /// Somebody leaves the room of which it is told who is in it, and is back before the grace period is over: nobody is told.
+    fn flap(&mut self) {
+        if self.scenario.told_in.is_none() || self.scenario.settings.presence.grace_ms == 0 {
+            return;
+        }
+        let flapping = self.living().find(|&at| {
+            let client = &self.clients[at];
+            client.user.is_some() && client.channels.contains(&0)
+        });
+        let Some(client) = flapping else { return };
+        self.flapping = true;
+        self.unsubscribe(client, 0);
+        self.settle(0);
+        self.subscribe(client, 0);
+        self.settle(self.short());
+        self.flapping = false;
     }
 
     /// One more connection at rest: its limits say whether it must be let in.
@@ -102,9 +121,11 @@ impl World<'_> {
         self.judge(Checks::at_end);
     }
 
-    /// Time enough for every close under way to end.
+    /// Time enough for every close under way to end, and for those who watch to be told.
     fn short(&self) -> u64 {
-        self.scenario.settings.close_timeout_ms + 100
+        let presence = &self.scenario.settings.presence;
+        let told = presence.grace_ms + 5 * presence.batch_interval_ms;
+        self.scenario.settings.close_timeout_ms + told + 100
     }
 
     /// Time enough for every silent peer to be found out and closed.
@@ -113,14 +134,17 @@ impl World<'_> {
         settings.heartbeat_interval_ms + settings.heartbeat_timeout_ms + self.short() + 100
     }
 
-    /// Time enough for every log to become empty and be forgotten, and every document to be unloaded.
+    /// Time enough for every log to become empty and be forgotten, every document to be unloaded, and every user to be forgotten that has said
+    /// something of itself.
     fn oblivion(&self) -> u64 {
+        let presence = &self.scenario.settings.presence;
+        let silence = presence.heartbeat_timeout_ms + presence.status_expiration_ms;
         let channels = &self.scenario.settings.channels;
         let ages = channels.rules.iter().filter_map(|rule| rule.history);
         let oldest = ages.map(|history| history.max_age_ms).max().unwrap_or(0);
         let collaboration = self.scenario.settings.collaboration;
         let documents = collaboration.map_or(0, |documents| documents.unload_after_ms);
-        (oldest + 2 * channels.forget_after_ms).max(documents) + 1_000
+        (oldest + 2 * channels.forget_after_ms).max(documents) + silence + 1_000
     }
 
     /// Lets everything happen that can, and then time pass to the next deadline, until `patience` milliseconds are over.

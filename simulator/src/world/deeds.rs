@@ -101,6 +101,12 @@ impl World<'_> {
         self.ask(client, &Request::Subscribe(channel), &json);
     }
 
+    pub(crate) fn unsubscribe(&mut self, client: usize, channel: usize) {
+        let name = &self.scenario.channels[channel];
+        let json = format!("{{\"type\":\"unsubscribe\",\"channel\":\"{name}\"}}");
+        self.ask(client, &Request::Unsubscribe(channel), &json);
+    }
+
     /// A place somebody has been at: who subscribes with it comes back as that one.
     fn some_place(&mut self, channel: usize) -> Option<Place> {
         if !self.scenario.has_history(channel) || self.random.chance(30) {
@@ -139,6 +145,9 @@ impl World<'_> {
             history,
             documents,
             rooms,
+            2,
+            2,
+            2,
         ];
         match self.random.weighted(&kinds) {
             0 => {
@@ -147,9 +156,7 @@ impl World<'_> {
             }
             1 => {
                 let channel = self.random.below(channels);
-                let name = &self.scenario.channels[channel];
-                let json = format!("{{\"type\":\"unsubscribe\",\"channel\":\"{name}\"}}");
-                self.ask(client, &Request::Unsubscribe(channel), &json);
+                self.unsubscribe(client, channel);
             }
             2 => {
                 let channel = self.some_channel();
@@ -177,6 +184,26 @@ impl World<'_> {
                 self.ask(client, &Request::History(channel), &json);
             }
             9 => self.work_on_a_document(client),
+            11 => {
+                let json = format!(
+                    "{{\"type\":\"set-presence\",\"presence\":{{\"status\":\"{}\"}}}}",
+                    self.random.pick(&["online", "busy"]),
+                );
+                self.ask(client, &Request::SetPresence, &json);
+            }
+            12 => {
+                let wanted = self.random.size(1..=self.scenario.users.len());
+                let ids = self.scenario.users[..wanted].join("\",\"");
+                let json = format!("{{\"type\":\"get-presence\",\"ids\":[\"{ids}\"]}}");
+                self.ask(client, &Request::GetPresence(wanted), &json);
+            }
+            13 => {
+                let json = format!(
+                    "{{\"type\":\"get-presence\",\"channel\":\"{}\"}}",
+                    self.scenario.channels[0],
+                );
+                self.ask(client, &Request::Members, &json);
+            }
             7 => {
                 let json = format!("{{\"type\":\"{WORK}\"}}");
                 self.ask(client, &Request::Work, &json);

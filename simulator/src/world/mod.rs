@@ -114,6 +114,8 @@ pub struct World<'t> {
     pub(crate) calm: bool,
     /// Nothing is under way: answers are exact.
     pub(crate) resting: bool,
+    /// Somebody leaves and comes back, and nothing else happens.
+    pub flapping: bool,
     /// Which publication a client asked for under which id.
     pub(crate) asked_as: BTreeMap<(usize, u64), usize>,
     /// Messages said in chat rooms so far.
@@ -173,6 +175,7 @@ impl<'t> World<'t> {
             calls: Vec::new(),
             calm: false,
             resting: false,
+            flapping: false,
             asked_as: BTreeMap::new(),
             said: 0,
             joins: BTreeSet::new(),

@@ -155,7 +155,9 @@ impl World<'_> {
             | Heard::Missed { channel }
             | Heard::Published { channel, .. }
             | Heard::History { channel, .. }
-            | Heard::Counts { channel, .. } => index(channel),
+            | Heard::Counts { channel, .. }
+            | Heard::PresenceState { channel, .. }
+            | Heard::PresenceDiff { channel, .. } => index(channel),
             _ => Some(0),
         };
         let Some(channel) = known else {
@@ -278,6 +280,39 @@ impl World<'_> {
                 number,
             }),
             Heard::Typing => {}
+            Heard::PresenceState { .. } | Heard::PresenceDiff { .. } if channel > 0 => {
+                self.see(Seen::Nonsense {
+                    client,
+                    what: "who is in a channel that nobody asked about",
+                });
+            }
+            Heard::PresenceState {
+                members,
+                count,
+                version,
+                id,
+                ..
+            } => self.see(Seen::PresenceState {
+                client,
+                members: members.as_deref(),
+                count,
+                version,
+                id,
+            }),
+            Heard::PresenceDiff {
+                changes,
+                count,
+                version,
+                ..
+            } => self.see(Seen::PresenceDiff {
+                client,
+                changes: changes.as_ref(),
+                count,
+                version,
+            }),
+            Heard::PresenceUpdate { users, id } => {
+                self.see(Seen::PresenceUpdate { client, users, id });
+            }
             Heard::Worked { id } => self.see(Seen::Worked { client, id }),
             Heard::Pong { id } => self.see(Seen::JsonPong { client, id }),
             Heard::Echo { data, id } => self.see(Seen::Echo {

@@ -111,16 +111,18 @@ impl World<'_> {
 
     /// One that clients may publish to; mostly one that somebody listens to.
     pub(super) fn some_channel(&mut self) -> usize {
-        let channels = self.scenario.channels.len() - 1;
+        let all = self.scenario.channels.len() - 1;
+        let told_in = self.scenario.told_in;
+        let open: Vec<usize> = (0..all).filter(|at| Some(*at) != told_in).collect();
         let somebody = self.random.below(self.clients.len());
         let listens = &self.clients[somebody].channels;
         let listened: Vec<usize> = listens
             .iter()
             .copied()
-            .filter(|at| *at < channels)
+            .filter(|at| open.contains(at))
             .collect();
         if listened.is_empty() || self.random.chance(20) {
-            self.random.below(channels)
+            self.random.pick(&open)
         } else {
             self.random.pick(&listened)
         }
