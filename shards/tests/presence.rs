@@ -520,6 +520,39 @@ fn a_large_channel_is_told_in_batches_then_as_a_number_and_at_last_by_name_again
 }
 
 #[test]
+fn a_number_that_only_newcomers_and_askers_were_told_is_put_right_for_them() {
+    for shards in SHARDS {
+        // Too little for names, and no grace: who comes and goes within one interval changes nothing in the end.
+        let mut brief = settings(400);
+        brief.presence.grace_ms = 0;
+        let mut world = World::with(shards, brief);
+        let mut early = Watcher::new(&mut world, 0);
+        let away = last_shard(&world);
+        join(&mut world, away, "ann");
+        world.pass(5_000);
+        early.listen(&mut world);
+        assert_eq!((&early.list, early.count), (&None, 1));
+        let bob = join(&mut world, 0, "bob");
+        let mut late = Watcher::new(&mut world, away);
+        assert_eq!(late.count, 2);
+        world.lose(bob);
+        world.pass(5_000);
+        let question = json!({"type": "get-presence", "channel": ROOM, "id": 1});
+        let bob = join(&mut world, 0, "bob");
+        for answer in ask(&mut world, early.peer, &question) {
+            early.take(world.ms, answer);
+        }
+        assert_eq!(early.count, 2);
+        world.lose(bob);
+        world.pass(5_000);
+        for watcher in [&mut early, &mut late] {
+            watcher.listen(&mut world);
+            assert_eq!(watcher.count, 1, "{:?}", watcher.heard);
+        }
+    }
+}
+
+#[test]
 fn full_lanes_delay_what_is_told_and_leave_nothing_out() {
     let lanes = LaneBounds {
         lane_messages: 2,

@@ -306,7 +306,7 @@ impl Shard {
 
     /// At home: who is in the channel. To a client in the lane of deliveries, so that it keeps its place among what all are told.
     pub(super) fn answer_members(&mut self, told_in: &str, asker: Asker, limit: usize) {
-        let roster = self.presences.rosters.get(told_in);
+        let roster = self.presences.rosters.get_mut(told_in);
         match asker {
             Asker::Client { connection, reply } => {
                 let reply = kept_reply(reply);

@@ -24,7 +24,7 @@ const OVERHEAD_BYTES: usize = 128;
 enum Told {
     /// Everybody by name.
     Names,
-    /// How many there are; none: they still believe to know names.
+    /// How many there are; none: they still believe to know names, or not all of them know the same number.
     Number(Option<u64>),
 }
 
@@ -275,8 +275,17 @@ impl Roster {
         presence::state(out, channel, members, count, version, None);
     }
 
+    /// Somebody is told alone how many there are. Even if that is the old number again before the others are told, all are told.
+    fn tell_alone(&mut self) {
+        let count = self.members.len() as u64;
+        if self.watched && self.told != Told::Names && self.told != Told::Number(Some(count)) {
+            self.told = Told::Number(None);
+        }
+    }
+
     /// The frame for somebody who begins to watch.
     pub(super) fn state(&mut self, channel: &str) -> Bytes {
+        self.tell_alone();
         if let Some(state) = &self.state {
             return state.clone();
         }
@@ -292,11 +301,12 @@ impl Roster {
 
     /// The text for somebody who asks once: with names if they would be told at all.
     pub(super) fn answer(
-        &self,
+        &mut self,
         channel: &str,
         settings: &PresenceSettings,
         id: Option<&RawValue>,
     ) -> Vec<u8> {
+        self.tell_alone();
         let mut out = Vec::new();
         let short = self.list_bytes <= settings.list_bytes_max();
         let names = short && (!self.watched || self.told == Told::Names);
