@@ -71,6 +71,13 @@ fn name_bytes(user: &str) -> usize {
     user.len() + escaped.count() + 3
 }
 
+/// Names in an order of their own: a hash map's differs from process to process.
+fn sorted<'a>(names: impl Iterator<Item = &'a UserId>) -> Vec<&'a str> {
+    let mut names: Vec<&str> = names.map(|user| &**user).collect();
+    names.sort_unstable();
+    names
+}
+
 impl Roster {
     pub(super) fn new(now_ms: u64, channel: &str, settings: &PresenceSettings) -> Self {
         Self {
@@ -259,10 +266,8 @@ impl Roster {
         out.clear();
         let changed = |joined: bool| {
             let changes = self.changes.iter();
-            changes
-                .filter(move |(_, change)| **change == joined)
-                .map(|(user, _)| &**user)
-                .collect::<Vec<_>>()
+            let changes = changes.filter(move |(_, change)| **change == joined);
+            sorted(changes.map(|(user, _)| user))
         };
         let changes = [changed(true), changed(false)];
         let count = self.members.len() as u64;
@@ -270,7 +275,7 @@ impl Roster {
     }
 
     fn write_state(&self, channel: &str, names: bool, version: u64, out: &mut Vec<u8>) {
-        let members = names.then(|| self.members.keys().map(|user| &**user));
+        let members = names.then(|| sorted(self.members.keys()));
         let count = self.members.len() as u64;
         presence::state(out, channel, members, count, version, None);
     }
@@ -310,7 +315,7 @@ impl Roster {
         let mut out = Vec::new();
         let short = self.list_bytes <= settings.list_bytes_max();
         let names = short && (!self.watched || self.told == Told::Names);
-        let members = names.then(|| self.members.keys().map(|user| &**user));
+        let members = names.then(|| sorted(self.members.keys()));
         let count = self.members.len() as u64;
         presence::state(&mut out, channel, members, count, self.version, id);
         out
