@@ -2,6 +2,10 @@
 //!
 //! Ids are numbers here: a client of ours makes them itself, and a number costs no escaping.
 
+mod presence;
+
+pub use presence::PresenceTold;
+
 use super::{RawValue, Text, outbound::write_text};
 use serde::{Deserialize, Deserializer};
 use std::borrow::Cow;
@@ -192,6 +196,9 @@ pub struct Heartbeat {
     pub interval: u64,
     /// How long it then waits.
     pub timeout: u64,
+    /// Silence after which a client says something, if only `ping`, lest its user be taken for offline (contract R1). 0: the server does not ask.
+    #[serde(default)]
+    pub presence: u64,
 }
 
 impl<'a> Hello<'a> {
@@ -399,7 +406,7 @@ mod tests {
             messages_per_second: Some(2.5),
             heartbeat_interval_ms: 30_000,
             heartbeat_timeout_ms: 10_000,
-            presence_interval_ms: 30_000,
+            presence_interval_ms: 45_000,
             server_time: 7,
             expires: Some(9),
         };
@@ -413,6 +420,7 @@ mod tests {
             (read.heartbeat.interval, read.heartbeat.timeout),
             (30_000, 10_000)
         );
+        assert_eq!(read.heartbeat.presence, 45_000);
         assert_eq!((read.server_time, read.expires), (7, Some(9)));
         assert_eq!(
             written(|out| refresh(out, "a.b", 4)),

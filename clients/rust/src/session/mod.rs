@@ -1,10 +1,9 @@
 //! A session of our JSON protocol: it outlives its connections.
 //!
 //! **What lives here.** [`Session`], the handle; `vocabulary`, what is said of it; `task`, which connects, reads and answers;
-//! `subscriptions`, who listens to which channel. Messages as `docs/reference/protocol.md` has them.
+//! `subscriptions`, who listens to which channel; `presence`, who is there. Messages as `docs/reference/protocol.md` has them.
 //!
-//! **What does not.** When to come back ([`crate::Reconnector`]), where tokens come from ([`crate::TokenSource`]). What the
-//! server does not offer yet: presence.
+//! **What does not.** When to come back ([`crate::Reconnector`]), where tokens come from ([`crate::TokenSource`]).
 //!
 //! ```text
 //!              start                     opened                       close, or the server wants us no more
@@ -22,12 +21,15 @@
 //!   when the connection was cut may or may not have arrived.
 //! * All queues are bounded. A subscription that is not read holds up neither others nor the connection.
 //!
-//! **Who calls in.** Users. **Tests**: `tests/session.rs`; against the real server `tests/servers.rs`.
+//! **Who calls in.** Users. **Tests**: `tests/session.rs`, `tests/presence.rs`; against the real server the root crate's
+//! `tests/client_session.rs` and `tests/client_presence.rs`.
 
+mod presence;
 mod subscriptions;
 mod task;
 mod vocabulary;
 
+pub use presence::{Members, PresenceChange, PresenceEvent, PresenceWatch, UserPresence};
 pub use subscriptions::{GapReason, Publication, Subscription, SubscriptionEvent};
 pub use vocabulary::{
     Acknowledged, Answer, Hello, PublishOptions, Published, Refusal, SessionEnd, SessionError,
@@ -190,6 +192,18 @@ impl Session {
         kind: &str,
         fields: &impl Serialize,
     ) -> Result<Answer, SessionError> {
+        self.ask_with(kind, fields, false, None).await
+    }
+
+    /// As [`Session::request`]. `again`: it may be sent twice, and is if the connection is cut before the answer came. `change`: what it changes of
+    /// the session's own presence, should it be granted.
+    async fn ask_with(
+        &self,
+        kind: &str,
+        fields: &impl Serialize,
+        again: bool,
+        change: Option<PresenceChange>,
+    ) -> Result<Answer, SessionError> {
         let fields = serde_json::value::to_raw_value(fields)?;
         // Read back as an object: what is none fails here, not at the server.
         let fields: std::collections::BTreeMap<String, Box<RawValue>> =
@@ -201,6 +215,8 @@ impl Session {
                 .into_iter()
                 .filter(|(name, _)| name != "type" && name != "id")
                 .collect(),
+            again,
+            change,
             answer,
         };
         self.ask(command, answered).await

@@ -1,10 +1,16 @@
 //! Who listens to which channel.
 
-use super::{Refusal, SessionError};
+use super::{
+    Refusal, SessionError,
+    presence::{Roster, Window},
+};
 use futures_core::Stream;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
-use shardwire_protocol::envelope::client::{Gap, Place};
+use shardwire_protocol::envelope::{
+    PRESENCE_PREFIX,
+    client::{Gap, Place},
+};
 use std::{
     collections::BTreeMap,
     fmt,
@@ -64,7 +70,7 @@ pub enum SubscriptionEvent {
     Message(Publication),
     /// Here messages may be missing.
     Gap(GapReason),
-    /// After a reconnection the server refused the subscription for good; nothing follows.
+    /// The server refused the subscription for good after a reconnection, or has ended it; nothing follows.
     Refused(Refusal),
 }
 
@@ -75,12 +81,18 @@ pub struct Subscription {
     events: mpsc::Receiver<SubscriptionEvent>,
     missed: Arc<AtomicU64>,
     left: mpsc::UnboundedSender<(Arc<str>, u64)>,
+    /// Of a channel in which it is told who is in another one.
+    window: Option<Window>,
 }
 
 impl Subscription {
     /// The channel.
     pub fn channel(&self) -> &str {
         &self.channel
+    }
+
+    pub(super) fn take_window(&mut self) -> Option<Window> {
+        self.window.take()
     }
 
     /// The next event; `None` when the session has ended. Cancel-safe.
@@ -167,6 +179,8 @@ struct Channel {
     subscribed: bool,
     /// The last message that came, or where the subscription began: from where to resume.
     place: Option<Place>,
+    /// Who is in another channel, if that is told here.
+    roster: Option<Roster>,
 }
 
 /// All channels.
@@ -193,6 +207,7 @@ impl Channels {
             .channels
             .entry(name.clone())
             .or_insert_with(|| Channel {
+                roster: name.starts_with(PRESENCE_PREFIX).then(Roster::default),
                 name,
                 listeners: Vec::new(),
                 asking: Vec::new(),
@@ -230,6 +245,7 @@ impl Channels {
                     events,
                     missed,
                     left: self.left.clone(),
+                    window: channel.roster.as_mut().map(Roster::window),
                 }));
             }
         }
@@ -268,7 +284,9 @@ impl Channels {
         channel.request = None;
         channel.subscribed = true;
         channel.place = place;
-        if let Some(away) = away.filter(|_| !recovered) {
+        // A roster begins anew, and says by itself what has changed.
+        let gap = away.filter(|_| !recovered && channel.roster.is_none());
+        if let Some(away) = gap {
             for listener in &channel.listeners {
                 listener.tell(SubscriptionEvent::Gap(GapReason::Reconnected(away)));
             }
@@ -288,11 +306,41 @@ impl Channels {
         if refusal.temporary && !channel.listeners.is_empty() {
             return Some(Some(name));
         }
+        self.end(&name, refusal);
+        Some(None)
+    }
+
+    /// The server has ended a subscription, such as when the permissions of a newer token do not allow it.
+    pub(super) fn ended(&mut self, name: &str, refusal: &Refusal) {
+        let channel = self.channels.get(name);
+        // Else it speaks of one that was given up already.
+        if channel.is_some_and(|channel| channel.subscribed) {
+            self.end(name, refusal);
+        }
+    }
+
+    fn end(&mut self, name: &str, refusal: &Refusal) {
+        let Some(mut channel) = self.channels.remove(name) else {
+            return;
+        };
         for listener in &channel.listeners {
             listener.tell(SubscriptionEvent::Refused(refusal.clone()));
         }
-        self.channels.remove(&name);
-        Some(None)
+        if let Some(roster) = &mut channel.roster {
+            roster.refused(refusal);
+        }
+    }
+
+    /// Who is in another channel, as it is told in this one.
+    pub(super) fn roster(&mut self, name: &str) -> Option<&mut Roster> {
+        self.channels.get_mut(name)?.roster.as_mut()
+    }
+
+    /// The one for which the whole list was asked with this id.
+    pub(super) fn roster_asked(&mut self, request: u64) -> Option<&mut Roster> {
+        let rosters = self.channels.values_mut();
+        let mut rosters = rosters.filter_map(|channel| channel.roster.as_mut());
+        rosters.find(|roster| roster.request == Some(request))
     }
 
     /// The connection is lost: everything must be asked for again.
@@ -300,6 +348,9 @@ impl Channels {
         for channel in self.channels.values_mut() {
             channel.subscribed = false;
             channel.request = None;
+            if let Some(roster) = &mut channel.roster {
+                roster.lost();
+            }
         }
     }
 
@@ -371,5 +422,41 @@ impl Channels {
         for listener in &channel.listeners {
             listener.tell(SubscriptionEvent::Message(publication.clone()));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_subscription_that_the_server_ends_says_so() {
+        let (left, _) = mpsc::unbounded_channel();
+        let mut channels = Channels::new(4, left);
+        let (asking, mut asked) = oneshot::channel();
+        channels.want("news".into(), asking);
+        channels.asked("news", 1);
+        let refusal = Refusal {
+            code: 115,
+            error: "Not permitted".into(),
+            temporary: false,
+        };
+        // Of one before it: this one is still asked for.
+        channels.ended("news", &refusal);
+        assert!(channels.granted(1, None, false, None));
+        let mut news = asked.try_recv().unwrap().unwrap();
+        channels.ended("news", &refusal);
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        assert!(matches!(
+            Pin::new(&mut news).poll_next(&mut cx),
+            Poll::Ready(Some(SubscriptionEvent::Refused(refusal))) if refusal.code == 115
+        ));
+        assert!(matches!(
+            Pin::new(&mut news).poll_next(&mut cx),
+            Poll::Ready(None)
+        ));
+        assert!(channels.missing().is_empty());
     }
 }

@@ -23,6 +23,11 @@ pub struct SessionOptions {
     pub offline_queue_bytes: usize,
     /// Messages each subscription may have waiting; more are dropped, and said so by a gap. Default: 256.
     pub subscription_queue: usize,
+    /// Whether to say `ping` when nothing else was said for as long as the server's `hello` asks (`heartbeat.presence`), so that the user is
+    /// not taken for offline while the session is there. Default: true.
+    pub presence_heartbeat: bool,
+    /// Whether [`Session::set_presence`](super::Session::set_presence) is said again on every new connection. Default: true.
+    pub presence_again: bool,
 }
 
 impl Default for SessionOptions {
@@ -34,6 +39,8 @@ impl Default for SessionOptions {
             offline_queue: 256,
             offline_queue_bytes: 1 << 20,
             subscription_queue: 256,
+            presence_heartbeat: true,
+            presence_again: true,
         }
     }
 }
@@ -109,6 +116,8 @@ pub struct Hello {
     pub heartbeat_interval: Duration,
     /// How long the server then waits before it gives the connection up.
     pub heartbeat_timeout: Duration,
+    /// Silence after which the session says something, lest its user be taken for offline; `None`: the server does not ask.
+    pub heartbeat_presence: Option<Duration>,
     /// The server's clock when it said this, in Unix milliseconds.
     pub server_time: u64,
     /// When the credentials expire, in Unix milliseconds; `None`: they do not.

@@ -34,12 +34,25 @@ impl Task {
                 let recovered = reply.is_recovered();
                 self.channels.granted(id, reply.place(), recovered, away);
             }
+            ("presence-diff", _) => self.members_told(message, false),
+            ("presence-state", id) if !id.is_some_and(|id| self.pending.contains_key(&id)) => {
+                self.members_told(message, true);
+            }
+            ("unsubscribed", None) => {
+                if let Some(channel) = reply.about() {
+                    self.channels.ended(&channel, &refusal(&reply));
+                }
+            }
             ("hello", _) => self.greeted(message),
             ("token-expiring", _) => self.refresh(Instant::now()),
             ("refreshed", Some(id)) if self.refreshed(id) => {}
             ("error", id) => self.refused(&reply, id),
+            ("presence-update", Some(id)) if self.presence.answered(id) => {}
             (kind, Some(id)) => {
-                if let Some(pending) = self.pending.remove(&id) {
+                if let Some(mut pending) = self.pending.remove(&id) {
+                    if let Some(change) = pending.change.take() {
+                        self.presence.taken(change);
+                    }
                     let _ = pending.answer.send(Ok(Answer {
                         kind: kind.to_owned(),
                         text: message.to_owned(),
@@ -51,11 +64,7 @@ impl Task {
     }
 
     fn refused(&mut self, reply: &Reply<'_>, id: Option<u64>) {
-        let refusal = Refusal {
-            code: reply.code.unwrap_or_default(),
-            error: reply.error.as_deref().unwrap_or_default().to_owned(),
-            temporary: reply.temporary.unwrap_or_default(),
-        };
+        let refusal = refusal(reply);
         let Some(number) = id else {
             self.announcer
                 .announce(&SessionEvent::Refused { id, refusal });
@@ -73,6 +82,13 @@ impl Task {
             self.announcer
                 .announce(&SessionEvent::Refused { id, refusal });
             return;
+        }
+        if let Some(roster) = self.channels.roster_asked(number) {
+            // The next change asks anew.
+            roster.request = None;
+        }
+        if self.presence_refused(number, &refusal) {
+            tracing::warn!(%refusal, "the server refuses what was said of the user before");
         }
         match self.channels.refused(number, &refusal) {
             Some(Some(channel)) => {
@@ -94,8 +110,17 @@ impl Task {
                 return;
             }
         };
+        self.may_be_silent(hello.heartbeat_presence);
         self.hello.send_replace(Some(hello.clone()));
         self.announcer.announce(&SessionEvent::Hello(hello));
+    }
+}
+
+fn refusal(reply: &Reply<'_>) -> Refusal {
+    Refusal {
+        code: reply.code.unwrap_or_default(),
+        error: reply.error.as_deref().unwrap_or_default().to_owned(),
+        temporary: reply.temporary.unwrap_or_default(),
     }
 }
 
@@ -109,6 +134,9 @@ fn owned(hello: &wire::Hello<'_>) -> Hello {
         messages_per_second: hello.limits.messages_per_second,
         heartbeat_interval: Duration::from_millis(hello.heartbeat.interval),
         heartbeat_timeout: Duration::from_millis(hello.heartbeat.timeout),
+        heartbeat_presence: Some(hello.heartbeat.presence)
+            .filter(|ms| *ms > 0)
+            .map(Duration::from_millis),
         server_time: hello.server_time,
         expires: hello.expires,
     }

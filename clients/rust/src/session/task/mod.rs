@@ -1,14 +1,16 @@
 //! The task of one session: connects, sends what waits, reads, and connects again.
 //!
-//! `outbox`: what waits to be sent. `answers`: what the server says. `token`: a newer token for an open connection.
+//! `outbox`: what waits to be sent. `answers`: what the server says. `token`: a newer token for an open connection. `presence`: what is said of
+//! the session's user, and of who is in a channel.
 
 mod answers;
 mod outbox;
+mod presence;
 mod token;
 
 use super::{
-    Answer, Hello, PublishOptions, Published, SessionEnd, SessionError, SessionEvent,
-    SessionOptions, SessionState, Subscription, subscriptions::Channels,
+    Answer, Hello, PresenceChange, PublishOptions, Published, SessionEnd, SessionError,
+    SessionEvent, SessionOptions, SessionState, Subscription, subscriptions::Channels,
 };
 use crate::{
     announce::{Announcer, Events},
@@ -17,6 +19,7 @@ use crate::{
     reconnect::Reconnector,
 };
 use outbox::{Outbox, Waiting, What};
+use presence::OwnPresence;
 use serde_json::value::RawValue;
 use shardwire_protocol::{codes::close, envelope::client as wire};
 use std::{
@@ -60,6 +63,10 @@ pub(super) enum Command {
     Request {
         kind: String,
         fields: Vec<(String, Box<RawValue>)>,
+        /// Whether it is sent again when the connection is cut before the answer came.
+        again: bool,
+        /// What it changes of the session's own presence.
+        change: Option<PresenceChange>,
         answer: Asking<Answer>,
     },
     Events {
@@ -72,8 +79,10 @@ pub(super) enum Command {
 struct Pending {
     answer: Asking<Answer>,
     /// To be said again on the next connection if this one is cut before the answer comes: it has a key, by which the server
-    /// knows it again.
+    /// knows it again, or means the same however often it is said.
     again: Option<String>,
+    /// What it changes of the session's own presence.
+    change: Option<PresenceChange>,
 }
 
 /// Why a connected session stopped being one.
@@ -95,6 +104,7 @@ pub(super) struct Task {
     /// Subscriptions to be tried again.
     again: VecDeque<(Instant, Arc<str>)>,
     refresh: Refresh,
+    presence: OwnPresence,
     numbers: u64,
     connected: bool,
     /// Since when there is no connection, after the first one.
@@ -123,6 +133,7 @@ impl Task {
             pending: HashMap::new(),
             again: VecDeque::new(),
             refresh: Refresh::default(),
+            presence: OwnPresence::default(),
             numbers: 0,
             connected: false,
             lost_at: None,
@@ -190,6 +201,7 @@ impl Task {
     fn begin(&mut self) {
         self.connected = true;
         self.again.clear();
+        self.say_presence_again();
         let missing = self.channels.missing();
         for channel in missing.iter().rev() {
             let text = self.subscribe_text(channel);
@@ -206,6 +218,7 @@ impl Task {
     fn lost(&mut self) {
         self.lost_at = Some(Instant::now());
         self.channels.lost();
+        self.presence.lost();
         self.refresh = Refresh::Not;
         // A request that has not been sent still will be.
         let unsent = self.outbox.lost();
@@ -242,6 +255,7 @@ impl Task {
             }
             let room_for_commands = self.outbox.is_open();
             let again = self.again.front().map(|(at, _)| *at);
+            let presence = self.presence.due();
             tokio::select! {
                 biased;
                 message = connection.receive() => match message {
@@ -253,6 +267,7 @@ impl Task {
                 room = sender.reserve(), if !self.outbox.is_empty() => match room {
                     Ok(room) => {
                         if let Some(text) = self.next_to_send() {
+                            self.presence.spoke();
                             room.send(text);
                         }
                     }
@@ -262,6 +277,7 @@ impl Task {
                 Some((channel, listener)) = self.leaving.recv() => self.left(&channel, listener),
                 token = self.refresh.token() => self.got_token(token),
                 () = until(self.closing) => return Left::Closed,
+                () = until(presence) => self.presence_is_due(),
                 () = until(again) => {
                     if let Some((_, channel)) = self.again.pop_front()
                         && self.channels.is_missing(&channel)
@@ -353,19 +369,29 @@ impl Task {
                 let text = text(|out| {
                     wire::publish(out, &channel, message.get(), exclude_self, Some(&key), id);
                 });
-                let again = Some(text.clone());
-                self.await_answer(id, text, Pending { answer, again });
+                let pending = Pending {
+                    answer,
+                    again: Some(text.clone()),
+                    change: None,
+                };
+                self.await_answer(id, text, pending);
             }
             Some(Command::Request {
                 kind,
                 fields,
+                again,
+                change,
                 answer,
             }) => {
                 let id = self.number();
                 let fields = fields.iter().map(|(name, value)| (name.as_str(), &**value));
                 let text = text(|out| wire::message(out, &kind, fields, Some(id)));
-                let again = None;
-                self.await_answer(id, text, Pending { answer, again });
+                let pending = Pending {
+                    answer,
+                    again: again.then(|| text.clone()),
+                    change,
+                };
+                self.await_answer(id, text, pending);
             }
         }
     }
