@@ -33,7 +33,7 @@ pub enum ConnectError {
     Refused {
         /// The status.
         status: u16,
-        /// `Retry-After`, if the server sent it in seconds.
+        /// `Retry-After`, if the server sent it, in seconds or as a date; an hour at most.
         retry_after: Option<Duration>,
     },
     /// What answered is no WebSocket server.

@@ -14,7 +14,10 @@ use shardwire_protocol::{
     },
     websocket::deflate::Offer,
 };
-use std::{io, time::Duration};
+use std::{
+    io,
+    time::{Duration, SystemTime},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time,
@@ -149,7 +152,7 @@ async fn upgrade(
         Err(ClientHandshakeError::Status(status)) => {
             return Err(ConnectError::Refused {
                 status,
-                retry_after: head.header("retry-after").and_then(seconds),
+                retry_after: retry_after(&head, SystemTime::now()),
             });
         }
         Err(error) => return Err(ConnectError::Handshake(error)),
@@ -186,22 +189,74 @@ fn checked_name(name: &str) -> Result<&str, ConnectError> {
     Ok(name)
 }
 
-/// `Retry-After` in seconds. Its other form, a date, needs the server's clock and is not obeyed.
-fn seconds(value: &str) -> Option<Duration> {
-    let seconds = value.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX))
+/// What `Retry-After` asks for (RFC 9110, 10.2.3): seconds, or a date. A date is one of the server's clock: it counts from the `Date` of the same
+/// answer, so that a clock of ours that is wrong does no harm, and from `now` where there is none. One that is past: at once.
+fn retry_after(head: &ResponseHead, now: SystemTime) -> Option<Duration> {
+    let value = head.header("retry-after")?.trim();
+    let wait = match value.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let at = httpdate::parse_http_date(value).ok()?;
+            let date = head.header("date");
+            let said = date.and_then(|date| httpdate::parse_http_date(date.trim()).ok());
+            at.duration_since(said.unwrap_or(now)).unwrap_or_default()
+        }
+    };
+    Some(wait.min(RETRY_AFTER_MAX))
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
+    fn asked(fields: &str) -> Option<Duration> {
+        let answer = format!("HTTP/1.1 503 Busy\r\n{fields}\r\n");
+        let head = ResponseHead::read(answer.as_bytes()).unwrap().unwrap();
+        // 1994-11-06 08:49:37, the date of RFC 9110's examples.
+        retry_after(
+            &head,
+            SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777),
+        )
+    }
+
     #[test]
-    fn retry_after_in_seconds_only() {
-        assert_eq!(seconds(" 7 "), Some(Duration::from_secs(7)));
-        assert_eq!(seconds("999999"), Some(RETRY_AFTER_MAX));
-        assert_eq!(seconds("Wed, 21 Oct 2026 07:28:00 GMT"), None);
-        assert_eq!(seconds("-1"), None);
+    fn retry_after_in_seconds() {
+        assert_eq!(asked(""), None);
+        assert_eq!(asked("Retry-After:  7 \r\n"), Some(Duration::from_secs(7)));
+        assert_eq!(asked("Retry-After: 999999\r\n"), Some(RETRY_AFTER_MAX));
+        assert_eq!(asked("Retry-After: -1\r\n"), None);
+        assert_eq!(asked("Retry-After: soon\r\n"), None);
+    }
+
+    #[test]
+    fn retry_after_as_a_date() {
+        let until = |date: &str| asked(&format!("Retry-After: {date}\r\n"));
+        // In each of the three forms of RFC 9110, 5.6.7.
+        for date in [
+            "Sun, 06 Nov 1994 08:50:37 GMT",
+            "Sunday, 06-Nov-94 08:50:37 GMT",
+            "Sun Nov  6 08:50:37 1994",
+        ] {
+            assert_eq!(until(date), Some(Duration::from_secs(60)), "{date}");
+        }
+        assert_eq!(
+            until("Sun, 06 Nov 1994 08:49:36 GMT"),
+            Some(Duration::ZERO),
+            "past"
+        );
+        assert_eq!(
+            until("Sat, 06 Nov 2094 08:49:37 GMT"),
+            Some(RETRY_AFTER_MAX)
+        );
+        assert_eq!(until("Sun, 99 Nov 1994 08:49:36 GMT"), None);
+        // The server's own clock counts, not ours.
+        let of_the_server =
+            "Date: Tue, 15 Nov 1994 08:12:31 GMT\r\nRetry-After: Tue, 15 Nov 1994 08:12:51 GMT\r\n";
+        assert_eq!(asked(of_the_server), Some(Duration::from_secs(20)));
+        let nonsense = "Date: today\r\nRetry-After: Sun, 06 Nov 1994 08:50:37 GMT\r\n";
+        assert_eq!(asked(nonsense), Some(Duration::from_secs(60)));
     }
 
     #[test]

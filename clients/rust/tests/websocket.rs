@@ -93,6 +93,12 @@ async fn refusals_say_whether_to_come_back() {
             Advice::ComeBackLate,
         ),
         (
+            "HTTP/1.1 503 Busy\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nRetry-After: Sun, 06 Nov 1994 08:50:07 GMT\r\n\r\n",
+            503,
+            Some(30),
+            Advice::ComeBackLate,
+        ),
+        (
             "HTTP/1.1 404 Not Found\r\n\r\n",
             404,
             None,
