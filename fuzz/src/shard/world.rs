@@ -347,6 +347,7 @@ fn settings(u: &mut Unstructured<'_>) -> Result<ShardSettings> {
             max_content: 8,
             typing_ms: 1_000,
             history: 1,
+            presence: true,
         }),
         collaboration: None,
         notifications: Some(NotificationSettings {
