@@ -78,7 +78,11 @@ async fn read(
     State(engine): State<EngineHandle>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Failure> {
-    let document = engine.document(&id).map_err(failure)?.await;
+    let document = engine
+        .document(&id)
+        .map_err(failure)?
+        .await
+        .map_err(failure)?;
     Ok(Json(
         json!({ "content": document.content, "version": document.version }),
     ))
@@ -90,7 +94,11 @@ async fn append(
     Path(id): Path<String>,
     line: String,
 ) -> Result<Json<Value>, Failure> {
-    let document = engine.document(&id).map_err(failure)?.await;
+    let document = engine
+        .document(&id)
+        .map_err(failure)?
+        .await
+        .map_err(failure)?;
     let end = u32::try_from(document.content.chars().count()).expect("a document is no longer");
     let operation = Operation::replacement(end, 0, &format!("{line}\n"))
         .map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;

@@ -35,9 +35,9 @@ mod transport;
 
 pub use engine::{
     CloseError, DocumentError, Engine, EngineBuilder, EngineError, EngineHandle, Notification,
-    NotificationPage, NotificationPages, NotifyError, Pending, PendingEdit, PendingInbox,
-    PendingNotification, PendingPresence, PendingPublication, PerShard, Phase, PresenceError,
-    PublishError, ReloadError, Reloaded, StartError, StoredNotification, Unreached,
+    NotificationPage, NotificationPages, NotifyError, Pending, PendingDocument, PendingEdit,
+    PendingInbox, PendingNotification, PendingPresence, PendingPublication, PerShard, Phase,
+    PresenceError, PublishError, ReloadError, Reloaded, StartError, StoredNotification, Unreached,
 };
 pub use handlers::{
     Context, Failure, FailureCause, FromMessage, HandlerError, Json, Message, Next, TagError,

@@ -7,7 +7,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use shardwire::config::{ByteSize, Config, Persistence, PlacementRule};
+use shardwire::config::{ByteSize, Config, Persistence, PlacementRule, TextDuration};
+use shardwire::telemetry::ShardReport;
 use shardwire::text::Operation;
 use shardwire::{DocumentError, DocumentText};
 use shardwire_client::collaboration::SharedDocument;
@@ -45,7 +46,7 @@ fn the_service_reads_edits_and_ends_documents() {
         let mut ann = engine.client("/ws?user=ann");
         join(&mut ann, document, &json!({}));
         ann.ask(&edit(document, 1, 0, &json!(["hello"])));
-        let text = engine.0.document(document).unwrap().wait();
+        let text = engine.0.document(document).unwrap().wait().unwrap();
         let expected = DocumentText {
             content: "hello".to_owned(),
             version: 1,
@@ -64,7 +65,10 @@ fn the_service_reads_edits_and_ends_documents() {
         assert!(matches!(refused.wait(), Err(DocumentError::OutOfStep)));
         assert_eq!(engine.0.forget_document(document).unwrap().wait(), 1);
         assert_eq!(ann.receive()["reason"], "forgotten");
-        assert_eq!(engine.0.document(document).unwrap().wait().version, 0);
+        assert_eq!(
+            engine.0.document(document).unwrap().wait().unwrap().version,
+            0
+        );
         assert_eq!(engine.0.forget_document(document).unwrap().wait(), 0);
     }
     assert!(matches!(engine.0.document(""), Err(DocumentError::Name(_))));
@@ -74,6 +78,8 @@ fn the_service_reads_edits_and_ends_documents() {
     let edit = Operation::replacement(0, 0, "x").unwrap();
     let refused = off.0.edit_document("a", None, edit).unwrap();
     assert!(matches!(refused.wait(), Err(DocumentError::Disabled)));
+    let read = off.0.document("a").unwrap();
+    assert!(matches!(read.wait(), Err(DocumentError::Disabled)));
 }
 
 #[test]
@@ -98,7 +104,7 @@ fn documents_on_disk_are_there_after_a_restart_with_other_shards() {
     }
     let engine = TestEngine::start(documents(2, Some(directory.path())));
     for (document, epoch) in names.into_iter().zip(&epochs) {
-        let text = engine.0.document(document).unwrap().wait();
+        let text = engine.0.document(document).unwrap().wait().unwrap();
         assert_eq!((text.content, text.version), ("😭".repeat(20), 20));
         let mut ann = engine.client("/ws?user=ann");
         let since =
@@ -114,7 +120,57 @@ fn documents_on_disk_are_there_after_a_restart_with_other_shards() {
     }
     drop(engine);
     let engine = TestEngine::start(documents(1, Some(directory.path())));
-    assert_eq!(engine.0.document("a").unwrap().wait().version, 0);
+    assert_eq!(engine.0.document("a").unwrap().wait().unwrap().version, 0);
+}
+
+/// A gauge of all shards together.
+fn held(engine: &TestEngine, gauge: impl Fn(&ShardReport) -> u64) -> u64 {
+    let reports = engine.0.reports().wait(PATIENCE);
+    let shards = reports.iter().map(|it| it.as_ref().unwrap());
+    shards.map(gauge).sum()
+}
+
+#[test]
+fn what_nobody_is_in_is_on_the_disk_only_and_comes_back_when_it_is_wanted() {
+    let directory = TempDir::new().unwrap();
+    let mut config = documents(2, Some(directory.path()));
+    config.collaboration.unload_after = TextDuration::from_secs(1);
+    let engine = TestEngine::start(config.clone());
+    let long = "😭 and so on; ".repeat(2_000);
+    let names: Vec<String> = (0..20).map(|number| format!("d{number}")).collect();
+    let mut ann = engine.client("/ws?user=ann");
+    for name in &names {
+        join(&mut ann, name, &json!({}));
+        ann.ask(&edit(name, 1, 0, &json!([long])));
+    }
+    assert_eq!(held(&engine, |it| it.gauges.documents), 20);
+    assert!(held(&engine, |it| it.gauges.document_bytes) > 20 * 32_000);
+    drop(ann);
+    let begun = std::time::Instant::now();
+    while held(&engine, |it| it.gauges.documents_unloaded) < 20 {
+        assert!(begun.elapsed() < PATIENCE, "they are not let go of");
+    }
+    assert_eq!(held(&engine, |it| it.gauges.documents), 0);
+    assert!(held(&engine, |it| it.gauges.document_bytes) < 20 * 300);
+    let mut bob = engine.client("/ws?user=bob");
+    for name in &names {
+        assert_eq!(join(&mut bob, name, &json!({}))["content"], long);
+        let edited = bob.ask(&edit(name, 1, 1, &json!(["!"])));
+        assert_eq!(edited["version"], 2);
+    }
+    let text = engine.0.document(&names[3]).unwrap().wait().unwrap();
+    assert_eq!(text.content, format!("!{long}"));
+    drop(bob);
+    drop(engine);
+    // A start reads no document either, and ends with one what nobody reads.
+    let engine = TestEngine::start(config);
+    assert_eq!(held(&engine, |it| it.gauges.documents_unloaded), 20);
+    let operation = Operation::replacement(0, 1, "?").unwrap();
+    let edited = engine.0.edit_document(&names[0], None, operation).unwrap();
+    assert_eq!(edited.wait().unwrap(), 3);
+    assert_eq!(engine.0.forget_document(&names[1]).unwrap().wait(), 1);
+    let ended = engine.0.document(&names[1]).unwrap().wait().unwrap();
+    assert_eq!(ended.version, 0);
 }
 
 /// Somebody with an editor, and what carries it.
@@ -213,7 +269,7 @@ fn editors_of_the_rust_client_that_are_cut_off_end_with_one_text() {
         for editor in &mut editors {
             editor.carry();
         }
-        let text = engine.0.document("shared").unwrap().wait();
+        let text = engine.0.document("shared").unwrap().wait().unwrap();
         let done = editors.iter().all(|editor| {
             let replica = editor.document.replica();
             replica.is_settled() && replica.version() == text.version

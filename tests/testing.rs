@@ -47,6 +47,24 @@ fn channels_reach_clients_on_all_shards_in_one_order() {
 }
 
 #[test]
+fn documents_on_disk_are_read_back_when_somebody_wants_them() {
+    let mut config = config(2);
+    config.storage.directory = Some("/nowhere/at/all".into());
+    config.collaboration.enabled = Some(true);
+    config.collaboration.persistence = Persistence::Disk;
+    let simulation = Engine::builder(config).simulate().unwrap();
+    let open = json!({"type": "join-document", "documentId": "plan"});
+    let ann = simulation.connect_as("ann");
+    ann.ask(&open);
+    let edit = json!({"type": "edit", "documentId": "plan", "version": 0, "operation": ["hello"]});
+    assert_eq!(ann.ask(&edit)["type"], "edit-ack");
+    ann.cut();
+    simulation.advance(Duration::from_secs(3_600));
+    let bob = simulation.connect_as("bob");
+    assert_eq!(bob.ask(&open)["content"], "hello");
+}
+
+#[test]
 fn channels_on_disk_behave_as_on_a_disk_that_is_never_slow() {
     let mut config = config(2);
     config.storage.directory = Some("/nowhere/at/all".into());

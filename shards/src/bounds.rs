@@ -188,8 +188,19 @@ pub const DOCUMENT_MISSED_BYTES_MAX: usize = 256 << 10;
 /// Longest name of a document in bytes: with what stands before it, it is a channel's.
 pub const DOCUMENT_ID_BYTES_MAX: usize = 200;
 
-/// Documents one shard holds. Each takes a few hundred bytes even if nobody has written into it, and whoever may join any may make one.
+/// Documents one shard holds in memory. Each takes a few hundred bytes even if nobody has written into it, and whoever may join any may
+/// make one.
 pub const DOCUMENTS_MAX: usize = 16_384;
+
+/// Documents of one shard that are in memory or in the store: of the latter it knows the names, which take some 100 to 300 bytes each.
+/// Beyond it no new ones begin.
+pub const DOCUMENTS_STORED_MAX: usize = 262_144;
+
+/// Documents one shard has its store read at a time; further ones stand in line. What they take is in memory before it is counted.
+pub const DOCUMENT_LOADS_MAX: usize = 8;
+
+/// Memory of what waits on one shard until documents are read: some 16,000 comings, as when all come back at once after a restart.
+pub const DOCUMENT_WAITING_BYTES_MAX: usize = 8 << 20;
 
 /// Milliseconds between two tellings of where a document's cursors are: what moves meanwhile is told once.
 pub const CURSOR_INTERVAL_MS: u64 = 50;

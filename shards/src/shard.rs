@@ -179,6 +179,7 @@ impl Shard {
                 outcome,
             } => self.returned(now, connection, outcome),
             Input::Stored { ticket, outcome } => self.stored(now, ticket, outcome),
+            Input::Loaded { ticket, outcome } => self.document_loaded(now, ticket, outcome),
             Input::Command(command) => self.command(now, command),
             Input::Mail => self.take_mail(now),
             Input::Deadline => self.deadlines(now),

@@ -226,6 +226,7 @@ fn the_store_is_told_what_may_go_and_when_a_log_is_forgotten() {
             }
             StoreRequest::Begin { .. } => {}
             StoreRequest::Forget { .. } => panic!("it is in use"),
+            StoreRequest::Load { .. } => panic!("a history is in memory"),
         }
     }
     assert!(trimmed >= 190 - 64, "{trimmed}");

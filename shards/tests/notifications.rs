@@ -581,6 +581,7 @@ impl Disk {
                         let (_, records) = self.logs.get_mut(&log).unwrap();
                         records.retain(|record| record.offset > through.offset);
                     }
+                    StoreRequest::Load { .. } => panic!("an inbox is in memory"),
                     StoreRequest::Forget { log, .. } => {
                         self.logs.remove(&log);
                     }

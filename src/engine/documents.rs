@@ -2,22 +2,23 @@
 
 use shardwire_protocol::text::Operation;
 use shardwire_shards::document_channel;
-use shardwire_shards::vocabulary::{Command, DocumentCommand, DocumentQuestion, DocumentText};
+use shardwire_shards::vocabulary::{Command, DocumentCommand, DocumentQuestion};
 
 use super::error::DocumentError;
 use super::handle::EngineHandle;
 use super::inbox::Waiting;
-use super::pending::{Pending, PendingEdit};
+use super::pending::{Pending, PendingDocument, PendingEdit};
 
 impl EngineHandle {
-    /// A document's text, with edits that are being stored. One that nobody has written into is empty, at version 0.
+    /// A document's text, with edits that are being stored. One that nobody has written into is empty, at version 0; one that was let go of
+    /// is read from the disk first.
     ///
     /// # Errors
     /// [`DocumentError::Name`], [`DocumentError::Overloaded`].
-    pub fn document(&self, id: &str) -> Result<Pending<DocumentText>, DocumentError> {
+    pub fn document(&self, id: &str) -> Result<PendingDocument, DocumentError> {
         let (waiting, text) = oneshot::channel();
         self.ask_document(id, DocumentCommand::Read, Waiting::Document(waiting))?;
-        Ok(Pending(text))
+        Ok(PendingDocument(text))
     }
 
     /// Edits a document as the server: members see an edit of the user `$server`. `version` is the one that `operation` was made on; `None`:
@@ -27,7 +28,7 @@ impl EngineHandle {
     /// # use shardwire::{DocumentError, EngineHandle};
     /// # use shardwire::text::Operation;
     /// # async fn sign(engine: EngineHandle) -> Result<(), Box<dyn std::error::Error>> {
-    /// let plan = engine.document("plan")?.await;
+    /// let plan = engine.document("plan")?.await?;
     /// let end = plan.content.chars().count().try_into()?;
     /// let signature = Operation::replacement(end, 0, "\n-- seen")?;
     /// engine.edit_document("plan", Some(plan.version), signature)?.await?;

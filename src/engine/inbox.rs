@@ -14,7 +14,7 @@ use shardwire_shards::Shard;
 use shardwire_shards::mesh::Sleepers;
 use shardwire_shards::search::Search;
 use shardwire_shards::vocabulary::{
-    Answer, AnswerId, Command, ConnectionId, DocumentText, EditOutcome, NotificationAnswer,
+    Answer, AnswerId, Command, ConnectionId, DocumentOutcome, EditOutcome, NotificationAnswer,
     NotificationList, Now, PresenceAnswer, PublishOutcome, SentNotification, ShardId, Verdict,
 };
 
@@ -66,7 +66,7 @@ pub(crate) enum Waiting {
     Published(oneshot::Sender<PublishOutcome>),
     Sent(oneshot::Sender<Result<SentNotification, ErrorCode>>),
     Inbox(oneshot::Sender<NotificationList>),
-    Document(oneshot::Sender<DocumentText>),
+    Document(oneshot::Sender<DocumentOutcome>),
     Edited(oneshot::Sender<EditOutcome>),
     Presence(oneshot::Sender<PresenceAnswer>),
 }

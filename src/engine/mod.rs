@@ -41,7 +41,7 @@ pub use notify::{
     Notification, NotificationPage, NotificationPages, PendingInbox, PendingNotification,
     StoredNotification, Unreached,
 };
-pub use pending::{Pending, PendingEdit, PendingPublication, PerShard};
+pub use pending::{Pending, PendingDocument, PendingEdit, PendingPublication, PerShard};
 pub use phase::Phase;
 pub use presence::PendingPresence;
 pub(crate) use reach::check_code;

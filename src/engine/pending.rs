@@ -4,7 +4,9 @@ use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
-use shardwire_shards::vocabulary::{EditOutcome, Position, PublishOutcome};
+use shardwire_shards::vocabulary::{
+    DocumentOutcome, DocumentText, EditOutcome, Position, PublishOutcome,
+};
 
 use super::error::{DocumentError, PublishError};
 
@@ -61,6 +63,37 @@ fn published(
 ) -> Result<Option<Position>, PublishError> {
     told.map_err(|_| PublishError::Overloaded)?
         .map_err(PublishError::from_code)
+}
+
+/// A document's text, on its way: `.await` it from any async runtime, or [`wait`](Self::wait) for it.
+#[derive(Debug)]
+#[must_use = "the answer is lost unless somebody waits for it"]
+pub struct PendingDocument(pub(super) oneshot::Receiver<DocumentOutcome>);
+
+impl PendingDocument {
+    /// Blocks until it is there.
+    ///
+    /// # Errors
+    /// `Disabled`, `StorageFull`, `StorageFailed` and `Overloaded` of [`DocumentError`]; the last can also mean that the engine stopped
+    /// meanwhile.
+    pub fn wait(self) -> Result<DocumentText, DocumentError> {
+        read(self.0.recv())
+    }
+}
+
+impl IntoFuture for PendingDocument {
+    type Output = Result<DocumentText, DocumentError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let receiver = self.0.into_future();
+        Box::pin(async move { read(receiver.await) })
+    }
+}
+
+fn read(told: Result<DocumentOutcome, oneshot::RecvError>) -> Result<DocumentText, DocumentError> {
+    told.map_err(|_| DocumentError::Overloaded)?
+        .map_err(DocumentError::from_code)
 }
 
 /// What becomes of an edit of the server's own: `.await` it from any async runtime, or [`wait`](Self::wait) for it.

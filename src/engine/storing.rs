@@ -10,8 +10,8 @@ use super::error::StartError;
 use super::inbox::Inboxes;
 use crate::config::StorageSettings;
 use crate::storage::{
-    CommitError, DiskOptions, DiskStore, LogKind, LogName, Operation, SavedLog, Storage,
-    StorageError, StorageLink, Store, restored,
+    CommitError, DiskOptions, DiskStore, LogKind, LogName, Operation, Storage, StorageError,
+    StorageLink, Store, restored,
 };
 
 /// What one shard gets of it.
@@ -19,7 +19,7 @@ use crate::storage::{
 pub(super) struct ShardStorage {
     /// Its end of the storage, if there is one.
     pub(super) link: Option<StorageLink>,
-    /// The logs it is home of.
+    /// The logs it is home of; of documents their names only.
     pub(super) logs: Vec<RestoredLog>,
 }
 
@@ -38,18 +38,22 @@ pub(super) fn open(
         directory: settings.directory.clone(),
         keep_free: settings.keep_free,
     })?;
-    let (kept, over): (Vec<_>, Vec<_>) = store
-        .load()?
-        .into_iter()
-        .partition(|saved| is_kept(&saved.log, shards));
-    forget(&mut store, over)?;
     let (mut logs, mut records) = (0, 0);
-    for log in kept.into_iter().map(restored) {
+    let mut over = Vec::new();
+    store.load(&mut |mut saved| {
+        if !is_kept(&saved.log, shards) {
+            return over.push((saved.log, saved.epoch));
+        }
         logs += 1;
-        records += log.records.len();
-        let home = placement.home_of_log(&log.log);
-        parts[home.index()].logs.push(log);
-    }
+        records += saved.records.len();
+        if saved.log.kind == LogKind::Document {
+            // It is read again when somebody wants it.
+            saved.records = Vec::new();
+        }
+        let home = placement.home_of_log(&saved.log);
+        parts[home.index()].logs.push(restored(saved));
+    })?;
+    forget(&mut store, over)?;
     tracing::info!(directory = %settings.directory.display(), logs, records, "logs were read from the storage");
     let inboxes = inboxes.clone();
     let (storage, links) = Storage::start(Box::new(store), placement.shards(), move |shard| {
@@ -80,7 +84,7 @@ fn is_kept(log: &LogName, shards: &ShardSettings) -> bool {
 
 /// Ends logs that nothing keeps on disk any more. They cannot be left for a rule that may come back: what happens meanwhile would be
 /// missing in them, and nobody would notice.
-fn forget(store: &mut DiskStore, over: Vec<SavedLog>) -> Result<(), StartError> {
+fn forget(store: &mut DiskStore, over: Vec<(LogName, u64)>) -> Result<(), StartError> {
     if over.is_empty() {
         return Ok(());
     }
@@ -90,10 +94,7 @@ fn forget(store: &mut DiskStore, over: Vec<SavedLog>) -> Result<(), StartError> 
     );
     let operations: Vec<_> = over
         .into_iter()
-        .map(|saved| Operation::Forget {
-            log: saved.log,
-            epoch: saved.epoch,
-        })
+        .map(|(log, epoch)| Operation::Forget { log, epoch })
         .collect();
     match store.commit(&operations) {
         Ok(()) => Ok(()),

@@ -33,7 +33,8 @@ pub(super) const RETRY_FULL_MS: u64 = 500;
 /// Bytes of records kept in memory before they are written into a table of their own. Two to four of these exist at a time.
 pub(super) const TABLE_BUFFER_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Cache of the tables. They are read once, at the start; afterwards only compaction reads them, past the cache.
+/// Cache of the tables. They are read at the start, and afterwards by compaction, past the cache, and for documents that somebody wants
+/// again: each once, and then held by its shard.
 pub(super) const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Tables that wait to be written before appends wait for them. The library's own threshold is one above, and it would wait for ever

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use shardwire_shards::vocabulary::{
-    Epoch, Position, RestoredLog, StoreOutcome, StoreRequest, StoreTicket, StoredRecord,
+    Epoch, LoadFailure, LoadTicket, LogName, Position, RestoredLog, StoreOutcome, StoreRequest,
+    StoreTicket, StoredRecord,
 };
 
 use super::bounds::{QUEUE_BYTES_MAX, QUEUE_TRIMS_MAX};
@@ -14,12 +15,28 @@ use super::record::{Operation, Record, SavedLog};
 
 /// What a shard sends.
 #[derive(Debug)]
-pub(super) struct Sent {
-    /// Whether it is answered.
-    pub(super) answered: bool,
-    /// None when there was no room for it in the queue: it is refused when its turn comes, so that answers keep their order.
-    pub(super) operation: Option<Operation>,
+pub(super) enum Sent {
+    /// To be stored.
+    Write {
+        /// Whether it is answered.
+        answered: bool,
+        /// None when there was no room for it in the queue: it is refused when its turn comes, so that answers keep their order.
+        operation: Option<Operation>,
+    },
+    /// To be read.
+    Read(Wanted),
 }
+
+/// A log that a shard wants to read.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    pub(super) ticket: LoadTicket,
+    pub(super) log: LogName,
+    pub(super) epoch: u64,
+}
+
+/// What came of reading one.
+pub type Loaded = (LoadTicket, Result<RestoredLog, LoadFailure>);
 
 /// What comes back: so many of the oldest unanswered requests came out like this.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,11 +48,12 @@ pub(super) struct Answered {
 /// One shard's end. Requests are carried out in their order and answered in it.
 ///
 /// The queues have no fixed length, but are bounded all the same: the shard leaves only so many appends unanswered, their bytes are counted
-/// here, trims are left out when too much waits, and the rest are as many as there are logs.
+/// here, trims are left out when too much waits, it reads only so many logs at a time, and the rest are as many as there are logs.
 #[derive(Debug)]
 pub struct StorageLink {
     requests: Sender<Sent>,
     answers: Receiver<Answered>,
+    loaded: Receiver<Loaded>,
     /// Wakes the storage's thread.
     doorbell: Sender<()>,
     /// Bytes of records in the queue.
@@ -50,16 +68,19 @@ pub struct StorageLink {
 pub(super) struct LinkEnd {
     pub(super) requests: Receiver<Sent>,
     pub(super) answers: Sender<Answered>,
+    pub(super) loaded: Sender<Loaded>,
     pub(super) waiting_bytes: Arc<AtomicUsize>,
 }
 
 pub(super) fn link(doorbell: Sender<()>) -> (StorageLink, LinkEnd) {
     let (requests, sent) = unbounded();
     let (answers, answered) = unbounded();
+    let (gives, loaded) = unbounded();
     let waiting_bytes = Arc::new(AtomicUsize::new(0));
     let link = StorageLink {
         requests,
         answers: answered,
+        loaded,
         doorbell,
         waiting_bytes: Arc::clone(&waiting_bytes),
         unanswered: VecDeque::new(),
@@ -71,21 +92,32 @@ pub(super) fn link(doorbell: Sender<()>) -> (StorageLink, LinkEnd) {
     let end = LinkEnd {
         requests: sent,
         answers,
+        loaded: gives,
         waiting_bytes,
     };
     (link, end)
 }
 
 impl StorageLink {
-    /// Asks. Appends are answered, once each and in their order, by [`answer`](Self::answer).
+    /// Asks. Appends are answered, once each and in their order, by [`answer`](Self::answer), and what is to be read by
+    /// [`loaded`](Self::loaded).
     pub fn ask(&mut self, request: StoreRequest) {
+        let request = match request {
+            StoreRequest::Load { ticket, log, epoch } => {
+                let epoch = epoch.0;
+                return self.send(Sent::Read(Wanted { ticket, log, epoch }));
+            }
+            other => other,
+        };
         let ticket = match &request {
             StoreRequest::Append { ticket, .. } => Some(*ticket),
             // A later trim covers this one.
             StoreRequest::Trim { .. } if self.requests.len() >= QUEUE_TRIMS_MAX => return,
             _ => None,
         };
-        let operation = operation(request);
+        let Some(operation) = operation(request) else {
+            return;
+        };
         let size = operation.size();
         let waiting = self.waiting_bytes.load(Ordering::Relaxed);
         let fits = ticket.is_none() || waiting + size <= QUEUE_BYTES_MAX;
@@ -93,19 +125,28 @@ impl StorageLink {
             self.waiting_bytes.fetch_add(size, Ordering::Relaxed);
         }
         self.unanswered.extend(ticket);
-        // The thread is there for as long as there are links; had it ended by a fault, there would be no answer, as `lost` tells.
-        let _ = self.requests.send(Sent {
+        self.send(Sent::Write {
             answered: ticket.is_some(),
             operation: fits.then_some(operation),
         });
+    }
+
+    fn send(&self, sent: Sent) {
+        // The thread is there for as long as there are links; had it ended by a fault, there would be no answer, as `lost` tells.
+        let _ = self.requests.send(sent);
         // Full: it has been rung already.
         let _ = self.doorbell.try_send(());
     }
 
-    /// Whether [`answer`](Self::answer) has one.
+    /// A log that was read, or why it was not.
+    pub fn loaded(&mut self) -> Option<Loaded> {
+        self.loaded.try_recv().ok()
+    }
+
+    /// Whether [`answer`](Self::answer) or [`loaded`](Self::loaded) has one.
     #[must_use]
     pub fn has_answers(&self) -> bool {
-        self.current.count > 0 || !self.answers.is_empty()
+        self.current.count > 0 || !self.answers.is_empty() || !self.loaded.is_empty()
     }
 
     /// The next answer, if there is one.
@@ -119,8 +160,10 @@ impl StorageLink {
     }
 }
 
-fn operation(request: StoreRequest) -> Operation {
-    match request {
+/// What is to be stored; none: it is to be read.
+fn operation(request: StoreRequest) -> Option<Operation> {
+    Some(match request {
+        StoreRequest::Load { .. } => return None,
         StoreRequest::Append {
             log, epoch, record, ..
         } => Operation::Append {
@@ -148,7 +191,7 @@ fn operation(request: StoreRequest) -> Operation {
             log,
             epoch: epoch.0,
         },
-    }
+    })
 }
 
 /// A log as shards take it back.

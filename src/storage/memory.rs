@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::error::StorageError;
 use super::record::{LogName, Operation, SavedLog};
-use super::store::{CommitError, Store};
+use super::store::{CommitError, ReadError, Store};
 
 /// Logs in a map.
 #[derive(Clone, Debug, Default)]
@@ -33,8 +33,14 @@ impl MemoryStore {
 }
 
 impl Store for MemoryStore {
-    fn load(&mut self) -> Result<Vec<SavedLog>, StorageError> {
-        Ok(self.logs.values().cloned().collect())
+    fn load(&mut self, each: &mut dyn FnMut(SavedLog)) -> Result<(), StorageError> {
+        self.logs.values().cloned().for_each(each);
+        Ok(())
+    }
+
+    fn read(&mut self, log: &LogName, epoch: u64) -> Result<SavedLog, ReadError> {
+        let saved = self.same_life(log, epoch);
+        saved.cloned().ok_or(ReadError::Missing)
     }
 
     fn commit(&mut self, operations: &[Operation]) -> Result<(), CommitError> {

@@ -6,7 +6,7 @@
 //! says when.
 //! **Invariants:** *Stored* is said only of what a sync of the disk has covered, and never after an error of the disk. Requests of one
 //! shard are carried out in their order, and answered in it, each exactly once. A shard never waits for the disk. What cannot be
-//! read back whole is reported with its place and never passed over: such a store does not open.
+//! read back whole is reported with its place and never passed over: such a store does not open, and such a log is not given out.
 //! **Called by:** `engine/` (opens, restores, stops), `engine/shard_loop` (requests and answers). **Calls:** nobody of the house but
 //! the shards' vocabulary.
 //! **Tests:** `tests/` in this room: against a naive model, damage byte by byte, a full disk, kill -9; over sockets in
@@ -29,5 +29,5 @@ pub use error::{Damage, StorageError};
 pub use link::{StorageLink, restored};
 
 pub use record::{LogKind, LogName, Operation, Record, SavedLog};
-pub use store::{CommitError, Store};
+pub use store::{CommitError, ReadError, Store};
 pub use thread::{Health, Storage, StorageCounts};

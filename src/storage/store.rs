@@ -1,15 +1,22 @@
 //! The seam: what a store must be able to do.
 
-use super::error::StorageError;
-use super::record::{Operation, SavedLog};
+use super::error::{Damage, StorageError};
+use super::record::{LogName, Operation, SavedLog};
 
 /// Keeps logs. Used by one thread, which calls [`load`](Self::load) once, before everything else.
 pub trait Store: Send {
-    /// All logs that are kept.
+    /// Gives out all logs that are kept, one after the other, so that whoever wants no more than their names holds no more than one.
     ///
     /// # Errors
-    /// [`StorageError::Damaged`] for anything that was stored and cannot be read back: nothing is left out in silence.
-    fn load(&mut self) -> Result<Vec<SavedLog>, StorageError>;
+    /// [`StorageError::Damaged`] for anything that was stored and cannot be read back: nothing is left out in silence. What was given out
+    /// before is worth nothing then.
+    fn load(&mut self, each: &mut dyn FnMut(SavedLog)) -> Result<(), StorageError>;
+
+    /// One log as it is now, for a room that did not keep it in memory.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    fn read(&mut self, log: &LogName, epoch: u64) -> Result<SavedLog, ReadError>;
 
     /// Carries out the operations in their order, all or none, and returns when they will outlive a loss of power.
     ///
@@ -30,6 +37,23 @@ pub trait Store: Send {
     /// # Errors
     /// As [`commit`](Self::commit).
     fn resume(&mut self) -> Result<(), CommitError>;
+}
+
+/// Why a log was not read.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The store is closed until there is room on the disk.
+    #[error("there is no room on the disk")]
+    Full,
+    /// There is no such life of this log.
+    #[error("it is not there")]
+    Missing,
+    /// It cannot be read back as it was stored.
+    #[error("damaged: {0}")]
+    Damaged(Damage),
+    /// The database library has given up.
+    #[error("{0}")]
+    Failed(String),
 }
 
 /// Why a commit was not made.

@@ -9,14 +9,14 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use shardwire_shards::vocabulary::{ShardId, StoreOutcome};
+use shardwire_shards::vocabulary::{LoadFailure, ShardId, StoreOutcome};
 
 use super::bounds::{
     COMMIT_BYTES_MAX, COMMIT_OPERATIONS_MAX, FORGOTTEN_WHILE_FULL_MAX, RETRY_FULL_MS,
 };
-use super::link::{Answered, LinkEnd, StorageLink, link};
+use super::link::{Answered, LinkEnd, Sent, StorageLink, Wanted, link, restored};
 use super::record::Operation;
-use super::store::{CommitError, Store};
+use super::store::{CommitError, ReadError, Store};
 
 /// How a store is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -117,6 +117,7 @@ impl Storage {
             next_shard: 0,
             batch: Vec::new(),
             taken: Vec::new(),
+            wanted: Vec::new(),
             forgotten: Vec::new(),
             untidy: true,
         };
@@ -195,6 +196,8 @@ struct Worker {
     batch: Vec<Operation>,
     /// Whom to answer for the batch, in order.
     taken: Vec<Taken>,
+    /// Logs that are to be read behind the batch, and for which shard.
+    wanted: Vec<(usize, Wanted)>,
     /// Logs that ended while the disk was full.
     forgotten: Vec<Operation>,
     /// Whether the store may have put work off.
@@ -210,6 +213,7 @@ impl Worker {
             let mut idle = true;
             while self.take() {
                 self.work();
+                self.read();
                 idle = false;
             }
             if stopping {
@@ -252,14 +256,26 @@ impl Worker {
                 let Ok(sent) = end.requests.try_recv() else {
                     break;
                 };
-                let refused = sent.operation.is_none();
-                if let Some(operation) = sent.operation {
+                let (answered, operation) = match sent {
+                    Sent::Write {
+                        answered,
+                        operation,
+                    } => (answered, operation),
+                    // Behind what this shard has sent before. What it has sent behind it may come first: a shard does not write
+                    // into a log before it has heard what is in it.
+                    Sent::Read(wanted) => {
+                        self.wanted.push((shard, wanted));
+                        continue;
+                    }
+                };
+                let refused = operation.is_none();
+                if let Some(operation) = operation {
                     let size = operation.size();
                     end.waiting_bytes.fetch_sub(size, Ordering::Relaxed);
                     bytes += size;
                     self.batch.push(operation);
                 }
-                let answered = usize::from(sent.answered);
+                let answered = usize::from(answered);
                 match self.taken.last_mut() {
                     Some(last) if last.shard == shard && last.refused == refused => {
                         last.answered += answered;
@@ -273,7 +289,7 @@ impl Worker {
             }
         }
         self.next_shard = (self.next_shard + 1) % shards.max(1);
-        !self.taken.is_empty()
+        !self.taken.is_empty() || !self.wanted.is_empty()
     }
 
     /// Stores the batch, or refuses it, and answers.
@@ -313,6 +329,30 @@ impl Worker {
                     (self.wake)(ShardId(shard as u16));
                 }
             }
+        }
+    }
+
+    /// Reads what is wanted, and gives it out.
+    fn read(&mut self) {
+        for (shard, wanted) in std::mem::take(&mut self.wanted) {
+            let Wanted { ticket, log, epoch } = wanted;
+            let read = match self.state {
+                State::Failed => Err(ReadError::Failed("the storage has failed before".into())),
+                _ => {
+                    let store = &mut *self.store;
+                    let read = catch_unwind(AssertUnwindSafe(|| store.read(&log, epoch)));
+                    read.unwrap_or_else(|_| Err(ReadError::Failed("the store has panicked".into())))
+                }
+            };
+            let outcome = read.map(restored).map_err(|reason| match reason {
+                ReadError::Full => LoadFailure::Full,
+                reason => {
+                    tracing::error!(kind = ?log.kind, name = %log.name, %reason, "a log cannot be read");
+                    LoadFailure::Failed
+                }
+            });
+            let _ = self.ends[shard].loaded.send((ticket, outcome));
+            (self.wake)(ShardId(shard as u16));
         }
     }
 

@@ -3,7 +3,7 @@
 //! **Lives here:** [`Simulation`], an engine on the test's own thread; [`TestClient`], the other end of a connection;
 //! [`VirtualClock`], the only clock there is; the loop that drives the real shards (`world.rs`). **Does not:** sockets, TLS, upgrade
 //! requests, verifiers (a client comes as whoever the test says), the admin port: those are tested on a started engine.
-//! What a channel keeps on disk counts as stored at once, no file is touched, and it ends with the simulation.
+//! What is kept on disk counts as stored at once, no file is touched, and it ends with the simulation.
 //! **Invariants:** nothing moves but when the test asks; the same test does the same every time; time passes only by
 //! [`Simulation::advance`].
 //! **Called by:** tests of embedding services. **Calls:** `engine/` (to build one), `shards/`, `handlers/`, `protocol/`.
@@ -26,6 +26,7 @@
 
 mod client;
 mod clock;
+mod disk;
 mod world;
 
 use std::cell::RefCell;

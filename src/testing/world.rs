@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use shardwire_shards::vocabulary::{
     Command, Denied, Effect, Event, Input, Mode, Now, Opening, ShardId, SocketToken, Standing,
-    StoreOutcome, StoreRequest,
 };
 
 use super::client::Peer;
 use super::clock::VirtualClock;
+use super::disk::Disk;
 use crate::engine::{EngineHandle, Item, Simulated};
 use crate::handlers::{Caller, Finished};
 
@@ -23,15 +23,19 @@ pub(super) struct World {
     /// By the number of their sockets.
     peers: Vec<Peer>,
     finished: Vec<Finished>,
+    /// One for each shard.
+    disks: Vec<Disk>,
 }
 
 impl World {
     pub(super) fn new(engine: Simulated, clock: VirtualClock) -> Self {
+        let disks = engine.shards.iter().map(|_| Disk::default()).collect();
         Self {
             engine,
             clock,
             peers: Vec::new(),
             finished: Vec::new(),
+            disks,
         }
     }
 
@@ -254,11 +258,9 @@ impl World {
             }
             // Every shard is looked at in every round.
             Effect::Ring(_) => {}
-            // A disk that is never slow nor full. Nothing is read back from it: a simulation is not started again.
             Effect::Store(request) => {
-                if let StoreRequest::Append { ticket, .. } = *request {
-                    let outcome = StoreOutcome::Stored;
-                    here.shard.handle(now, Input::Stored { ticket, outcome });
+                if let Some(answer) = self.disks[at].carry_out(*request) {
+                    here.shard.handle(now, answer);
                 }
             }
             Effect::Answer { id, answer } => here.questions.answer(id, answer),

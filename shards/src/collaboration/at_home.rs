@@ -9,6 +9,7 @@ use shardwire_protocol::text::Operation;
 use super::outputs::{Ask, Entry, News, Output, Reply};
 use super::requests::document_id;
 use super::storing::Disk;
+use super::unloaded::Wish;
 use super::{Access, Author, CollaborationSettings, Document, Edit, Edited, Joining, Refused};
 use crate::mesh::Lane;
 use crate::routing::kept_reply;
@@ -40,6 +41,9 @@ impl Shard {
         id: ConnectionId,
         ask: DocumentAsk,
     ) {
+        let Some(Wish::Ask(id, ask)) = self.wait_for_document(&name, Wish::Ask(id, ask)) else {
+            return;
+        };
         match ask {
             DocumentAsk::Join(join) => self.document_joined(name.clone(), id, *join),
             DocumentAsk::Edit(edit) => self.document_edited(&name, id, *edit),
@@ -109,7 +113,7 @@ impl Shard {
         settings: &CollaborationSettings,
     ) -> Option<&mut Document<ConnectionId>> {
         if self.documents.get_mut(name).is_none() {
-            if !self.documents.has_room(settings) {
+            if !self.documents.may_begin(settings) {
                 return None;
             }
             let epoch = self.history.next_epoch().0;
@@ -127,14 +131,21 @@ impl Shard {
             command,
             answer,
         } = question;
+        let wish = Wish::Command(command, answer);
+        let Some(Wish::Command(command, answer)) = self.wait_for_document(&name, wish) else {
+            return;
+        };
         match command {
+            DocumentCommand::Read if self.settings.collaboration.is_none() => {
+                self.tell(answer, Answer::Document(Err(ErrorCode::UnknownType)));
+            }
             DocumentCommand::Read => {
                 let document = self.documents.get_mut(&name);
                 let text = document.map_or_else(DocumentText::default, |document| DocumentText {
                     content: document.content().to_string(),
                     version: document.version(),
                 });
-                self.tell(answer, Answer::Document(text));
+                self.tell(answer, Answer::Document(Ok(text)));
             }
             DocumentCommand::Edit { version, operation } => {
                 if let Err(code) = self.edit_from_outside(&name, version, operation, answer) {
@@ -143,6 +154,10 @@ impl Shard {
                 self.carry_out(now, &name);
             }
             DocumentCommand::Forget => {
+                let unloaded = self.forget_unloaded(now, &name);
+                if unloaded {
+                    return self.tell(answer, Answer::Count(1));
+                }
                 let members: Option<Vec<ConnectionId>> = self
                     .documents
                     .get_mut(&name)
@@ -282,10 +297,6 @@ impl Shard {
 
     /// Cursors that have moved are told, and documents that nobody comes back to are let go.
     pub(crate) fn look_after_documents(&mut self, now: Now) {
-        let stored = self
-            .settings
-            .collaboration
-            .is_some_and(|it| it.document.stored);
         while let Some(name) = self.documents.next_due(now.ms) {
             if self.documents.are_cursors_due(&name, now.ms) {
                 self.tell_cursors(now, &name);
@@ -294,7 +305,9 @@ impl Shard {
             if self.documents.is_store_due(&name, now.ms) {
                 self.store_what_stands(now, &name);
             }
-            self.documents.unload_if_due(&name, now.ms, stored);
+            if let Some(epoch) = self.documents.unload_if_due(&name, now.ms) {
+                self.forget_document_log(&name, epoch);
+            }
         }
     }
 
@@ -417,7 +430,7 @@ impl Shard {
         self.tell_member(name, to, told);
     }
 
-    fn refuse_member(
+    pub(super) fn refuse_member(
         &mut self,
         name: &ChannelName,
         id: ConnectionId,
@@ -432,7 +445,7 @@ impl Shard {
         self.tell_member(name, id, told);
     }
 
-    fn tell_member(&mut self, name: &ChannelName, id: ConnectionId, told: DocumentTold) {
+    pub(super) fn tell_member(&mut self, name: &ChannelName, id: ConnectionId, told: DocumentTold) {
         if id.shard() == self.id {
             return self.document_told(name, id, told);
         }

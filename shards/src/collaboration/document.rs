@@ -449,13 +449,6 @@ impl<M: Copy + Eq + Hash> Document<M> {
         }
     }
 
-    /// Nobody is here: the edits that it remembers go. Who comes back that has less is told everything.
-    pub fn shrink(&mut self) {
-        if self.unstored.is_empty() {
-            self.log = Log::new(self.version);
-        }
-    }
-
     /// Everything up to this version is stored, and may have been told.
     #[must_use]
     pub fn told_version(&self) -> u64 {

@@ -5,9 +5,12 @@ use std::collections::BTreeSet;
 use ahash::AHashMap;
 
 use super::storing::Disk;
+use super::unloaded::Unloaded;
 use super::{Document, DocumentSettings};
-use crate::bounds::{CURSOR_INTERVAL_MS, DOCUMENT_STORE_RETRY_MS, DOCUMENTS_MAX};
-use crate::vocabulary::{ChannelName, ConnectionId};
+use crate::bounds::{
+    CURSOR_INTERVAL_MS, DOCUMENT_STORE_RETRY_MS, DOCUMENTS_MAX, DOCUMENTS_STORED_MAX,
+};
+use crate::vocabulary::{ChannelName, ConnectionId, Epoch};
 
 /// What the operator chose about documents.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,6 +54,9 @@ pub(super) struct Homed {
 #[derive(Default)]
 pub(crate) struct Documents {
     by_name: AHashMap<ChannelName, Homed>,
+    /// Those that are in the store only.
+    pub(super) unloaded: Unloaded,
+    /// Memory of those by name.
     bytes: usize,
     members: usize,
     /// Answers of the store to come about documents that have been forgotten.
@@ -63,6 +69,7 @@ impl std::fmt::Debug for Documents {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Documents")
             .field("documents", &self.len())
+            .field("unloaded", &self.unloaded())
             .field("members", &self.members)
             .field("bytes", &self.bytes)
             .finish_non_exhaustive()
@@ -74,6 +81,11 @@ impl Documents {
         self.by_name.len()
     }
 
+    /// Documents that are in the store only.
+    pub(crate) fn unloaded(&self) -> usize {
+        self.unloaded.len()
+    }
+
     /// Members of all.
     pub(crate) fn members(&self) -> usize {
         self.members
@@ -81,7 +93,7 @@ impl Documents {
 
     /// Memory of all, about.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes + self.unloaded.bytes()
     }
 
     pub(crate) fn next_deadline(&self) -> Option<u64> {
@@ -92,9 +104,14 @@ impl Documents {
         self.by_name.get_mut(name).map(|homed| &mut homed.document)
     }
 
-    /// Whether one more may begin.
+    /// Whether one more may be held.
     pub(super) fn has_room(&self, settings: &CollaborationSettings) -> bool {
-        self.len() < DOCUMENTS_MAX && self.bytes < settings.memory
+        self.len() < DOCUMENTS_MAX && self.bytes() < settings.memory
+    }
+
+    /// Whether one more may begin.
+    pub(super) fn may_begin(&self, settings: &CollaborationSettings) -> bool {
+        self.has_room(settings) && self.len() + self.unloaded() < DOCUMENTS_STORED_MAX
     }
 
     /// The document, and its side of the store.
@@ -213,26 +230,26 @@ impl Documents {
         due
     }
 
-    /// Lets go of a document whose time has come: of one that is stored, all but its text and who has edited it.
-    pub(super) fn unload_if_due(&mut self, name: &ChannelName, now_ms: u64, stored: bool) {
-        let Some(homed) = self.by_name.get_mut(name) else {
-            return;
-        };
+    /// Lets go of a document whose time has come; of one that is stored the name stays. The life of one that the store knows, and that nobody
+    /// has written into: it is over.
+    pub(super) fn unload_if_due(&mut self, name: &ChannelName, now_ms: u64) -> Option<Epoch> {
+        let homed = self.by_name.get_mut(name)?;
         if homed.unload_at.is_none_or(|at| at > now_ms) {
-            return;
+            return None;
         }
         if !homed.disk.is_level() {
             let at = now_ms + DOCUMENT_STORE_RETRY_MS;
             homed.unload_at = Some(at);
             self.due.insert((at, name.clone()));
-        } else if stored && homed.document.version() > 0 {
-            homed.document.shrink();
-            let bytes = homed.document.memory();
-            self.bytes = self.bytes - homed.bytes + bytes;
-            homed.bytes = bytes;
-        } else {
-            self.remove(name);
+            return None;
         }
+        let epoch = Epoch(homed.document.epoch());
+        let (stored, written) = (homed.disk.has_begun(), homed.document.version() > 0);
+        self.remove(name);
+        if stored && written {
+            self.unloaded.insert(name.clone(), epoch);
+        }
+        (stored && !written).then_some(epoch)
     }
 
     /// Whether the store's answer is about a document that has been forgotten since: the oldest answers are.

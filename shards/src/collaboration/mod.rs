@@ -2,7 +2,8 @@
 //!
 //! **Lives here:** [`Document`]: one text, who is in it, the edits it was made of, and the order of those: a machine that says what is
 //! to be told ([`Output`]). Around it: the documents whose home a shard is (`homes.rs`, `at_home.rs`), and which of a shard's
-//! connections are in which documents (`joined.rs`, `requests.rs`). **Does not:** what an operation means to another
+//! connections are in which documents (`joined.rs`, `requests.rs`); what is stored of documents (`storing.rs`), and those that are in the
+//! store only (`unloaded.rs`, `loading.rs`). **Does not:** what an operation means to another
 //! (`shardwire_protocol::text`), who may join and edit (`permissions/`), delivery: members of a document listen to a channel of the
 //! server's own (`$document:…`), and what all are told goes there.
 //!
@@ -13,6 +14,8 @@
 //!   is a member, and for at least as many edits as the log holds.
 //! * The log, the members, the text and what waits for the store are bounded; so is the work of one edit, and what all documents of a
 //!   shard take.
+//! * A stored document without members is let go of, all but its name. Whoever wants it waits until the store has answered: what was
+//!   asked is then done in its order, or refused with the reason.
 //! * A member is in its channel's audience from the answer to its joining on, and not before: what it is told and what all are told
 //!   comes in one order, since all of it takes the lane of deliveries.
 //!
@@ -33,6 +36,7 @@ mod document;
 mod homes;
 mod join;
 mod joined;
+mod loading;
 mod log;
 mod outputs;
 mod requests;
@@ -40,6 +44,7 @@ mod rollback;
 mod storing;
 #[cfg(test)]
 mod tests;
+mod unloaded;
 
 pub use authors::Author;
 pub use document::{Access, Document, DocumentSettings, Edit, Edited};

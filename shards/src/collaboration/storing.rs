@@ -14,11 +14,12 @@ use shardwire_protocol::text::{Content, Kind, Operation};
 
 use super::outputs::{Entry, Record, Snapshot};
 use super::rollback::leading_to;
-use super::{Author, Document};
+use super::{Author, CollaborationSettings, Document};
 use crate::bounds::{DOCUMENT_STORE_RETRY_MS, DOCUMENT_WHOLES_KEPT};
 use crate::shard::Shard;
 use crate::vocabulary::{
-    ChannelName, Effect, Epoch, LogName, Now, Position, StoreOutcome, StoreRequest, StoredRecord,
+    ChannelName, ConnectionId, Effect, Epoch, LogName, Now, Position, RestoredLog, StoreOutcome,
+    StoreRequest, StoredRecord,
 };
 
 /// A record that the store has not confirmed yet.
@@ -47,6 +48,11 @@ pub(super) struct Disk {
 }
 
 impl Disk {
+    /// Whether the store knows of the document.
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun
+    }
+
     /// Whether the store has everything, so that the document can be let go of.
     pub(super) fn is_level(&self) -> bool {
         self.unconfirmed.is_empty() && self.refused.is_none()
@@ -194,6 +200,33 @@ fn replay(
     (whole, behind, before)
 }
 
+/// A document as its log has it, and its side of the store. None: what was stored is not one document.
+pub(super) fn read_back(
+    settings: &CollaborationSettings,
+    log: &RestoredLog,
+) -> Option<(Document<ConnectionId>, Disk)> {
+    let RestoredLog { head, records, .. } = log;
+    let (whole, behind, before) = replay(head.epoch, records);
+    let edits = behind.iter().map(|entry| Entry::clone(entry));
+    let (version, length) = (whole.version, whole.content.length());
+    let mut document = Document::restore(settings.document, whole, edits).ok()?;
+    for (entry, length) in leading_to(version, length, before, about) {
+        if !document.remember(entry, length) {
+            break;
+        }
+    }
+    let wholes = (records.iter())
+        .filter(|record| matches!(decode(head.epoch, &record.body), Some(Record::Snapshot(_))))
+        .map(|record| record.offset);
+    let disk = Disk {
+        begun: true,
+        offset: head.offset,
+        wholes: wholes.collect(),
+        ..Disk::default()
+    };
+    Some((document, disk))
+}
+
 impl Shard {
     /// Asks the store to keep what a document says.
     pub(super) fn store_document(&mut self, now: Now, name: &ChannelName, record: Record) {
@@ -295,53 +328,20 @@ impl Shard {
         }
     }
 
-    /// Takes over a document that a store has kept.
-    pub(crate) fn restore_document(
-        &mut self,
-        name: ChannelName,
-        head: Position,
-        records: &[StoredRecord],
-    ) {
-        let Some(settings) = self.settings.collaboration else {
-            return;
-        };
-        let (whole, behind, before) = replay(head.epoch, records);
-        let edits = behind.iter().map(|entry| Entry::clone(entry));
-        let (version, length) = (whole.version, whole.content.length());
-        let Ok(mut document) = Document::restore(settings.document, whole, edits) else {
-            debug_assert!(false, "only edits that follow each other were taken");
-            return;
-        };
-        for (entry, length) in leading_to(version, length, before, about) {
-            if !document.remember(entry, length) {
-                break;
-            }
+    /// Takes note of a document that a store has kept: it is read when somebody wants it.
+    pub(crate) fn restore_document(&mut self, name: ChannelName, head: Position) {
+        if self.settings.collaboration.is_some() {
+            self.documents.unloaded.insert(name, head.epoch);
         }
-        let wholes = (records.iter())
-            .filter(|record| matches!(decode(head.epoch, &record.body), Some(Record::Snapshot(_))))
-            .map(|record| record.offset);
-        let disk = Disk {
-            begun: true,
-            offset: head.offset,
-            wholes: wholes.collect(),
-            ..Disk::default()
-        };
-        self.documents.insert(name.clone(), document, disk);
-        self.documents
-            .settle(&name, self.now.ms, settings.unload_after_ms);
     }
 
     /// The document is not wanted any more: nothing of it stays in the store.
     pub(super) fn forget_stored(&mut self, name: &ChannelName) {
-        let Some((document, disk)) = self.documents.disk_of(name) else {
-            return;
-        };
-        if disk.begun {
-            let forget = StoreRequest::Forget {
-                log: LogName::document(name.clone()),
-                epoch: Epoch(document.epoch()),
-            };
-            self.effects.push_back(Effect::Store(Box::new(forget)));
+        if let Some((document, disk)) = self.documents.disk_of(name)
+            && disk.begun
+        {
+            let epoch = Epoch(document.epoch());
+            self.forget_document_log(name, epoch);
         }
     }
 }

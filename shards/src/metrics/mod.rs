@@ -136,6 +136,10 @@ numbers! {
         documents_unstored: "collaboration_unstored_total",
         /// Times a connection joined a document homed here, or joined it again.
         document_joins: "collaboration_joins_total",
+        /// Documents read from the store because somebody wanted them.
+        document_loads: "collaboration_loads_total",
+        /// Times the store could not read a document.
+        document_loads_failed: "collaboration_loads_failed_total",
         /// Cursor positions told to the members of documents homed here.
         document_cursors: "collaboration_cursors_total",
         /// Notifications put into inboxes.
@@ -200,8 +204,10 @@ numbers! {
         laggards: "channels_laggards",
         /// Bytes that wait for slow subscribers besides their outboxes.
         queued_bytes: "channels_queued_bytes",
-        /// Documents held by their home.
+        /// Documents held in memory by their home.
         documents: "collaboration_documents",
+        /// Documents that are in the store only.
+        documents_unloaded: "collaboration_unloaded_documents",
         /// Members of those.
         document_members: "collaboration_members",
         /// Bytes of memory those take.
@@ -258,6 +264,7 @@ impl Shard {
             laggards: residue.laggards as u64,
             queued_bytes: residue.queued_bytes as u64,
             documents: self.documents.len() as u64,
+            documents_unloaded: self.documents.unloaded() as u64,
             document_members: self.documents.members() as u64,
             document_bytes: self.documents.bytes() as u64,
             rooms: residue.rooms as u64,

@@ -99,13 +99,13 @@ impl Shard {
     }
 
     /// Takes over a log that a store has kept. Before the first [`handle`](Self::handle), and only for a name whose home this
-    /// shard is; what its room does not keep (any more) is passed over.
+    /// shard is; what its room does not keep (any more) is passed over. Of a document no record is needed: it is read when it is wanted.
     pub fn restore(&mut self, now: Now, restored: RestoredLog) {
         let RestoredLog { log, head, records } = restored;
         match log.kind {
             LogKind::Channel => self.restore_history(now, log.name, head, records),
             LogKind::Inbox => self.restore_inbox(now, log.name, head, &records),
-            LogKind::Document => self.restore_document(log.name, head, &records),
+            LogKind::Document => self.restore_document(log.name, head),
         }
     }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use shardwire_protocol::codes::ErrorCode;
 
 use super::{
-    ChannelName, ConnectionId, DocumentQuestion, DocumentText, EditOutcome, NotificationAnswer,
+    ChannelName, ConnectionId, DocumentOutcome, DocumentQuestion, EditOutcome, NotificationAnswer,
     NotificationCommand, Position, PresenceAnswer, PresenceCommand, PublishOptions, UserId,
 };
 use crate::settings::ShardSettings;
@@ -179,7 +179,7 @@ pub enum Answer {
     /// What came of a question about an inbox.
     Notification(NotificationAnswer),
     /// A document's text.
-    Document(DocumentText),
+    Document(DocumentOutcome),
     /// What became of an edit.
     Edited(EditOutcome),
     /// What came of a question about presence.

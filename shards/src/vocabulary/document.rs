@@ -154,6 +154,9 @@ pub struct DocumentText {
     pub version: u64,
 }
 
+/// A document's text, or why it could not be read.
+pub type DocumentOutcome = Result<DocumentText, ErrorCode>;
+
 /// An edit that is in, by the version it made; or why it is not.
 pub type EditOutcome = Result<u64, ErrorCode>;
 

@@ -6,8 +6,8 @@ use shardwire_protocol::codes::ErrorCode;
 use shardwire_protocol::websocket::deflate::Negotiated;
 
 use super::{
-    Command, ConnectionId, Identity, ShardId, SocketToken, StoreOutcome, StoreTicket, UserId,
-    Verdict,
+    Command, ConnectionId, Identity, LoadFailure, LoadTicket, RestoredLog, ShardId, SocketToken,
+    StoreOutcome, StoreTicket, UserId, Verdict,
 };
 
 /// What a connection speaks; chosen by the path of its upgrade request.
@@ -141,6 +141,13 @@ pub enum Input<'a> {
         ticket: StoreTicket,
         /// What became of it.
         outcome: StoreOutcome,
+    },
+    /// What came of a [`StoreRequest::Load`](super::StoreRequest::Load).
+    Loaded {
+        /// As asked.
+        ticket: LoadTicket,
+        /// The log, or why it was not read.
+        outcome: Result<RestoredLog, LoadFailure>,
     },
     /// Somebody outside asks for something.
     Command(Command),

@@ -23,8 +23,8 @@ mod store;
 pub use chat::{ChatDeed, ChatMessage};
 pub use command::{Answer, AnswerId, Audience, Command, PublishOutcome};
 pub use document::{
-    DocumentAsk, DocumentCommand, DocumentEdit, DocumentJoin, DocumentMessage, DocumentQuestion,
-    DocumentText, DocumentTold, EditOutcome,
+    DocumentAsk, DocumentCommand, DocumentEdit, DocumentJoin, DocumentMessage, DocumentOutcome,
+    DocumentQuestion, DocumentText, DocumentTold, EditOutcome,
 };
 pub use effect::{CloseCause, Effect, Event};
 pub use identity::{Denied, Identity, Token, Verdict, is_valid_user};
@@ -44,6 +44,6 @@ pub use presence::{
 };
 pub use shardwire_protocol::envelope::presence::Change;
 pub use store::{
-    Epoch, LogKind, LogName, Position, RestoredLog, StoreOutcome, StoreRequest, StoreTicket,
-    StoredRecord,
+    Epoch, LoadFailure, LoadTicket, LogKind, LogName, Position, RestoredLog, StoreOutcome,
+    StoreRequest, StoreTicket, StoredRecord,
 };

@@ -88,6 +88,19 @@ pub struct Position {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 pub struct StoreTicket(pub u64);
 
+/// Ties a log that was read to the request for it: grows by one with every [`StoreRequest::Load`] of a shard.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+pub struct LoadTicket(pub u64);
+
+/// Why a log was not read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LoadFailure {
+    /// The store is closed until there is room on its disk again. Temporary.
+    Full,
+    /// It is not there as it was stored, or the medium cannot be trusted any more.
+    Failed,
+}
+
 /// One record of a log, as it is kept outside the shard.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StoredRecord {
@@ -133,6 +146,16 @@ pub enum StoreRequest {
         /// Which life of it, and the last offset that may go.
         through: Position,
     },
+    /// Read all of this log, as it is behind the requests before. Answered once, by [`Input::Loaded`](super::Input::Loaded), in no order
+    /// with the answers to appends.
+    Load {
+        /// Comes back with the answer.
+        ticket: LoadTicket,
+        /// Which log.
+        log: LogName,
+        /// Which life of it.
+        epoch: Epoch,
+    },
     /// Nobody needs this life of the log any more, nor its highest offset. Not answered.
     Forget {
         /// Which log.
@@ -153,7 +176,7 @@ pub enum StoreOutcome {
     Failed,
 }
 
-/// A log as a store has kept it, for [`Shard::restore`](crate::Shard::restore).
+/// A log as a store has kept it, for [`Shard::restore`](crate::Shard::restore) and [`Input::Loaded`](super::Input::Loaded).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RestoredLog {
     /// Which log.

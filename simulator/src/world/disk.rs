@@ -89,6 +89,9 @@ impl Disk {
             StoreRequest::Forget { log, epoch } if stores => self.forget(&log, epoch),
             StoreRequest::Forget { log, epoch } => self.forgotten.push((log, epoch)),
             StoreRequest::Begin { .. } | StoreRequest::Trim { .. } => {}
+            StoreRequest::Load { .. } => {
+                unreachable!("only documents are read, and those are in memory")
+            }
         }
         None
     }

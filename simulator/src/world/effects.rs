@@ -52,7 +52,10 @@ impl World<'_> {
                             user: id.0 as usize,
                             connections: &connections,
                         }),
-                        Answer::Document(text) => self.document_told(id, &text),
+                        Answer::Document(Ok(text)) => self.document_told(id, &text),
+                        Answer::Document(Err(code)) => {
+                            unreachable!("no store is asked, and {code:?} answered")
+                        }
                         _ => {}
                     }
                 }

@@ -30,7 +30,7 @@ pub struct Collaboration {
     #[schemars(extend("x-allowed" = bounds::DOCUMENT_MEMBERS.to_string()))]
     pub max_members: usize,
 
-    /// Memory the documents of one shard may take. Beyond it nothing new is written, until some have gone.
+    /// Memory the documents of one shard may take. Beyond it nothing new is written or read from the disk, until some have gone.
     #[schemars(extend("x-allowed" = bounds::DOCUMENT_MEMORY.to_string()))]
     pub memory: ByteSize,
 
@@ -39,7 +39,7 @@ pub struct Collaboration {
     pub persistence: Persistence,
 
     /// How long a document is held when the last connection has left it (contract D20). In memory only, it is forgotten then, text and all.
-    /// On disk it stays; what is let go of is the memory that brings those up to date who come back.
+    /// On disk it stays, and is read again when somebody wants it; a start reads none.
     #[schemars(extend("x-allowed" = bounds::UNLOAD_AFTER.to_string()))]
     pub unload_after: TextDuration,
 }

@@ -30,14 +30,14 @@ use self::directory::Directory;
 use self::encoding::{COMMIT_KEY, commit_value, head_key, record_key};
 use self::library::{as_io, guarded, is_full};
 use self::opening::{create, open_database, open_witness};
-use self::scan::{LogState, Removal, Scanned, scan};
+use self::scan::{LogState, Removal, Scanned, read_log, scan};
 use self::witness::Witness;
 use super::bounds::{
     BACKGROUND_WAIT_MS, TABLE_BUFFER_BYTES, UNMERGED_TABLES_MAX, WAITING_TABLES_MAX,
 };
 use super::error::{Damage, StorageError};
 use super::record::{LogName, Operation, SavedLog};
-use super::store::{CommitError, Store};
+use super::store::{CommitError, ReadError, Store};
 
 /// Where, and how much of the disk is left to others.
 #[derive(Clone, Debug)]
@@ -270,10 +270,20 @@ impl DiskStore {
 }
 
 impl Store for DiskStore {
-    fn load(&mut self) -> Result<Vec<SavedLog>, StorageError> {
-        let mut logs = Vec::new();
-        self.settle(Some(&mut |log| logs.push(log)))?;
-        Ok(logs)
+    fn load(&mut self, each: &mut dyn FnMut(SavedLog)) -> Result<(), StorageError> {
+        self.settle(Some(each))
+    }
+
+    fn read(&mut self, log: &LogName, epoch: u64) -> Result<SavedLog, ReadError> {
+        let Some(Opened { keyspace, .. }) = &self.database else {
+            return Err(ReadError::Full);
+        };
+        let state = self.logs.get(log);
+        let state = state.filter(|state| state.head.epoch == epoch);
+        let head = state.ok_or(ReadError::Missing)?.head;
+        guarded(|| read_log(keyspace, log, head))
+            .map_err(ReadError::Failed)?
+            .map_err(ReadError::Damaged)
     }
 
     fn commit(&mut self, operations: &[Operation]) -> Result<(), CommitError> {

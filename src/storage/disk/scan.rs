@@ -8,8 +8,8 @@ use fjall::{Keyspace, UserKey, UserValue};
 use super::super::error::Damage;
 use super::super::record::{LogName, Record, SavedLog};
 use super::encoding::{
-    COMMIT_KEY, HEADS, Head, RECORDS, StoredRecord, read_commit, read_head, read_head_key,
-    read_record, read_record_key,
+    COMMIT_KEY, HEADS, Head, RECORDS, StoredRecord, life_key, read_commit, read_head,
+    read_head_key, read_record, read_record_key,
 };
 use super::runs::Runs;
 use super::witness::Testimony;
@@ -85,6 +85,43 @@ pub(super) fn scan(
         }
     }
     scan.finish()
+}
+
+/// Reads and checks one log, whose head is this one.
+pub(super) fn read_log(keyspace: &Keyspace, log: &LogName, head: Head) -> Result<SavedLog, Damage> {
+    let place = || format!("{:?} {:?}, epoch {:016x}", log.kind, log.name, head.epoch);
+    let life = life_key(log, head.epoch)
+        .ok_or_else(|| Damage::new(place(), "its name is longer than any that is stored"))?;
+    let state = LogState {
+        head,
+        records: Runs::default(),
+    };
+    let mut found = None;
+    let mut keep = |saved| found = Some(saved);
+    let mut scan = Scan {
+        scanned: Scanned {
+            logs: HashMap::from([(log.clone(), state)]),
+            ..Scanned::default()
+        },
+        // What was refused was taken out when the store was opened.
+        testimony: Testimony {
+            commit: u64::MAX,
+            unsure: false,
+        },
+        each: Some(&mut keep),
+        life: None,
+    };
+    let mut last = place();
+    for entry in keyspace.prefix(&life) {
+        let (key, value) = readable(entry, &last)?;
+        scan.record(&key, &value)?;
+        if let Some(life) = &scan.life {
+            last.clear();
+            life.describe(&mut last);
+        }
+    }
+    scan.finish()?;
+    found.ok_or_else(|| Damage::new(place(), "it was not found"))
 }
 
 /// The number of the last commit; 0 when there was none.

@@ -19,7 +19,7 @@ fn start(directory: &Path, keep_free: u64) -> (Storage, Shard, Vec<SavedLog>) {
         keep_free,
     })
     .unwrap();
-    let logs = store.load().unwrap();
+    let logs = load(&mut store).unwrap();
     let (storage, mut links) = Storage::start(Box::new(store), 1, |_| {}).unwrap();
     (storage, Shard::new(links.pop().unwrap()), logs)
 }

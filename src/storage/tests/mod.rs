@@ -37,8 +37,15 @@ fn options(directory: &Path) -> DiskOptions {
 /// Opens a store and reads what is in it.
 fn open(directory: &Path) -> Result<(DiskStore, BTreeMap<LogName, SavedLog>), StorageError> {
     let mut store = DiskStore::open(&options(directory))?;
-    let logs = by_name(store.load()?);
+    let logs = by_name(load(&mut store)?);
     Ok((store, logs))
+}
+
+/// All that a store has.
+fn load(store: &mut impl Store) -> Result<Vec<SavedLog>, StorageError> {
+    let mut logs = Vec::new();
+    store.load(&mut |log| logs.push(log))?;
+    Ok(logs)
 }
 
 fn by_name(logs: Vec<SavedLog>) -> BTreeMap<LogName, SavedLog> {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use super::super::memory::MemoryStore;
+use super::super::store::ReadError;
 use super::*;
 
 #[derive(Clone, Debug)]
@@ -107,13 +108,21 @@ fn run(steps: &[Step]) {
                 waiting.clear();
             }
             Step::Tidy => drop(store.tidy().unwrap()),
-            Step::Flush => store.flush_tables(),
+            Step::Flush => {
+                store.flush_tables();
+                for saved in load(&mut model).unwrap() {
+                    let read = store.read(&saved.log, saved.epoch);
+                    assert_eq!(read.as_ref(), Ok(&saved), "one log alone");
+                    let other = store.read(&saved.log, saved.epoch ^ 1);
+                    assert_eq!(other, Err(ReadError::Missing));
+                }
+            }
             _ => {}
         }
         if matches!(step, Step::Reopen) {
             drop(store);
             let (opened, logs) = open(directory.path()).unwrap();
-            assert_eq!(logs, by_name(model.load().unwrap()));
+            assert_eq!(logs, by_name(load(&mut model).unwrap()));
             store = opened;
         }
     }
@@ -121,7 +130,7 @@ fn run(steps: &[Step]) {
     let (_, logs) = open(directory.path()).unwrap();
     assert_eq!(
         logs,
-        by_name(model.load().unwrap()),
+        by_name(load(&mut model).unwrap()),
         "at the end, without what was never committed"
     );
 }

@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use shardwire_shards::vocabulary::{
-    Epoch, Position, StoreOutcome, StoreRequest, StoreTicket, StoredRecord,
+    Epoch, LoadFailure, LoadTicket, Position, StoreOutcome, StoreRequest, StoreTicket, StoredRecord,
 };
 
+use super::super::link::Loaded;
 use super::super::memory::MemoryStore;
+use super::super::store::ReadError;
 use super::super::{CommitError, Health, Storage, StorageLink};
 use super::*;
 
@@ -103,8 +105,18 @@ enum Fault {
 }
 
 impl Store for Faulty {
-    fn load(&mut self) -> Result<Vec<SavedLog>, StorageError> {
-        self.0.lock().unwrap().store.load()
+    fn load(&mut self, each: &mut dyn FnMut(SavedLog)) -> Result<(), StorageError> {
+        self.0.lock().unwrap().store.load(each)
+    }
+
+    fn read(&mut self, log: &LogName, epoch: u64) -> Result<SavedLog, ReadError> {
+        let fault = self.0.lock().unwrap().fault;
+        match fault {
+            Some(Fault::Full) => Err(ReadError::Full),
+            Some(Fault::Broken) => Err(ReadError::Failed("EIO".into())),
+            Some(Fault::Panic) => panic!("a bug in the store"),
+            None => self.0.lock().unwrap().store.read(log, epoch),
+        }
     }
 
     fn commit(&mut self, operations: &[Operation]) -> Result<(), CommitError> {
@@ -139,7 +151,7 @@ impl Faulty {
     }
 
     fn logs(&self) -> Vec<SavedLog> {
-        self.0.lock().unwrap().store.load().unwrap()
+        load(&mut self.0.lock().unwrap().store).unwrap()
     }
 }
 
@@ -147,6 +159,60 @@ fn start(shards: u16) -> (Faulty, Storage, Vec<Shard>) {
     let disk = Faulty::default();
     let (storage, links) = Storage::start(Box::new(disk.clone()), shards, |_| {}).unwrap();
     (disk, storage, links.into_iter().map(Shard::new).collect())
+}
+
+/// Waits for a log that was asked for.
+fn loaded(shard: &mut Shard) -> Loaded {
+    let begun = Instant::now();
+    loop {
+        if let Some(loaded) = shard.link.loaded() {
+            return loaded;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "no answer");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_log_is_read_behind_what_was_written_before_and_refused_with_the_reason() {
+    let (disk, storage, mut shards) = start(2);
+    let log = LogName::document("plan");
+    let load = |shard: &mut Shard, ticket, epoch| {
+        let ticket = LoadTicket(ticket);
+        let (log, epoch) = (log.clone(), Epoch(epoch));
+        shard.link.ask(StoreRequest::Load { ticket, log, epoch });
+    };
+    for offset in 1..=500 {
+        shards[0].ask(&log, 7, offset);
+    }
+    load(&mut shards[0], 1, 7);
+    let (ticket, outcome) = loaded(&mut shards[0]);
+    let read = outcome.unwrap();
+    assert_eq!((ticket, read.log.clone()), (LoadTicket(1), log.clone()));
+    assert_eq!(read.head.offset, 500);
+    let offsets = read.records.iter().map(|record| record.offset);
+    assert!(offsets.eq(1..=500));
+    for _ in 0..500 {
+        assert_eq!(shards[0].answer(), StoreOutcome::Stored);
+    }
+    load(&mut shards[0], 2, 8);
+    let other_life = loaded(&mut shards[0]);
+    assert_eq!(other_life, (LoadTicket(2), Err(LoadFailure::Failed)));
+    for (fault, failure) in [
+        (Some(Fault::Full), LoadFailure::Full),
+        (Some(Fault::Broken), LoadFailure::Failed),
+        (Some(Fault::Panic), LoadFailure::Failed),
+    ] {
+        disk.set(fault);
+        load(&mut shards[1], 3, 7);
+        assert_eq!(loaded(&mut shards[1]).1, Err(failure), "{fault:?}");
+    }
+    // That a log could not be read does not say that others cannot be written.
+    disk.set(None);
+    assert_eq!(storage.health(), Health::Working);
+    load(&mut shards[1], 4, 7);
+    assert!(loaded(&mut shards[1]).1.is_ok());
+    storage.stop();
 }
 
 #[test]
