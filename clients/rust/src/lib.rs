@@ -57,9 +57,10 @@ pub use reconnect::{Backoff, GaveUp, Hint, ReconnectOptions, Reconnector};
 /// For [`Tls::custom`].
 pub use rustls;
 pub use session::{
-    Acknowledged, Answer, GapReason, Hello, Members, PresenceChange, PresenceEvent, PresenceWatch,
-    Publication, PublishOptions, Published, Refusal, Session, SessionEnd, SessionError,
-    SessionEvent, SessionOptions, SessionState, Subscription, SubscriptionEvent, UserPresence,
+    Acknowledged, Answer, DocumentUpdate, GapReason, Hello, Members, PresenceChange, PresenceEvent,
+    PresenceWatch, Publication, PublishOptions, Published, Refusal, Session, SessionDocument,
+    SessionEnd, SessionError, SessionEvent, SessionOptions, SessionState, Subscription,
+    SubscriptionEvent, UserPresence,
 };
 /// Operations on text, and the text: what a [`collaboration::Replica`] is made of.
 pub use shardwire_protocol::text;

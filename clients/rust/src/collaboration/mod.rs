@@ -12,7 +12,7 @@
 //!   number unless what was missed shows that it had arrived.
 //! * No edit of the user is lost silently: [`CaughtUp::in_doubt`] says when it cannot be known whether the server took one.
 //!
-//! **Who calls in.** Programs, with what comes over their connections; [`Session`](crate::Session) does not use it. **Tests**: below, against the
+//! **Who calls in.** [`Session::document`](crate::Session::document), and programs with connections of their own. **Tests**: below, against the
 //! server in the root crate's `tests/documents.rs`, and `shards/tests/convergence.rs` with the server's documents over links that delay and cut.
 
 mod replica;

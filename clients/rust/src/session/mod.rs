@@ -1,7 +1,7 @@
 //! A session of our JSON protocol: it outlives its connections.
 //!
 //! **What lives here.** [`Session`], the handle; `vocabulary`, what is said of it; `task`, which connects, reads and answers;
-//! `subscriptions`, who listens to which channel; `presence`, who is there. Messages as `docs/reference/protocol.md` has them.
+//! `subscriptions`, who listens to which channel; `presence`, who is there; `documents`, those it holds open. Messages as `docs/reference/protocol.md` has them.
 //!
 //! **What does not.** When to come back ([`crate::Reconnector`]), where tokens come from ([`crate::TokenSource`]).
 //!
@@ -22,13 +22,15 @@
 //! * All queues are bounded. A subscription that is not read holds up neither others nor the connection.
 //!
 //! **Who calls in.** Users. **Tests**: `tests/session.rs`, `tests/presence.rs`; against the real server the root crate's
-//! `tests/client_session.rs` and `tests/client_presence.rs`.
+//! `tests/client_session.rs`, `tests/client_presence.rs` and `tests/client_documents.rs`.
 
+mod documents;
 mod presence;
 mod subscriptions;
 mod task;
 mod vocabulary;
 
+pub use documents::{DocumentUpdate, SessionDocument};
 pub use presence::{Members, PresenceChange, PresenceEvent, PresenceWatch, UserPresence};
 pub use subscriptions::{GapReason, Publication, Subscription, SubscriptionEvent};
 pub use vocabulary::{

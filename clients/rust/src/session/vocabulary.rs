@@ -152,6 +152,9 @@ pub enum SessionError {
     /// As many messages wait already as may. Nothing was sent.
     #[error("too many messages wait to be sent")]
     QueueFull,
+    /// The session has this document open already: [`Session::document`](super::Session::document).
+    #[error("the session has this document open already")]
+    AlreadyOpen,
     /// The value has no JSON form, or the answer has another shape.
     #[error("not the JSON that was expected: {0}")]
     Json(#[from] serde_json::Error),

@@ -46,6 +46,7 @@ impl Task {
             ("hello", _) => self.greeted(message),
             ("token-expiring", _) => self.refresh(Instant::now()),
             ("refreshed", Some(id)) if self.refreshed(id) => {}
+            (kind, None) if self.is_about_document(kind, message) => {}
             ("error", id) => self.refused(&reply, id),
             ("presence-update", Some(id)) if self.presence.answered(id) => {}
             (kind, Some(id)) => {

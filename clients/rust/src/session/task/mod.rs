@@ -1,16 +1,18 @@
 //! The task of one session: connects, sends what waits, reads, and connects again.
 //!
 //! `outbox`: what waits to be sent. `answers`: what the server says. `token`: a newer token for an open connection. `presence`: what is said of
-//! the session's user, and of who is in a channel.
+//! the session's user, and of who is in a channel. `documents`: what its documents say and hear.
 
 mod answers;
+mod documents;
 mod outbox;
 mod presence;
 mod token;
 
 use super::{
-    Answer, Hello, PresenceChange, PublishOptions, Published, SessionEnd, SessionError,
-    SessionEvent, SessionOptions, SessionState, Subscription, subscriptions::Channels,
+    Answer, Hello, PresenceChange, PublishOptions, Published, SessionDocument, SessionEnd,
+    SessionError, SessionEvent, SessionOptions, SessionState, Subscription,
+    documents::OpenDocuments, subscriptions::Channels,
 };
 use crate::{
     announce::{Announcer, Events},
@@ -69,6 +71,10 @@ pub(super) enum Command {
         change: Option<PresenceChange>,
         answer: Asking<Answer>,
     },
+    Document {
+        id: Box<str>,
+        answer: Asking<SessionDocument>,
+    },
     Events {
         answer: oneshot::Sender<Events<SessionEvent>>,
     },
@@ -105,6 +111,9 @@ pub(super) struct Task {
     again: VecDeque<(Instant, Arc<str>)>,
     refresh: Refresh,
     presence: OwnPresence,
+    documents: OpenDocuments,
+    /// When documents are to say again what the server could not do.
+    documents_again: Option<Instant>,
     numbers: u64,
     connected: bool,
     /// Since when there is no connection, after the first one.
@@ -134,6 +143,8 @@ impl Task {
             again: VecDeque::new(),
             refresh: Refresh::default(),
             presence: OwnPresence::default(),
+            documents: OpenDocuments::new(),
+            documents_again: None,
             numbers: 0,
             connected: false,
             lost_at: None,
@@ -207,6 +218,7 @@ impl Task {
             let text = self.subscribe_text(channel);
             self.outbox.push_front(text, What::Connection);
         }
+        self.carry_documents(true);
         self.state.send_replace(SessionState::Connected);
         let again = self.lost_at.is_some();
         if again {
@@ -219,6 +231,7 @@ impl Task {
         self.lost_at = Some(Instant::now());
         self.channels.lost();
         self.presence.lost();
+        self.carry_documents(false);
         self.refresh = Refresh::Not;
         // A request that has not been sent still will be.
         let unsent = self.outbox.lost();
@@ -249,6 +262,7 @@ impl Task {
     /// Works on one connection until it is lost or the session is to be closed.
     async fn serve(&mut self, connection: &mut Connection) -> Left {
         let sender: ConnectionSender = connection.sender();
+        let documents = self.documents.bell();
         loop {
             if self.closing.is_some() && self.outbox.is_empty() {
                 return Left::Closed;
@@ -278,6 +292,8 @@ impl Task {
                 token = self.refresh.token() => self.got_token(token),
                 () = until(self.closing) => return Left::Closed,
                 () = until(presence) => self.presence_is_due(),
+                () = documents.notified(), if room_for_commands => self.say_documents(),
+                () = until(self.documents_again) => self.try_documents_again(),
                 () = until(again) => {
                     if let Some((_, channel)) = self.again.pop_front()
                         && self.channels.is_missing(&channel)
@@ -333,6 +349,7 @@ impl Task {
             Some(Command::Events { answer }) => {
                 let _ = answer.send(self.announcer.listen());
             }
+            Some(Command::Document { id, answer }) => self.open_document(&id, answer),
             Some(Command::Subscribe { channel, answer }) => {
                 if self.channels.want(channel.clone(), answer) && self.connected {
                     let text = self.subscribe_text(&channel);
