@@ -39,8 +39,8 @@ use crate::handlers::{
 use crate::listen::{Origins, Proxies, Routes};
 use crate::runtime::preflight::{self, Direct, Needs, listen_error};
 use crate::runtime::{
-    Clock, Driver, DriverKind, DriverOptions, ShardDriver, attach_ip_hash, cores, listen_group,
-    spawn_shard,
+    Clock, Driver, DriverKind, DriverOptions, ShardDriver, accept_with_first_bytes, attach_ip_hash,
+    cores, listen_group, spawn_shard,
 };
 use crate::telemetry::{Watch, Watchdog};
 
@@ -258,6 +258,11 @@ fn start(
     let refused = |source| StartError::Preflight(vec![listen_error(wanted, source)]);
     let listeners =
         listen_group(wanted, count, u32::from(settings.listen.backlog)).map_err(refused)?;
+    for listener in &listeners {
+        if let Err(error) = accept_with_first_bytes(listener) {
+            tracing::debug!(%error, "connections are accepted before their first bytes");
+        }
+    }
     let address = listeners[0].local_addr().map_err(refused)?;
     let proxies = proxies(settings);
     // The kernel sees the proxies' addresses, not the clients': steered by those, all clients of one proxy would meet on one shard

@@ -57,7 +57,7 @@ pub use clock::Clock;
 pub use driver::{BufferId, Completion, Driver, DriverOptions, SocketId};
 pub use epoll::Epoll;
 pub use error::RuntimeError;
-pub use listener::listen_group;
+pub use listener::{accept_with_first_bytes, listen_group};
 pub use preflight::PreflightError;
 pub use reuseport::attach_ip_hash;
 pub use shard_driver::{DriverKind, ShardDriver};
