@@ -57,9 +57,9 @@ pub const TURN_WORK_MAX: u64 = 1_000_000;
 /// Work done in a turn for all of those whose bytes had to wait.
 pub const POSTPONED_WORK_MAX: u64 = 4 * TURN_WORK_MAX;
 
-/// Connections whose timer fired that are looked after per turn, and perhaps pinged: of a million, hundreds are due in one tick, and a
-/// ping costs some microseconds. Messages go between.
-pub const LOOKED_AFTER_PER_TURN: usize = 64;
+/// Connections whose timer fired that are looked after per turn, and perhaps pinged: of a million, hundreds are due in one tick, and
+/// there a ping costs up to 40 microseconds, most of them in the kernel. Messages go between.
+pub const LOOKED_AFTER_PER_TURN: usize = 16;
 
 /// Emptied outbox storage kept for reuse, so that a burst's buffers do not stay for ever.
 pub const OUTBOX_POOL_MAX: usize = 1024;

@@ -82,7 +82,10 @@ fn pings_that_are_due_together_leave_room_for_others_between() {
         );
         turns += u64::from(sent > 0);
     }
-    assert_eq!(turns, CONNECTIONS.div_ceil(64));
+    assert_eq!(
+        turns,
+        CONNECTIONS.div_ceil(bounds::LOOKED_AFTER_PER_TURN as u64)
+    );
     // Nobody waits for time between the turns.
     assert!(world.ms - begin <= 100 + SLACK_MS);
     for peer in peers {
