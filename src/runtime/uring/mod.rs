@@ -41,7 +41,7 @@ mod tag;
 
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr, TcpListener};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
@@ -239,33 +239,28 @@ impl Driver for Uring {
     fn send_each(&mut self, sends: &[(SocketId, &[u8])], outcomes: &mut Vec<io::Result<usize>>) {
         outcomes.clear();
         // Alone, a call of its own is cheaper; and sockets in tables may be on several rings.
-        if sends.len() < 2 || self.branches.are_direct() {
-            outcomes.extend(
-                sends
-                    .iter()
-                    .map(|(socket, bytes)| self.send(*socket, &[IoSlice::new(bytes)])),
-            );
-            return;
-        }
-        let mut wanted: SmallVec<[(BorrowedFd<'_>, &[u8]); 64]> = SmallVec::new();
-        for (socket, bytes) in sends {
-            let slot = self.sockets.open(*socket);
-            outcomes.push(Err(io::ErrorKind::NotConnected.into()));
-            if let Some(socket) = slot.and_then(|slot| slot.socket.as_ref()) {
-                wanted.push((socket.as_fd(), bytes));
+        let together = sends.len() > 1 && self.branches.are_one();
+        let mut wanted: SmallVec<[(Target<'_>, &[u8]); 64]> = SmallVec::new();
+        for (socket, bytes) in sends.iter().filter(|_| together) {
+            let place = self.branches.slot_of(*socket);
+            let target = self
+                .sockets
+                .open(*socket)
+                .and_then(|slot| target(slot, place));
+            // Else somebody does not know yet that its socket is gone.
+            if let Some(target) = target {
+                wanted.push((target, bytes));
             }
         }
-        if wanted.len() == sends.len() {
+        if together && wanted.len() == sends.len() {
+            let unknown = || Err(io::ErrorKind::NotConnected.into());
+            outcomes.resize_with(sends.len(), unknown);
             self.branches.first().send_each(&wanted, outcomes);
-        } else {
-            // Somebody does not know yet that its socket is gone.
-            drop(wanted);
-            outcomes.clear();
-            outcomes.extend(
-                sends
-                    .iter()
-                    .map(|(socket, bytes)| self.send(*socket, &[IoSlice::new(bytes)])),
-            );
+            return;
+        }
+        drop(wanted);
+        for (socket, bytes) in sends {
+            outcomes.push(self.send(*socket, &[IoSlice::new(bytes)]));
         }
     }
 

@@ -7,11 +7,11 @@
 use std::io;
 
 use io_uring::opcode;
-use io_uring::types::Fd;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use io_uring::types::{Fd, Fixed};
+use std::os::fd::AsRawFd;
 
 use super::direct::{CALL_ROUNDS, ROUND};
-use super::ring::Ring;
+use super::ring::{Ring, Target};
 use super::tag::Tag;
 
 impl Ring {
@@ -22,7 +22,7 @@ impl Ring {
     /// give away.
     pub(super) fn send_each(
         &mut self,
-        sends: &[(BorrowedFd<'_>, &[u8])],
+        sends: &[(Target<'_>, &[u8])],
         outcomes: &mut [io::Result<usize>],
     ) {
         debug_assert_eq!(sends.len(), outcomes.len());
@@ -31,7 +31,12 @@ impl Ring {
             let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
             // With MSG_DONTWAIT the kernel sends what it can while it takes the request, and answers. The bytes are borrowed for longer
             // than this call, which does not return before every request is answered.
-            let send = opcode::Send::new(Fd(socket.as_raw_fd()), bytes.as_ptr(), len);
+            let send = match socket {
+                Target::Descriptor(socket) => {
+                    opcode::Send::new(Fd(socket.as_raw_fd()), bytes.as_ptr(), len)
+                }
+                Target::Slot(slot) => opcode::Send::new(Fixed(*slot), bytes.as_ptr(), len),
+            };
             self.push(send.flags(flags).build(), Tag::Sent(number as u32));
         }
         // Whatever keeps this from working, the rounds below meet again.
