@@ -59,7 +59,7 @@ pub const POSTPONED_WORK_MAX: u64 = 4 * TURN_WORK_MAX;
 
 /// Connections whose timer fired that are looked after per turn, and perhaps pinged: of a million, hundreds are due in one tick, and
 /// there a ping costs up to 40 microseconds, most of them in the kernel. Messages go between.
-pub const LOOKED_AFTER_PER_TURN: usize = 16;
+pub const LOOKED_AFTER_PER_TURN: usize = 8;
 
 /// Emptied outbox storage kept for reuse, so that a burst's buffers do not stay for ever.
 pub const OUTBOX_POOL_MAX: usize = 1024;

@@ -129,7 +129,8 @@ pub struct DriverOptions {
     /// [`uring`](super::uring).
     pub table_size: Option<u32>,
     /// Silence after which a socket is waited for in the way that takes least memory of the kernel,
-    /// and a little more time when it speaks again; to half of it. `None`: never. Only for io_uring.
+    /// and a little more time when it speaks again; give or take half of it. So is one that has
+    /// hardly spoken yet. `None`: none ever is. Only for io_uring.
     pub quiet_after: Option<Duration>,
 }
 

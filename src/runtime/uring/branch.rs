@@ -25,8 +25,9 @@ use crate::runtime::sockets::MAX_SOCKETS;
 /// Most rings of one driver: what is looked at in every wait.
 pub(in crate::runtime) const MAX_BRANCHES: u32 = 256;
 
-/// What a further branch has of the first one's buffers and queue entries: a quarter. Its sockets
-/// are many only because they are idle.
+/// What a further branch has of the first one's buffers and submissions: a quarter. Its sockets are
+/// many only because they are idle. As many completions: the kernel looks for requests to cancel in a
+/// hash table whose size follows from theirs.
 const SHARE: u32 = 4;
 
 /// One ring, its buffers, and who waits for those.
@@ -143,7 +144,6 @@ impl Branches {
         let options = DriverOptions {
             buffer_count: (self.options.buffer_count / SHARE as u16).max(1),
             submission_entries: self.options.submission_entries.div_ceil(SHARE),
-            completion_entries: self.options.completion_entries.div_ceil(SHARE).max(2),
             ..self.options
         };
         let number = self.list.len() as u16;

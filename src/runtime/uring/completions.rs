@@ -31,13 +31,14 @@ impl Uring {
             return;
         };
         let (branch, place) = self.branches.of(id);
+        let quiet = slot.state.is_quiet();
         if let Some(target) = target(slot, place) {
-            if slot.state.quiet {
+            if quiet {
                 branch.ring.poll(target, SOMETHING, Tag::Await(id));
             } else {
                 branch.ring.receive(target, Tag::Receive(id));
             }
-            slot.state.awaited = slot.state.quiet;
+            slot.state.awaited = quiet;
             slot.state.receive = Receive::Armed;
         }
     }
@@ -188,17 +189,17 @@ impl Uring {
         }
     }
 
-    /// Bytes came from a socket that is still `armed`, or is not. From one that was silent for long
-    /// the next will be waited for in the cheap way, and from one that goes on talking in the quick
-    /// one.
+    /// Bytes came from a socket whose receive is still `armed`, or is not. From one that was silent
+    /// for long the next will be waited for in the cheap way, and from one that goes on talking in
+    /// the quick one.
     fn note_speech(&mut self, id: SocketId, armed: bool) {
         let Some(slot) = self.sockets.open_mut(id) else {
             return;
         };
-        let quiet = self.silence.was_long(slot.state.heard);
+        let (talk, heard) = (slot.state.talk, slot.state.heard);
+        slot.state.talk = self.silence.talk_after(talk, heard);
         slot.state.heard = self.silence.now();
-        slot.state.quiet = quiet;
-        if quiet && armed && slot.state.receive == Receive::Armed {
+        if slot.state.is_quiet() && armed && slot.state.receive == Receive::Armed {
             let (branch, _) = self.branches.of(id);
             branch.ring.cancel(Tag::Receive(id), Tag::Cancel);
         }

@@ -18,8 +18,9 @@
 //! reset (which could destroy a close frame on its way), and the poll for room ends by the same
 //! call.
 //!
-//! A socket that was silent for [`quiet_after`](DriverOptions::quiet_after) before its last bytes is
-//! waited for by a poll instead of a receive, which holds 608 bytes less in the kernel.
+//! A socket that has hardly spoken yet, or was silent for [`quiet_after`](DriverOptions::quiet_after)
+//! before its last bytes, is waited for by a poll instead of a receive, which holds 608 bytes less in
+//! the kernel.
 //!
 //! With [`table_size`](DriverOptions::table_size) sockets become *direct descriptors*: each is
 //! accepted (or handed over) with a descriptor of the process, and moves into a slot of a ring's
@@ -185,7 +186,7 @@ impl Driver for Uring {
         }
         if let Some(slot) = self.sockets.open_mut(id) {
             slot.state.heard = self.silence.now();
-            slot.state.quiet = self.silence.was_long(slot.state.heard);
+            slot.state.talk = self.silence.first_talk();
         }
         Ok(id)
     }

@@ -32,12 +32,24 @@ pub(super) struct Requests {
     pub(super) polling: bool,
     /// It is in its slot of the table, and has no descriptor.
     pub(super) direct: bool,
-    /// Has been silent for long: its next bytes are waited for by a poll.
-    pub(super) quiet: bool,
-    /// What is armed is that poll, not a receive.
+    /// How often it has spoken in a row without a long silence between, to at most [`TALKATIVE`].
+    pub(super) talk: u8,
+    /// What is armed is a poll, not a receive.
     pub(super) awaited: bool,
     /// When bytes last came.
     pub(super) heard: Age,
+}
+
+/// Who has spoken so often in a row is no longer waited for by a poll. Not sooner: what most
+/// connections ever say in a row is their upgrade request and what they subscribe to, and to change
+/// back takes a cancel, which is dear where there are very many requests.
+pub(super) const TALKATIVE: u8 = 4;
+
+impl Requests {
+    /// Its next bytes are waited for by a poll.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.talk < TALKATIVE
+    }
 }
 
 /// A coarse time that wraps: whoever has been silent for hours may now and then count as having just
@@ -73,8 +85,25 @@ impl Silence {
         self.now
     }
 
+    /// What a socket begins with that has not spoken yet.
+    pub(super) fn first_talk(&self) -> u8 {
+        match self.step_ms {
+            None => TALKATIVE,
+            Some(_) => 0,
+        }
+    }
+
+    /// What follows when it speaks again that was last `heard` then.
+    pub(super) fn talk_after(&self, talk: u8, heard: Age) -> u8 {
+        if self.was_long(heard) {
+            0
+        } else {
+            talk.saturating_add(1).min(TALKATIVE)
+        }
+    }
+
     /// Whether bytes that come now end a long silence.
-    pub(super) fn was_long(&self, heard: Age) -> bool {
+    fn was_long(&self, heard: Age) -> bool {
         match self.step_ms {
             None => false,
             Some(0) => true,
@@ -107,6 +136,18 @@ mod tests {
         assert!(!at(0).was_long(255));
         assert!(at(1).was_long(255));
         assert!(!Silence::new(None).was_long(7), "nobody is ever quiet");
+        assert_eq!(Silence::new(None).first_talk(), TALKATIVE);
         assert!(Silence::new(Some(Duration::ZERO)).was_long(0), "all are");
+    }
+    #[test]
+    fn who_speaks_often_enough_in_a_row_is_talkative_until_the_next_long_silence() {
+        let mut silence = Silence::new(Some(Duration::from_secs(10)));
+        let mut talk = silence.first_talk();
+        for said in 0..TALKATIVE + 3 {
+            assert_eq!(talk < TALKATIVE, said < TALKATIVE, "after {said}");
+            talk = silence.talk_after(talk, 0);
+        }
+        silence.now = 2;
+        assert_eq!(silence.talk_after(talk, 0), 0);
     }
 }
