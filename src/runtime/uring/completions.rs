@@ -18,7 +18,7 @@
 use std::collections::VecDeque;
 use std::io;
 
-use super::receive::Receive;
+use super::receive::{Receive, Wait};
 use super::ring::Answer;
 use super::tag::Tag;
 use super::{Uring, target};
@@ -31,14 +31,14 @@ impl Uring {
             return;
         };
         let (branch, place) = self.branches.of(id);
-        let quiet = slot.state.is_quiet();
+        let wait = slot.state.wait();
         if let Some(target) = target(slot, place) {
-            if quiet {
-                branch.ring.poll(target, SOMETHING, Tag::Await(id));
-            } else {
-                branch.ring.receive(target, Tag::Receive(id));
+            match wait {
+                Wait::Once => branch.ring.receive_once(target, Tag::Receive(id)),
+                Wait::Poll => branch.ring.poll(target, SOMETHING, Tag::Await(id)),
+                Wait::Stay => branch.ring.receive(target, Tag::Receive(id)),
             }
-            slot.state.awaited = quiet;
+            slot.state.awaited = wait == Wait::Poll;
             slot.state.receive = Receive::Armed;
         }
     }
@@ -199,7 +199,7 @@ impl Uring {
         let (talk, heard) = (slot.state.talk, slot.state.heard);
         slot.state.talk = self.silence.talk_after(talk, heard);
         slot.state.heard = self.silence.now();
-        if slot.state.is_quiet() && armed && slot.state.receive == Receive::Armed {
+        if slot.state.wait() == Wait::Poll && armed && slot.state.receive == Receive::Armed {
             let (branch, _) = self.branches.of(id);
             branch.ring.cancel(Tag::Receive(id), Tag::Cancel);
         }

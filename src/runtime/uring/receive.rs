@@ -32,7 +32,7 @@ pub(super) struct Requests {
     pub(super) polling: bool,
     /// It is in its slot of the table, and has no descriptor.
     pub(super) direct: bool,
-    /// How often it has spoken in a row without a long silence between, to at most [`TALKATIVE`].
+    /// How often it has spoken in a row without a long silence between, to at most [`TALKATIVE`]; or [`NEW`].
     pub(super) talk: u8,
     /// What is armed is a poll, not a receive.
     pub(super) awaited: bool,
@@ -45,10 +45,28 @@ pub(super) struct Requests {
 /// back takes a cancel, which is dear where there are very many requests.
 pub(super) const TALKATIVE: u8 = 4;
 
+/// Who has not spoken at all. Its first bytes, an upgrade request, are usually there before it is
+/// received from for the first time, so that a poll would only be in between.
+pub(super) const NEW: u8 = u8::MAX;
+
+/// How a socket's next bytes are waited for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Wait {
+    /// By a receive that ends with them.
+    Once,
+    /// By a poll, and a receive when that answers.
+    Poll,
+    /// By a receive that stays armed.
+    Stay,
+}
+
 impl Requests {
-    /// Its next bytes are waited for by a poll.
-    pub(super) fn is_quiet(&self) -> bool {
-        self.talk < TALKATIVE
+    pub(super) fn wait(&self) -> Wait {
+        match self.talk {
+            NEW => Wait::Once,
+            0..TALKATIVE => Wait::Poll,
+            TALKATIVE.. => Wait::Stay,
+        }
     }
 }
 
@@ -89,16 +107,16 @@ impl Silence {
     pub(super) fn first_talk(&self) -> u8 {
         match self.step_ms {
             None => TALKATIVE,
-            Some(_) => 0,
+            Some(_) => NEW,
         }
     }
 
     /// What follows when it speaks again that was last `heard` then.
     pub(super) fn talk_after(&self, talk: u8, heard: Age) -> u8 {
-        if self.was_long(heard) {
-            0
-        } else {
-            talk.saturating_add(1).min(TALKATIVE)
+        match talk {
+            _ if self.was_long(heard) => 0,
+            NEW => 1,
+            talk => talk.saturating_add(1).min(TALKATIVE),
         }
     }
 
@@ -139,12 +157,22 @@ mod tests {
         assert_eq!(Silence::new(None).first_talk(), TALKATIVE);
         assert!(Silence::new(Some(Duration::ZERO)).was_long(0), "all are");
     }
+
     #[test]
     fn who_speaks_often_enough_in_a_row_is_talkative_until_the_next_long_silence() {
         let mut silence = Silence::new(Some(Duration::from_secs(10)));
         let mut talk = silence.first_talk();
         for said in 0..TALKATIVE + 3 {
-            assert_eq!(talk < TALKATIVE, said < TALKATIVE, "after {said}");
+            let expected = match said {
+                0 => Wait::Once,
+                1..TALKATIVE => Wait::Poll,
+                TALKATIVE.. => Wait::Stay,
+            };
+            let requests = Requests {
+                talk,
+                ..Requests::default()
+            };
+            assert_eq!(requests.wait(), expected, "after {said}");
             talk = silence.talk_after(talk, 0);
         }
         silence.now = 2;
