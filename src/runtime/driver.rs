@@ -201,6 +201,18 @@ impl DriverOptions {
     }
 }
 
+/// What one of many sockets is to be sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Outgoing<'a> {
+    /// To whom.
+    pub socket: SocketId,
+    /// In one slice.
+    pub bytes: &'a [u8],
+    /// Nothing follows: if the socket takes it all, the caller calls [`Driver::shutdown_write`] next, and the end of the stream
+    /// leaves in the packet of these bytes instead of in one of its own.
+    pub last: bool,
+}
+
 /// How a shard meets its sockets. One driver per shard, used by one thread.
 ///
 /// Calls queue work; [`wait`](Driver::wait) submits it and reports what happened. Only `wait`
@@ -264,12 +276,7 @@ pub trait Driver {
     fn send(&mut self, socket: SocketId, slices: &[IoSlice<'_>]) -> io::Result<usize>;
 
     /// The same for many sockets, each once, with one slice each. `outcomes` becomes what `send` would have returned for each, in order.
-    fn send_each(&mut self, sends: &[(SocketId, &[u8])], outcomes: &mut Vec<io::Result<usize>>) {
-        outcomes.clear();
-        for (socket, bytes) in sends {
-            outcomes.push(self.send(*socket, &[IoSlice::new(bytes)]));
-        }
-    }
+    fn send_each(&mut self, sends: &[Outgoing<'_>], outcomes: &mut Vec<io::Result<usize>>);
 
     /// Reports [`Completion::Writable`] once, when the socket takes bytes again or has failed.
     fn notify_writable(&mut self, socket: SocketId);

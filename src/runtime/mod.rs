@@ -54,7 +54,7 @@ mod tests;
 
 pub use bell::Bell;
 pub use clock::Clock;
-pub use driver::{BufferId, Completion, Driver, DriverOptions, SocketId};
+pub use driver::{BufferId, Completion, Driver, DriverOptions, Outgoing, SocketId};
 pub use epoll::Epoll;
 pub use error::RuntimeError;
 pub use listener::{accept_with_first_bytes, listen_group};

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use super::bell::Bell;
-use super::driver::{BufferId, Completion, Driver, DriverOptions, SocketId};
+use super::driver::{BufferId, Completion, Driver, DriverOptions, Outgoing, SocketId};
 use super::epoll::Epoll;
 use super::error::RuntimeError;
 use super::uring::Uring;
@@ -93,7 +93,7 @@ impl Driver for ShardDriver {
         to_either!(self, driver => driver.send(socket, slices))
     }
 
-    fn send_each(&mut self, sends: &[(SocketId, &[u8])], outcomes: &mut Vec<io::Result<usize>>) {
+    fn send_each(&mut self, sends: &[Outgoing<'_>], outcomes: &mut Vec<io::Result<usize>>) {
         to_either!(self, driver => driver.send_each(sends, outcomes));
     }
 

@@ -47,10 +47,10 @@ impl<S: State> Slot<S> {
         self.life == Life::Open
     }
 
-    /// See [`Driver::send`](super::Driver::send).
-    pub(super) fn send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    /// See [`Driver::send`](super::Driver::send) and [`Outgoing::last`](super::Outgoing::last).
+    pub(super) fn send(&self, slices: &[IoSlice<'_>], last: bool) -> io::Result<usize> {
         let socket = SockRef::from(self.descriptor()?);
-        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        let flags = send_flags(last);
         match slices {
             [] => Ok(0),
             // send(2) spares the kernel the copy of a message header.
@@ -79,6 +79,12 @@ impl<S: State> Slot<S> {
             .as_ref()
             .ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
+}
+
+/// How a send is asked for. The kernel keeps the last bytes back for the end of the stream that follows them at once.
+pub(super) fn send_flags(last: bool) -> libc::c_int {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    if last { flags | libc::MSG_MORE } else { flags }
 }
 
 /// See [`Driver::peer_address`](super::Driver::peer_address).

@@ -65,6 +65,21 @@ impl Shard {
             .flat_map(|connection| connection.outbox.slices(&self.frames))
     }
 
+    /// Whether nothing follows what is [`pending`](Self::pending): once the socket has taken it, it is asked to be closed.
+    pub fn is_last(&self, id: ConnectionId) -> bool {
+        let state = self.registry.get(id).map(|connection| &connection.state);
+        let awaits_nobody = |state: &State| {
+            matches!(
+                state,
+                State::Closing {
+                    await_peer: false,
+                    ..
+                }
+            )
+        };
+        state.is_some_and(awaits_nobody)
+    }
+
     /// The socket took `written` bytes of [`pending`](Self::pending). `blocked`: it takes no more for now; flush again when it
     /// is writable. If it is not blocked and something is left, another `Flush` follows.
     pub fn sent(&mut self, now: Now, id: ConnectionId, written: usize, blocked: bool) {

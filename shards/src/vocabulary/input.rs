@@ -62,7 +62,7 @@ pub struct Opening {
     pub hello: bool,
     /// The `id` that `hello` carries back, as JSON: of the `auth` message that another shard has read.
     pub reply: Option<Box<str>>,
-    /// What another shard could not write any more; goes before everything else.
+    /// What the client is to be told before everything else: the answer to its upgrade, or what another shard could not write any more.
     pub unsent: Vec<u8>,
     /// Counted at its address's home already, under the id it had on another shard.
     pub address_counted: Option<ConnectionId>,

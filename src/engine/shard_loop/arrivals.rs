@@ -198,13 +198,9 @@ impl<D: Driver> RunningShard<D> {
         &mut self,
         now: Now,
         socket: SocketId,
-        opening: Opening,
+        mut opening: Opening,
         response: Vec<u8>,
     ) {
-        if !self.accept_upgrade(socket, response) {
-            self.turn_away(&opening);
-            return self.lose(now, socket);
-        }
         let user = match &opening.standing {
             Standing::Unverified(user) => user.as_deref(),
             Standing::Verified(identity) => Some(&**identity.user()),
@@ -214,6 +210,13 @@ impl<D: Driver> RunningShard<D> {
             .parts
             .placement
             .home(self.shard.id(), opening.address, user);
+        if home == self.shard.id() && !self.sockets.is_secure(socket) {
+            // The 101 leaves at the end of the turn with what is said first, and with those of others.
+            opening.unsent = response;
+        } else if !self.accept_upgrade(socket, response) {
+            self.turn_away(&opening);
+            return self.lose(now, socket);
+        }
         if home == self.shard.id() {
             self.sockets.set(socket, SocketState::Opening);
             self.open(now, socket, opening);
@@ -222,7 +225,7 @@ impl<D: Driver> RunningShard<D> {
         }
     }
 
-    /// Sends the 101. A new socket takes these few hundred bytes at once; one that does not is broken. Sealed, they leave with whatever
+    /// Sends the 101 by itself. A new socket takes these few hundred bytes at once; one that does not is broken. Sealed, they leave with whatever
     /// else the session has to say at the end of the turn.
     fn accept_upgrade(&mut self, socket: SocketId, response: Vec<u8>) -> bool {
         if let Some(session) = self.sockets.session(socket) {

@@ -7,7 +7,7 @@ use super::RunningShard;
 use crate::auth::Attempt;
 use crate::handlers::Caller;
 use crate::listen::LINGER_MS;
-use crate::runtime::{Driver, SocketId};
+use crate::runtime::{Driver, Outgoing, SocketId};
 use crate::transport::tls::send_unsent;
 use crate::transport::{Flushed, SocketState, Written, note_written};
 
@@ -30,8 +30,11 @@ impl<D: Driver> RunningShard<D> {
                 None if self.flushes.is_empty() => return,
                 effect => effect,
             };
-            // Everything else happens behind what was asked to be written before it.
-            self.flush_all(now);
+            // Everything else happens behind what was asked to be written before it; but connections that open in one turn
+            // are answered in one go.
+            if !effect.as_ref().is_some_and(is_of_an_opening) {
+                self.flush_all(now);
+            }
             let Some(effect) = effect else { continue };
             match effect {
                 Effect::Flush { .. } => unreachable!("taken just above"),
@@ -95,7 +98,7 @@ impl<D: Driver> RunningShard<D> {
         let mut one_by_one: SmallVec<[(ConnectionId, SocketId); 8]> = SmallVec::new();
         let mut together: SmallVec<[(ConnectionId, SocketId, usize); FLUSHES_AT_ONCE]> =
             SmallVec::new();
-        let mut sends: SmallVec<[(SocketId, &[u8]); FLUSHES_AT_ONCE]> = SmallVec::new();
+        let mut sends: SmallVec<[Outgoing<'_>; FLUSHES_AT_ONCE]> = SmallVec::new();
         for (connection, socket) in flushes.drain(..) {
             let Some(socket) = self.sockets.by_token(socket) else {
                 continue;
@@ -104,7 +107,11 @@ impl<D: Driver> RunningShard<D> {
             match (slices.next(), slices.next()) {
                 (Some(slice), None) if !slice.is_empty() && !self.sockets.is_secure(socket) => {
                     together.push((connection, socket, slice.len()));
-                    sends.push((socket, slice));
+                    sends.push(Outgoing {
+                        socket,
+                        bytes: slice,
+                        last: self.shard.is_last(connection),
+                    });
                 }
                 _ => one_by_one.push((connection, socket)),
             }
@@ -209,4 +216,12 @@ impl<D: Driver> RunningShard<D> {
             Event::Unreached { user, notice } => self.tasks.unreached(&user, *notice),
         }
     }
+}
+
+/// What follows when a connection opens, and is not to be seen from outside.
+fn is_of_an_opening(effect: &Effect) -> bool {
+    matches!(
+        effect,
+        Effect::Opened { .. } | Effect::Receive { .. } | Effect::Event(Event::Connected { .. })
+    )
 }

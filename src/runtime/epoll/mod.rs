@@ -32,7 +32,7 @@ use rustix::time::Timespec;
 use self::acceptor::Acceptor;
 use self::buffers::BufferPool;
 use super::bell::Bell;
-use super::driver::{BufferId, Completion, Driver, DriverOptions, SocketId};
+use super::driver::{BufferId, Completion, Driver, DriverOptions, Outgoing, SocketId};
 use super::error::RuntimeError;
 use super::sockets::{Sockets, State};
 
@@ -265,6 +265,21 @@ impl Epoll {
         completions.push(Completion::Ended { socket, error });
     }
 
+    fn send_to(
+        &mut self,
+        socket: SocketId,
+        slices: &[IoSlice<'_>],
+        last: bool,
+    ) -> io::Result<usize> {
+        let slot = self.sockets.open_mut(socket);
+        let slot = slot.ok_or(io::ErrorKind::NotConnected)?;
+        let sent = slot.send(slices, last);
+        if matches!(&sent, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
+            slot.state.room = false;
+        }
+        sent
+    }
+
     /// How long the next look at the kernel may take.
     fn patience(&self, timeout: Option<Duration>, reported: bool) -> Option<Timespec> {
         let busy = reported || (!self.readable.is_empty() && self.buffers.available() > 0);
@@ -346,13 +361,14 @@ impl Driver for Epoll {
     }
 
     fn send(&mut self, socket: SocketId, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let slot = self.sockets.open_mut(socket);
-        let slot = slot.ok_or(io::ErrorKind::NotConnected)?;
-        let sent = slot.send(slices);
-        if matches!(&sent, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
-            slot.state.room = false;
+        self.send_to(socket, slices, false)
+    }
+
+    fn send_each(&mut self, sends: &[Outgoing<'_>], outcomes: &mut Vec<io::Result<usize>>) {
+        outcomes.clear();
+        for send in sends {
+            outcomes.push(self.send_to(send.socket, &[IoSlice::new(send.bytes)], send.last));
         }
-        sent
     }
 
     fn notify_writable(&mut self, socket: SocketId) {

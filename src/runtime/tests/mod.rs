@@ -25,7 +25,9 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use super::{Completion, Driver, DriverKind, DriverOptions, ShardDriver, SocketId, listen_group};
+use super::{
+    Completion, Driver, DriverKind, DriverOptions, Outgoing, ShardDriver, SocketId, listen_group,
+};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 

@@ -1,6 +1,8 @@
 //! Writing to many sockets at once.
+#![allow(unsafe_code)]
 
 use std::io::{ErrorKind, Read, Write};
+use std::os::fd::AsRawFd;
 
 use super::*;
 
@@ -52,10 +54,14 @@ fn everybody_gets_its_own_and_is_told_how_it_went() {
     let mut outcomes = Vec::new();
     let mut full = 0;
     for _ in 0..3 {
-        let sends: Vec<(SocketId, &[u8])> = peers
+        let sends: Vec<Outgoing<'_>> = peers
             .iter()
             .zip(&words)
-            .map(|((_, socket), word)| (*socket, word.as_bytes()))
+            .map(|((_, socket), word)| Outgoing {
+                socket: *socket,
+                bytes: word.as_bytes(),
+                last: false,
+            })
             .collect();
         driver.send_each(&sends, &mut outcomes);
         assert_eq!(outcomes.len(), SOCKETS);
@@ -102,4 +108,71 @@ fn everybody_gets_its_own_and_is_told_how_it_went() {
     );
     driver.send_each(&[], &mut outcomes);
     assert!(outcomes.is_empty());
+}
+
+/// The last bytes and the end of the stream come in one packet, alone as well as with others.
+#[test]
+fn the_end_comes_in_the_packet_of_the_last_bytes() {
+    const BYE: &[u8] = b"bye";
+    let mut driver = driver_of(DriverOptions {
+        table_size: table_size(),
+        ..DriverOptions::default()
+    });
+    let mut packets = |count: usize, last: bool| {
+        let mut peers: Vec<(TcpStream, SocketId)> = (0..count)
+            .map(|_| {
+                let (client, server) = connection();
+                (client, driver.adopt(server).unwrap())
+            })
+            .collect();
+        let before: Vec<u32> = peers.iter().map(|(it, _)| packets_in(it)).collect();
+        let sends: Vec<Outgoing<'_>> = peers
+            .iter()
+            .map(|(_, socket)| Outgoing {
+                socket: *socket,
+                bytes: BYE,
+                last,
+            })
+            .collect();
+        let mut outcomes = Vec::new();
+        driver.send_each(&sends, &mut outcomes);
+        for ((_, socket), outcome) in peers.iter().zip(outcomes) {
+            assert_eq!(outcome.unwrap(), BYE.len());
+            driver.shutdown_write(*socket);
+        }
+        let came = peers.iter_mut().zip(before).map(|((client, _), before)| {
+            let mut heard = Vec::new();
+            client.read_to_end(&mut heard).unwrap();
+            assert_eq!(heard, BYE);
+            packets_in(client) - before
+        });
+        came.sum::<u32>()
+    };
+    for count in [1, 5] {
+        assert_eq!(packets(count, false), 2 * count as u32);
+        // The kernel keeps the bytes back for at least a fifth of a second, in which this thread may not have its turn.
+        let once = (0..10).any(|_| packets(count, true) == count as u32);
+        assert!(once, "{count} at once");
+    }
+}
+
+/// How many packets a socket has received.
+fn packets_in(socket: &TcpStream) -> u32 {
+    /// Where `tcpi_segs_in` lies in the `tcp_info` of `linux/tcp.h`.
+    const SEGS_IN: usize = 140;
+    let mut info = [0_u8; 256];
+    let mut len = info.len() as libc::socklen_t;
+    // SAFETY: `len` is the room in `info`; both live until the call returns, which writes no more than that.
+    let got = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut len,
+        )
+    };
+    assert_eq!(got, 0, "{}", std::io::Error::last_os_error());
+    assert!(len as usize >= SEGS_IN + 4, "an old kernel: {len}");
+    u32::from_ne_bytes(info[SEGS_IN..SEGS_IN + 4].try_into().unwrap())
 }

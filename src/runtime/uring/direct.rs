@@ -17,7 +17,7 @@ use io_uring::types::Fixed;
 
 use super::ring::Ring;
 use super::tag::Tag;
-use crate::runtime::sockets::MAX_SLICES;
+use crate::runtime::sockets::{MAX_SLICES, send_flags};
 
 /// What empties a slot.
 const NO_DESCRIPTOR: RawFd = -1;
@@ -76,9 +76,14 @@ impl Ring {
         }
     }
 
-    /// See [`Driver::send`](crate::runtime::Driver::send).
-    pub(super) fn send(&mut self, slot: u32, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    /// See [`Driver::send`](crate::runtime::Driver::send) and [`Outgoing::last`](crate::runtime::Outgoing::last).
+    pub(super) fn send(
+        &mut self,
+        slot: u32,
+        slices: &[IoSlice<'_>],
+        last: bool,
+    ) -> io::Result<usize> {
+        let flags = send_flags(last);
         let sent = match slices {
             [] => return Ok(0),
             [slice] => {

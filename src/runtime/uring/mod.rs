@@ -55,7 +55,7 @@ use self::ring::Target;
 pub(super) use self::ring::TaskWork;
 use self::tag::Tag;
 use super::bell::Bell;
-use super::driver::{BufferId, Completion, Driver, DriverOptions, SocketId};
+use super::driver::{BufferId, Completion, Driver, DriverOptions, Outgoing, SocketId};
 use super::error::RuntimeError;
 use super::sockets::{self, Slot, Sockets, State};
 
@@ -130,6 +130,20 @@ impl Uring {
             }
             Err(error) => tracing::warn!(%error, "a socket keeps its descriptor"),
         }
+    }
+
+    fn send_to(
+        &mut self,
+        socket: SocketId,
+        slices: &[IoSlice<'_>],
+        last: bool,
+    ) -> io::Result<usize> {
+        let slot = self.sockets.connected(socket)?;
+        if slot.state.direct {
+            let (branch, place) = self.branches.of(socket);
+            return branch.ring.send(place, slices, last);
+        }
+        slot.send(slices, last)
     }
 
     /// Ends one or both directions.
@@ -229,28 +243,20 @@ impl Driver for Uring {
     }
 
     fn send(&mut self, socket: SocketId, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let slot = self.sockets.connected(socket)?;
-        if slot.state.direct {
-            let (branch, place) = self.branches.of(socket);
-            return branch.ring.send(place, slices);
-        }
-        slot.send(slices)
+        self.send_to(socket, slices, false)
     }
 
-    fn send_each(&mut self, sends: &[(SocketId, &[u8])], outcomes: &mut Vec<io::Result<usize>>) {
+    fn send_each(&mut self, sends: &[Outgoing<'_>], outcomes: &mut Vec<io::Result<usize>>) {
         outcomes.clear();
         // Alone, a call of its own is cheaper; and sockets in tables may be on several rings.
         let together = sends.len() > 1 && self.branches.are_one();
-        let mut wanted: SmallVec<[(Target<'_>, &[u8]); 64]> = SmallVec::new();
-        for (socket, bytes) in sends.iter().filter(|_| together) {
-            let place = self.branches.slot_of(*socket);
-            let target = self
-                .sockets
-                .open(*socket)
-                .and_then(|slot| target(slot, place));
+        let mut wanted: SmallVec<[(Target<'_>, &[u8], bool); 64]> = SmallVec::new();
+        for send in sends.iter().filter(|_| together) {
+            let place = self.branches.slot_of(send.socket);
+            let slot = self.sockets.open(send.socket);
             // Else somebody does not know yet that its socket is gone.
-            if let Some(target) = target {
-                wanted.push((target, bytes));
+            if let Some(target) = slot.and_then(|slot| target(slot, place)) {
+                wanted.push((target, send.bytes, send.last));
             }
         }
         if together && wanted.len() == sends.len() {
@@ -260,8 +266,8 @@ impl Driver for Uring {
             return;
         }
         drop(wanted);
-        for (socket, bytes) in sends {
-            outcomes.push(self.send(*socket, &[IoSlice::new(bytes)]));
+        for send in sends {
+            outcomes.push(self.send_to(send.socket, &[IoSlice::new(send.bytes)], send.last));
         }
     }
 

@@ -13,21 +13,21 @@ use std::os::fd::AsRawFd;
 use super::direct::{CALL_ROUNDS, ROUND};
 use super::ring::{Ring, Target};
 use super::tag::Tag;
+use crate::runtime::sockets::send_flags;
 
 impl Ring {
-    /// Writes to each of these sockets what it takes now, like [`Driver::send`](crate::runtime::Driver::send), and puts how that went
+    /// Writes to each of these sockets (its bytes, and whether they are its last) what it takes now, like [`Driver::send`](crate::runtime::Driver::send), and puts how that went
     /// into the place of the same number. What else is answered meanwhile is set aside for [`Ring::take`].
     ///
     /// A ring that does not answer within ten seconds ends the process: the kernel might still read memory that the caller is about to
     /// give away.
     pub(super) fn send_each(
         &mut self,
-        sends: &[(Target<'_>, &[u8])],
+        sends: &[(Target<'_>, &[u8], bool)],
         outcomes: &mut [io::Result<usize>],
     ) {
         debug_assert_eq!(sends.len(), outcomes.len());
-        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-        for (number, (socket, bytes)) in sends.iter().enumerate() {
+        for (number, (socket, bytes, last)) in sends.iter().enumerate() {
             let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
             // With MSG_DONTWAIT the kernel sends what it can while it takes the request, and answers. The bytes are borrowed for longer
             // than this call, which does not return before every request is answered.
@@ -37,7 +37,10 @@ impl Ring {
                 }
                 Target::Slot(slot) => opcode::Send::new(Fixed(*slot), bytes.as_ptr(), len),
             };
-            self.push(send.flags(flags).build(), Tag::Sent(number as u32));
+            self.push(
+                send.flags(send_flags(*last)).build(),
+                Tag::Sent(number as u32),
+            );
         }
         // Whatever keeps this from working, the rounds below meet again.
         let _ = self.ring.submit();
