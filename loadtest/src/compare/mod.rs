@@ -4,7 +4,7 @@
 //! shown ([`tables`], [`plots`]). *Does not live here*: load; a run is this program, started again, with `--json`.
 //!
 //! *Invariants*: server and client have a core each; every run has a fresh server; a run in which the client was the limit, or that had
-//! faults, is never ranked; the machine is named.
+//! faults, is never ranked; a run that failed is repeated once, and then missing and said to be; the machine is named.
 //! *Called by* `main.rs`. *Calls* this program and the peers, as processes. *Tests*: beside the code, `tests/compare.rs`.
 
 mod cases;
@@ -27,12 +27,13 @@ use crate::args::CompareArguments;
 use cases::{CASES, Case};
 use certificate::Certificate;
 use peers::{PEERS, Peer};
-use results::{Found, Results};
+use results::{Found, Results, Turn};
+use serde_json::Value;
 
 /// Runs everything that is asked for. What is found is written after every case, so that an interruption leaves what there was.
 ///
 /// # Errors
-/// Something unknown is asked for, a peer is not installed or does not start, or the output cannot be written.
+/// Something unknown is asked for, a peer is not installed, or the output cannot be written.
 pub fn compare(arguments: &CompareArguments, interrupted: &AtomicBool) -> Result<()> {
     if arguments.list {
         list();
@@ -81,9 +82,10 @@ pub fn compare(arguments: &CompareArguments, interrupted: &AtomicBool) -> Result
                     arguments.rounds,
                     peer.name
                 );
-                let report = run::run(peer, case, certificate.as_ref(), &root, arguments)
-                    .with_context(|| format!("{} in {}", peer.name, case.name))?;
-                found.add(peer, report);
+                found.add(
+                    peer,
+                    twice(|| run::run(peer, case, certificate.as_ref(), &root, arguments)),
+                );
             }
         }
         results.cases.push(found);
@@ -98,6 +100,23 @@ pub fn compare(arguments: &CompareArguments, interrupted: &AtomicBool) -> Result
         arguments.output.join("results.md").display()
     );
     Ok(())
+}
+
+/// A run that fails is repeated once: hours of measuring must not be lost for one that had bad luck. One that fails again is missing
+/// from its case, which says so.
+fn twice(mut run: impl FnMut() -> Result<Value>) -> Turn {
+    let first = match run() {
+        Ok(report) => return Turn::Done(report),
+        Err(error) => error,
+    };
+    eprintln!("the run failed and is repeated: {first:#}");
+    match run() {
+        Ok(report) => Turn::Repeated(report),
+        Err(error) => {
+            eprintln!("it failed again, and is missing: {error:#}");
+            Turn::Missing(format!("{error:#}"))
+        }
+    }
 }
 
 fn list() {
@@ -122,4 +141,28 @@ fn write(results: &Results, output: &Path) -> Result<()> {
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_failed_run_is_repeated_once_and_then_missing() {
+        let outcome = |failures: usize| {
+            let mut runs = 0;
+            let turn = twice(|| {
+                runs += 1;
+                if runs <= failures {
+                    bail!("no luck {runs}");
+                }
+                Ok(Value::from(runs))
+            });
+            (turn, runs)
+        };
+        assert_eq!(outcome(0), (Turn::Done(1.into()), 1));
+        assert_eq!(outcome(1), (Turn::Repeated(2.into()), 2));
+        assert_eq!(outcome(2), (Turn::Missing("no luck 2".into()), 2));
+    }
 }

@@ -33,6 +33,21 @@ pub struct Found {
 pub struct Row {
     pub peer: &'static Peer,
     pub reports: Vec<Value>,
+    /// How many of these are of a second attempt.
+    pub repeated: usize,
+    /// Why others are missing: what the second attempt failed for.
+    pub missing: Vec<String>,
+}
+
+/// What came of one peer's turn.
+#[derive(Debug, PartialEq)]
+pub enum Turn {
+    /// Its report.
+    Done(Value),
+    /// The report of the second attempt.
+    Repeated(Value),
+    /// Why there is none.
+    Missing(String),
 }
 
 /// Median and range of a number over runs.
@@ -100,11 +115,22 @@ impl Results {
                 (found.case.name, rows.collect())
             })
             .collect();
+        let incomplete: BTreeMap<&str, BTreeMap<&str, &[String]>> = self
+            .cases
+            .iter()
+            .map(|found| {
+                let rows = found.rows.iter().filter(|row| !row.missing.is_empty());
+                let rows = rows.map(|row| (row.peer.name, row.missing.as_slice()));
+                (found.case.name, rows.collect::<BTreeMap<_, _>>())
+            })
+            .filter(|(_, rows)| !rows.is_empty())
+            .collect();
         let all = serde_json::json!({
             "machine": self.machine,
             "how": self.how,
             "versions": self.versions,
             "cases": cases,
+            "incomplete": incomplete,
         });
         serde_json::to_string_pretty(&all).expect("values that were read as JSON")
     }
@@ -129,13 +155,22 @@ impl Found {
         }
     }
 
-    pub fn add(&mut self, peer: &'static Peer, report: Value) {
-        match self.rows.iter_mut().find(|row| row.peer.name == peer.name) {
-            Some(row) => row.reports.push(report),
-            None => self.rows.push(Row {
+    pub fn add(&mut self, peer: &'static Peer, turn: Turn) {
+        let known = self.rows.iter().position(|row| row.peer.name == peer.name);
+        let at = known.unwrap_or_else(|| {
+            self.rows.push(Row {
                 peer,
-                reports: vec![report],
-            }),
+                reports: Vec::new(),
+                repeated: 0,
+                missing: Vec::new(),
+            });
+            self.rows.len() - 1
+        });
+        let row = &mut self.rows[at];
+        row.repeated += usize::from(matches!(turn, Turn::Repeated(_)));
+        match turn {
+            Turn::Done(report) | Turn::Repeated(report) => row.reports.push(report),
+            Turn::Missing(reason) => row.missing.push(reason),
         }
     }
 
@@ -190,22 +225,25 @@ impl Row {
 
     /// What went wrong, each once.
     pub fn faults(&self) -> Vec<String> {
+        let missing = self.missing.iter();
+        let missing = missing.map(|reason| format!("incomplete, a run failed twice: {reason}"));
         let mut faults: Vec<String> = self
             .reports
             .iter()
             .filter_map(|report| report["faults"].as_array())
             .flatten()
             .filter_map(|fault| Some(fault.as_str()?.to_owned()))
+            .chain(missing)
             .collect();
         faults.sort();
         faults.dedup();
         faults
     }
 
-    /// Whether most of its runs can be ranked.
+    /// Whether none of its runs is missing, and most can be ranked.
     pub fn is_ranked(&self) -> bool {
         let good = self.reports.iter().filter(|report| is_good(report)).count();
-        good * 2 > self.reports.len()
+        self.missing.is_empty() && good * 2 > self.reports.len()
     }
 
     /// A number of the report over these runs.
@@ -261,7 +299,7 @@ pub(super) mod tests {
         for (name, reports) in rows {
             let peer = PEERS.iter().find(|peer| peer.name == *name).unwrap();
             for report in *reports {
-                found.add(peer, report.clone());
+                found.add(peer, Turn::Done(report.clone()));
             }
         }
         found

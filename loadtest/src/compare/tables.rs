@@ -138,13 +138,19 @@ pub fn case(found: &Found) -> String {
         for (_, factor, path) in &columns {
             let _ = write!(text, " {} |", cell(row.spread(path, Runs::All), *factor));
         }
-        let _ = writeln!(
-            text,
-            " {} | {} | {} |",
-            row.reports.len(),
-            client(row),
-            faults(row)
-        );
+        let _ = writeln!(text, " {} | {} | {} |", runs(row), client(row), faults(row));
+    }
+    text
+}
+
+/// How many there were, of how many.
+fn runs(row: &Row) -> String {
+    let mut text = row.reports.len().to_string();
+    if !row.missing.is_empty() {
+        let _ = write!(text, " of {}", row.reports.len() + row.missing.len());
+    }
+    if row.repeated > 0 {
+        let _ = write!(text, ", {} repeated", row.repeated);
     }
     text
 }
@@ -182,8 +188,39 @@ fn cell(spread: Option<Spread>, factor: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::results::Turn;
     use super::super::results::tests::{found, report};
     use super::*;
+
+    #[test]
+    fn a_missing_run_is_told_and_leaves_its_peer_without_a_place() {
+        let mut found = found(&[
+            ("shardwire", &[report(4.0, false, &[])]),
+            ("bun", &[report(5.0, false, &[])]),
+        ]);
+        let peer = |name: &str| super::super::peers::named(&[name.to_owned()]).expect("known")[0];
+        found.add(
+            peer("shardwire"),
+            Turn::Missing("it does not listen".into()),
+        );
+        found.add(peer("bun"), Turn::Repeated(report(5.0, false, &[])));
+        found.add(peer("ws"), Turn::Missing("it ended".into()));
+        let text = case(&found);
+        let row = |name: &str| {
+            let mut lines = text.lines().filter(|line| line.contains(name));
+            lines.next_back().expect("everybody has a row").to_owned()
+        };
+        let ours = row("| shardwire | - |");
+        assert!(
+            ours.contains(" 1 of 2 ") && ours.contains("incomplete"),
+            "{text}"
+        );
+        assert!(ours.contains("it does not listen"), "{text}");
+        assert!(row("| bun | 1 |").contains(" 2, 1 repeated "), "{text}");
+        assert!(row("| ws | - | - |").contains(" 0 of 1 "), "{text}");
+        assert_eq!(summary_cell(&found, peer("shardwire")), "*4.00*");
+        assert_eq!(summary_cell(&found, peer("ws")), "-");
+    }
 
     #[test]
     fn who_is_not_ranked_has_no_place() {
