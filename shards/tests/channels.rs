@@ -43,6 +43,49 @@ fn a_publication_reaches_every_subscriber_on_every_shard_and_nobody_else() {
     }
 }
 
+/// A publication crosses to a shard once, however many subscribers it has there, and not at all to a shard without one.
+#[test]
+fn a_publication_is_one_mail_per_shard_with_an_audience_whatever_its_size() {
+    const PUBLICATIONS: usize = 5;
+    // Each lane takes one message, so what is sent beyond that is counted by its sender.
+    let lanes = LaneBounds {
+        lane_messages: 1,
+        ..LaneBounds::default()
+    };
+    for audience in [1, 20, 300] {
+        let mut world = World::bounded(4, open_settings(), lanes);
+        let channel = world.channel_at(0);
+        let mut subscribers = Vec::new();
+        for shard in [0, 1, 2] {
+            for _ in 0..audience {
+                let subscriber = world.connect(shard);
+                world.subscribe(subscriber, &channel);
+                subscribers.push(subscriber);
+            }
+        }
+        let publisher = world.connect(0);
+        assert!(!world.shards.iter().any(|shard| shard.has_mail()));
+        for number in 0..PUBLICATIONS {
+            world.publish(publisher, &channel, &number.to_string());
+        }
+        let mailed: Vec<_> = (0..4)
+            .filter(|&shard| world.shards[shard].has_mail())
+            .collect();
+        assert_eq!(mailed, [1, 2], "audience of {audience}");
+        let held = world.shards[0].residue().held_mail;
+        assert_eq!(
+            mailed.len() + held,
+            2 * PUBLICATIONS,
+            "audience of {audience}"
+        );
+        // What the lanes had no room for is tried again after a while.
+        world.pass(100);
+        for subscriber in subscribers {
+            assert_eq!(world.texts(subscriber).len(), PUBLICATIONS);
+        }
+    }
+}
+
 #[test]
 fn all_subscribers_see_one_order_and_a_publisher_its_own() {
     for shards in SHARDS {
