@@ -77,6 +77,13 @@ pub const SHARD_COUNT_INTERVAL_MS: u64 = 1000;
 /// Connections told, and connections closed, per turn while a shard is emptied: the others' messages go between.
 pub const DRAIN_BATCH: usize = 256;
 
+/// Flushes of a huge audience per turn: writing to so many sockets takes one to two milliseconds, and the others' messages go between. An
+/// audience of more than twice as many is a huge one.
+pub const FLUSH_SLICE: usize = 512;
+/// Broadcasts to huge audiences that may find earlier ones not written yet, before all is written in one turn: what waits in outboxes
+/// stays a few messages more than without slices.
+pub const ROW_WAVES_MAX: usize = 4;
+
 /// Slots a search looks at per turn: a few hundred microseconds.
 pub const SEARCH_SLICE: usize = 4096;
 /// Channels in which a connection is behind that an operator is told of, the worst first: the answer of a search is bounded by its limit

@@ -1,5 +1,6 @@
 //! What the operator chose, as the shard reads it: checked and in native types.
 
+use crate::bounds::FLUSH_SLICE;
 use crate::chat::ChatSettings;
 use crate::collaboration::CollaborationSettings;
 use crate::history::ChannelSettings;
@@ -52,6 +53,8 @@ pub struct ShardSettings {
     pub outbox_soft_limit: usize,
     /// Unsent bytes beyond which a peer that does not read is closed as a slow consumer.
     pub outbox_hard_limit: usize,
+    /// Connections of a huge audience that are written to in one turn; an audience of more than twice as many is a huge one.
+    pub flush_slice: usize,
     /// What the application handles itself.
     pub routes: ApplicationRoutes,
     /// permessage-deflate.
@@ -90,6 +93,7 @@ impl Default for ShardSettings {
             close_timeout_ms: 5_000,
             outbox_soft_limit: 256 << 10,
             outbox_hard_limit: 1 << 20,
+            flush_slice: FLUSH_SLICE,
             routes: ApplicationRoutes::default(),
             compression: CompressionSettings::default(),
             publish_shard_counts: true,

@@ -11,7 +11,9 @@ use crate::bounds::{LOOKED_AFTER_PER_TURN, OVERFLOW_RETRY_MS};
 use crate::channels::{Body, Channels};
 use crate::chat::Chat;
 use crate::collaboration::{Documents, Joined};
-use crate::connections::{Codec, Drain, Frames, NodeCount, Pool, Registry, Tags, Waiting};
+use crate::connections::{
+    Codec, Drain, FlushRow, Frames, NodeCount, Pool, Registry, Tags, Waiting,
+};
 use crate::history::{History, Origin};
 use crate::mesh::MailboxEnds;
 use crate::metrics::{CountRound, Counters, EndCounts};
@@ -72,6 +74,8 @@ pub struct Shard {
     pub(crate) counters: Counters,
     pub(crate) end_counts: EndCounts,
     pub(crate) effects: VecDeque<Effect>,
+    /// Flushes of huge audiences, which are asked for in slices.
+    pub(crate) row: FlushRow,
     /// While the shard is being emptied.
     pub(crate) drain: Option<Drain>,
     /// In which words peers closed that are not gone yet; at most 123 bytes each, of those with any.
@@ -114,6 +118,7 @@ impl Shard {
                 max_message_size: settings.max_message_size,
             },
             codec: Codec::new(settings.compression),
+            row: FlushRow::new(settings.flush_slice),
             waiting: Waiting::default(),
             work: 0,
             turn: 0,
@@ -193,16 +198,26 @@ impl Shard {
 
     /// The next thing to do; none when the turn is over.
     pub fn poll_effect(&mut self) -> Option<Effect> {
-        self.scatter();
-        self.judge_stuck(self.now);
-        let effect = self
-            .effects
-            .pop_front()
-            .or_else(|| self.ends.poll_ring().map(Effect::Ring));
-        if effect.is_none() {
-            self.turn = self.turn.wrapping_add(1);
+        if self.channels.has_gathered() {
+            self.scatter();
         }
-        effect
+        if self.channels.holds() && !self.row.is_due() {
+            self.scatter_held();
+        }
+        self.judge_stuck(self.now);
+        if let Some(effect) = self.effects.pop_front() {
+            return Some(effect);
+        }
+        if let Some(shard) = self.ends.poll_ring() {
+            return Some(Effect::Ring(shard));
+        }
+        if self.row.is_due()
+            && let Some(effect) = self.row.next(&mut self.registry)
+        {
+            return Some(effect);
+        }
+        self.turn = self.turn.wrapping_add(1);
+        None
     }
 
     /// When [`Input::Deadline`] is due, in milliseconds since start (`now` if that has passed); none when nothing waits for
@@ -217,7 +232,7 @@ impl Shard {
             self.presences.next_tick(),
         ]
         .map(|tick| tick.map(|tick| u64::from(tick) * TICK_MS));
-        let postponed = self.waiting.is_due() || self.has_catching_up();
+        let postponed = self.waiting.is_due() || self.has_catching_up() || self.row.is_due();
         [
             wheel,
             session,
@@ -431,6 +446,7 @@ impl Shard {
     }
 
     fn deadlines(&mut self, now: Now) {
+        self.row.begin_slice();
         self.retry_full_lanes(now);
         self.notice_a_stall(self.tick(now));
         self.wheel

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use shardwire_shards::bounds::FLUSH_SLICE;
 use shardwire_shards::collaboration::{CollaborationSettings, DocumentSettings};
 use shardwire_shards::history::{ChannelRule, ChannelSettings, HistoryRule, SlowPolicy};
 use shardwire_shards::mesh::LaneBounds;
@@ -94,9 +95,10 @@ impl Scenario {
     /// Draws one. `shards`: instead of a drawn number.
     #[must_use]
     pub fn draw(random: &mut Random, shards: Option<u16>) -> Self {
-        // From a stream of its own, so that seeds that were written down stay what they were; likewise about rooms.
+        // From a stream of its own, so that seeds that were written down stay what they were; likewise about rooms and slices.
         let mut about_documents = Random::new(random.clone().bits());
         let mut about_rooms = Random::new(!random.clone().bits());
+        let mut about_slices = Random::new(random.clone().bits().rotate_left(32));
         let drawn = random.pick(&[1_u16, 2, 2, 3, 4, 4, 5, 7, 8, 16]);
         let shards = shards.unwrap_or(drawn).max(1);
         let rule = random.pick(&[Rule::Accept, Rule::IpHash, Rule::UserHash]);
@@ -115,6 +117,8 @@ impl Scenario {
             close_timeout_ms: random.pick(&[200, 5_000]),
             outbox_soft_limit: soft,
             outbox_hard_limit: soft * random.pick(&[2, 4]),
+            // Here nobody has an audience that is huge otherwise.
+            flush_slice: about_slices.pick(&[1, 2, 4, FLUSH_SLICE]),
             routes: routes(random),
             publish_shard_counts: random.chance(80),
             channels: history(random, durable),

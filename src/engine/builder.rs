@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use shardwire_shards::bounds::FLUSH_SLICE;
 use shardwire_shards::mesh::MailboxEnds;
 use shardwire_shards::permissions::Access;
 use shardwire_shards::placement::{Placement, Rule};
@@ -486,6 +487,7 @@ pub(super) fn shard_settings(
         close_timeout_ms: connections.close_timeout_ms,
         outbox_soft_limit: connections.outbox_soft_limit,
         outbox_hard_limit: connections.outbox_hard_limit,
+        flush_slice: FLUSH_SLICE,
         routes,
         compression: CompressionSettings {
             enabled: settings.compression.enabled,

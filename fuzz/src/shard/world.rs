@@ -324,6 +324,7 @@ fn settings(u: &mut Unstructured<'_>) -> Result<ShardSettings> {
         close_timeout_ms: 5_000,
         outbox_soft_limit: 300,
         outbox_hard_limit: 1_000,
+        flush_slice: 2,
         routes: match u.int_in_range(0..=3)? {
             0 => ApplicationRoutes {
                 types: vec!["work".to_owned(), "echo".to_owned()],

@@ -32,7 +32,7 @@ impl Shard {
         let Some(frame) = self.gather(key, frame, exclude) else {
             return;
         };
-        self.scatter();
+        self.scatter_all_of(key);
         let deliveries = self.give_members(key, frame, exclude, place, 1);
         self.work += deliveries * cost::DELIVERY;
     }
@@ -63,6 +63,10 @@ impl Shard {
         let kept = (patient || lagging).then(|| frame.clone());
         let mut slow: SmallVec<[ConnectionId; 8]> = SmallVec::new();
         let forms = self.frames.insert_shared(frame);
+        let in_row = self.row.is_for(audience.members.len());
+        if in_row {
+            self.row.begin();
+        }
         let mut deliveries = 0;
         for &id in &audience.members {
             if !exclude.is_empty() && exclude.contains(&id) {
@@ -101,7 +105,11 @@ impl Shard {
                 &mut self.pool,
                 &mut self.codec,
             );
-            Self::ask_flush(&mut self.effects, &mut self.stuck, id, connection);
+            if in_row {
+                self.row.enter(&mut self.stuck, id, connection);
+            } else {
+                Self::ask_flush(&mut self.effects, &mut self.stuck, id, connection);
+            }
             deliveries += 1;
         }
         let policy = audience.slow;

@@ -3,6 +3,10 @@
 //! What reaches members one by one costs each of them a copy or a slice of its own; behind each other they cost as much as one. What is
 //! gathered is given to the members before anything else is said to one of them, and at the latest when the turn's effects begin, so
 //! nobody sees another order or another moment.
+//!
+//! A huge audience is written to over several turns (`connections/row`). What is published to one meanwhile is held for it until all that was
+//! to be written is written, so that a shard with much to write has few, long writes, as it would without slices. It is given before its
+//! members change, and behind nothing else of its channel; between channels, and between a channel and answers, nothing is promised.
 
 use bytes::{Bytes, BytesMut};
 
@@ -25,6 +29,11 @@ pub(crate) struct Gathering {
 }
 
 impl Gathering {
+    #[inline]
+    pub(super) fn has_any(&self) -> bool {
+        self.audience.is_some()
+    }
+
     fn begin(&mut self, key: AudienceKey, frame: Bytes) {
         self.audience = Some(key);
         self.first = frame;
@@ -60,7 +69,8 @@ impl Gathering {
 }
 
 impl Shard {
-    /// Takes a publication for an audience whose members can be given several as one. None: it was taken.
+    /// Takes a publication for an audience whose members can be given several as one. None: it was taken. A huge audience is never in the
+    /// other place: it becomes one, or ceases to be one, when nothing is gathered for it.
     pub(super) fn gather(
         &mut self,
         key: AudienceKey,
@@ -76,36 +86,69 @@ impl Shard {
         if !alike {
             return Some(frame);
         }
-        let members = audience.map_or(0, |audience| audience.members.len() as u64);
-        if self.channels.gathering.add(key, &frame.plain) {
-            self.work += members * cost::GATHERED_DELIVERY;
+        let members = audience.map_or(0, |audience| audience.members.len());
+        let huge = self.row.is_for(members);
+        if self.channels.gathering_of(huge).add(key, &frame.plain) {
+            self.work += members as u64 * cost::GATHERED_DELIVERY;
         } else {
-            self.scatter();
-            self.channels.gathering.begin(key, frame.plain);
-            self.work += members * cost::DELIVERY;
+            if huge {
+                self.scatter_held();
+            } else {
+                self.scatter();
+            }
+            self.channels.gathering_of(huge).begin(key, frame.plain);
+            self.work += members as u64 * cost::DELIVERY;
         }
         None
     }
 
-    /// Gives the members what was gathered for them. To be called before anything else reaches one of them, or changes who they are.
+    /// Gives the members what was gathered for them in this turn. To be called before anything else reaches one of them.
     pub(crate) fn scatter(&mut self) {
         if let Some((key, frame, publications)) = self.channels.gathering.take(&mut self.chunk) {
             self.give_members(key, frame.into(), &[], None, publications);
         }
     }
 
-    /// The same, if the connection is one of those who wait for it.
+    /// Gives the members of a huge audience what is held for them. To be called when all that waited to be written is written.
+    pub(crate) fn scatter_held(&mut self) {
+        if let Some((key, frame, publications)) = self.channels.held.take(&mut self.chunk) {
+            self.give_members(key, frame.into(), &[], None, publications);
+        }
+    }
+
+    /// Gives everything that was gathered for this audience. To be called before something else of its channel reaches a member, or
+    /// who they are changes.
+    pub(super) fn scatter_all_of(&mut self, key: AudienceKey) {
+        self.scatter();
+        if self.channels.held.audience == Some(key) {
+            self.scatter_held();
+        }
+    }
+
+    /// Gives what was gathered in this turn, if the connection is one of those who wait for it.
     pub(crate) fn scatter_for(&mut self, id: ConnectionId) {
-        let Some(key) = self.channels.gathering.audience else {
-            return;
-        };
-        let is_member = self.registry.get(id).is_some_and(|connection| {
-            let mut memberships = connection.memberships.iter();
-            memberships.any(|membership| membership.audience == key)
-        });
-        if is_member {
+        if self.is_in(id, self.channels.gathering.audience) {
             self.scatter();
         }
+    }
+
+    /// The same with what is held, too: it is leaving.
+    pub(crate) fn scatter_all_for(&mut self, id: ConnectionId) {
+        self.scatter_for(id);
+        if self.is_in(id, self.channels.held.audience) {
+            self.scatter_held();
+        }
+    }
+
+    #[inline]
+    fn is_in(&self, id: ConnectionId, audience: Option<AudienceKey>) -> bool {
+        let Some(key) = audience else {
+            return false;
+        };
+        self.registry.get(id).is_some_and(|connection| {
+            let mut memberships = connection.memberships.iter();
+            memberships.any(|membership| membership.audience == key)
+        })
     }
 }
 

@@ -27,8 +27,8 @@ impl Shard {
 
     /// Takes somebody out of its place; the last one moves there, and is told.
     pub(crate) fn take_place(&mut self, membership: Membership) -> Option<Lag> {
-        self.scatter();
         let key = membership.audience;
+        self.scatter_all_of(key);
         let at = membership.position as usize;
         let audience = self.channels.audiences.get_mut(key)?;
         let (moved, lag) = if membership.lags {

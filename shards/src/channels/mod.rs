@@ -46,6 +46,8 @@ pub(crate) struct Channels {
     pub(crate) homes: Homes,
     /// Publications of this turn that an audience has still to be given.
     gathering: Gathering,
+    /// The same for a huge one, of some turns.
+    held: Gathering,
     /// Members of all local audiences together.
     pub(crate) memberships: usize,
     /// Who can go on catching up, in a row; each at most once.
@@ -63,6 +65,26 @@ impl Channels {
         Self {
             asking: vec![0; usize::from(shards)].into(),
             ..Self::default()
+        }
+    }
+
+    /// Whether somebody has still to be given what was published in this turn.
+    #[inline]
+    pub(crate) fn has_gathered(&self) -> bool {
+        self.gathering.has_any()
+    }
+
+    /// Whether something is held for a huge audience.
+    #[inline]
+    pub(crate) fn holds(&self) -> bool {
+        self.held.has_any()
+    }
+
+    fn gathering_of(&mut self, huge: bool) -> &mut Gathering {
+        if huge {
+            &mut self.held
+        } else {
+            &mut self.gathering
         }
     }
 

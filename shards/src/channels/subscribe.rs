@@ -135,7 +135,7 @@ impl Shard {
 
     /// Puts a connection into an audience it is not in.
     fn enter(&mut self, key: AudienceKey, id: ConnectionId) {
-        self.scatter();
+        self.scatter_all_of(key);
         let (Some(audience), Some(connection)) = (
             self.channels.audiences.get_mut(key),
             self.registry.get_mut(id),
@@ -473,7 +473,7 @@ impl Shard {
     }
 
     pub(crate) fn leave_all_channels(&mut self, id: ConnectionId) {
-        self.scatter_for(id);
+        self.scatter_all_for(id);
         while let Some(connection) = self.registry.get_mut(id)
             && let Some(membership) = connection.memberships.pop()
         {

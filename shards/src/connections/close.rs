@@ -154,7 +154,7 @@ impl Shard {
     /// The world says that the socket is gone. What it brought before and what waits for a later turn is still handled: a client
     /// that says much, says goodbye and is gone has said it all.
     pub(crate) fn socket_ended(&mut self, id: ConnectionId) {
-        self.scatter_for(id);
+        self.scatter_all_for(id);
         let Some(connection) = self.registry.get_mut(id) else {
             return;
         };

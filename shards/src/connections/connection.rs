@@ -105,7 +105,7 @@ impl SpokeAt {
 pub(crate) struct Flags(u16);
 
 impl Flags {
-    /// A `Flush` effect is under way.
+    /// A `Flush` effect is under way. Never together with [`OWED`](Self::OWED).
     pub(crate) const FLUSHING: Self = Self(1);
     /// The socket took less than was offered; the world waits for it to drain.
     pub(crate) const BLOCKED: Self = Self(1 << 1);
@@ -135,6 +135,12 @@ impl Flags {
     pub(crate) const WATCHED: Self = Self(Self::LAGGING.0 | Self::NOTIFIED.0);
     /// Its user counts as offline until it says something.
     pub(crate) const SILENT: Self = Self(1 << 13);
+    /// It gets its `Flush` effect when it is its turn in the row of huge audiences.
+    pub(crate) const OWED: Self = Self(1 << 14);
+    /// It is flushed, in either way.
+    pub(crate) const FLUSH_DUE: Self = Self(Self::FLUSHING.0 | Self::OWED.0);
+    /// It has a place in that row; without [`OWED`](Self::OWED) it is passed over there.
+    pub(crate) const IN_ROW: Self = Self(1 << 15);
 
     pub(crate) fn has(self, flag: Self) -> bool {
         self.0 & flag.0 != 0

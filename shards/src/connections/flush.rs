@@ -50,6 +50,8 @@ impl Shard {
             }
         } else if !connection.flags.has(Flags::FLUSHING) {
             connection.flags.set(Flags::FLUSHING, true);
+            // Whoever waits for its turn in the row need not any more.
+            connection.flags.set(Flags::OWED, false);
             effects.push_back(Effect::Flush {
                 connection: id,
                 socket: connection.socket,
@@ -97,7 +99,7 @@ impl Shard {
             .outbox
             .advance(written, &mut self.frames, &mut self.pool);
         self.counters.bytes_sent += written as u64;
-        connection.flags.set(Flags::FLUSHING, false);
+        connection.flags.set(Flags::FLUSH_DUE, false);
         connection.flags.set(Flags::BLOCKED, blocked);
         // Most connections are neither: they are done here.
         let paused = connection.flags.has(Flags::PAUSED);
