@@ -278,6 +278,7 @@ pub fn work<L: Link>(
                 steps: (time * rate) as u64,
                 away: (presence.away.as_secs_f64() * rate / 2.0) as u64,
                 budget: presence.budget.map(|budget| budget as u64),
+                silent_flaps: presence.silent_flaps,
                 subscribe_timeout: common.connect_timeout.as_nanos() as u64,
             };
             // Members by their number in the run, subscribers by those behind.

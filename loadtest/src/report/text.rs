@@ -58,14 +58,16 @@ pub fn write(report: &Report) -> String {
 
 fn presence(figures: &PresenceFigures) -> String {
     format!(
-        "{} of {} subscribers exact in the end ({} by name), {} there; at most {} to one in a second, {} in {} messages in all",
+        "{} of {} subscribers exact in the end ({} by name), {} there; at most {} to one in a second, {} in {} messages in all, {} of them in {:.1} s of going and coming again",
         count(figures.exact),
         count(figures.subscribers),
         count(figures.exact_by_name),
         count(figures.there),
         bytes(figures.most_bytes_in_a_second),
         bytes(figures.bytes),
-        count(figures.messages)
+        count(figures.messages),
+        count(figures.told_while_flapping),
+        figures.flapping_seconds
     )
 }
 

@@ -12,7 +12,7 @@ use crate::measure::histogram::Distribution;
 use crate::measure::process::Usage;
 
 /// What subscribers were told of who is in a channel.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct PresenceFigures {
     pub subscribers: u64,
     /// Those that knew in the end exactly who was there, or how many if they were told only that; and those of them that knew names.
@@ -26,6 +26,9 @@ pub struct PresenceFigures {
     pub messages: u64,
     /// Subscribers that got more in some second than they should.
     pub over_budget: u64,
+    /// How long members only went and came again (of the slowest process), and messages to all subscribers meanwhile.
+    pub flapping_seconds: f64,
+    pub told_while_flapping: u64,
 }
 
 impl PresenceFigures {
@@ -42,6 +45,8 @@ impl PresenceFigures {
         self.bytes += other.bytes;
         self.messages += other.messages;
         self.over_budget += other.over_budget;
+        self.flapping_seconds = self.flapping_seconds.max(other.flapping_seconds);
+        self.told_while_flapping += other.told_while_flapping;
     }
 }
 

@@ -19,8 +19,8 @@ use super::pace::Schedule;
 use super::tally::Tally;
 use super::{Identity, Prepared, Scenario};
 use crate::client::{Client, ConnectionId, End, Handler, Message, Outgoing, Ramp};
-use crate::measure::clock::MILLISECOND;
-use plan::Deed;
+use crate::measure::clock::{MILLISECOND, SECOND};
+use plan::{Deed, SETTLE_SECONDS};
 use watcher::{Told, Watcher, set};
 
 /// Most steps between two looks at what came.
@@ -42,6 +42,9 @@ pub struct Presence {
     last_opened: u64,
     patient: bool,
     over: bool,
+    /// From when until when members only go and come again; and how often a subscriber was told something then.
+    flapping: (u64, u64),
+    told_while_flapping: u64,
     /// Who is there in the end, a bit each, and how many.
     truth: Option<(Vec<u64>, u64)>,
 }
@@ -80,6 +83,8 @@ impl Presence {
             last_opened: 0,
             patient: true,
             over: false,
+            flapping: (u64::MAX, u64::MAX),
+            told_while_flapping: 0,
             truth: None,
             plan,
             identity,
@@ -128,6 +133,8 @@ impl Presence {
         match self.watchers[watcher].0.take(at, text, self.plan.members) {
             Told::Presence(come) => {
                 self.tally.received += 1;
+                self.told_while_flapping +=
+                    u64::from(at >= self.flapping.0 && at < self.flapping.1);
                 self.tally.measured_received +=
                     u64::from(at >= self.tally.from && at < self.tally.to);
                 for number in come {
@@ -240,7 +247,9 @@ impl Scenario for Presence {
 
     fn start(&mut self, now: u64, _client: &mut Client) {
         let offset = f64::from(self.identity.index) / f64::from(self.identity.processes);
-        self.schedule = Some(Schedule::new(now, self.plan.rate, offset));
+        let schedule = Schedule::new(now, self.plan.rate, offset);
+        self.flapping.0 = schedule.intended(self.plan.coming()) + SETTLE_SECONDS * SECOND;
+        self.schedule = Some(schedule);
     }
 
     fn turn(&mut self, now: u64, client: &mut Client) -> u64 {
@@ -252,6 +261,7 @@ impl Scenario for Presence {
                 break;
             }
             if step == self.plan.last_part() {
+                self.flapping.1 = now;
                 // Who stays must be there, whatever it did last.
                 for member in 0..u64::from(self.plan.own_stay) {
                     self.act(now, now, Deed::Join(member), client);
@@ -309,6 +319,11 @@ impl Scenario for Presence {
             exact,
             exact_by_name: named,
             there: self.truth.as_ref().map_or(0, |(_, count)| *count),
+            flapping_seconds: match self.flapping {
+                (_, u64::MAX) => 0.0,
+                (from, to) => to.saturating_sub(from) as f64 / SECOND as f64,
+            },
+            told_while_flapping: self.told_while_flapping,
             ..PresenceFigures::default()
         };
         for (watcher, _) in &self.watchers {
@@ -323,6 +338,12 @@ impl Scenario for Presence {
         for _ in 0..figures.over_budget {
             self.tally
                 .error_kind("more bytes in a second than --budget".to_owned());
+        }
+        if self.plan.silent_flaps {
+            for _ in 0..figures.told_while_flapping {
+                self.tally
+                    .error_kind("told of members that were away for a moment only".to_owned());
+            }
         }
         Outcome {
             presence: Some(figures),

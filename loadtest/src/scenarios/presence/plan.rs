@@ -5,6 +5,9 @@ use anyhow::{Result, bail};
 /// Far enough apart that neighbours in time are none in number; a prime, so that it meets every member.
 const STRIDE: u64 = 7_919;
 
+/// Seconds from the last one's coming until what is told is about those that go and come again: a batch, and the load of the machine.
+pub const SETTLE_SECONDS: u64 = 3;
+
 /// What a presence run does in one process.
 #[derive(Debug, Clone)]
 pub struct PresencePlan {
@@ -26,6 +29,8 @@ pub struct PresencePlan {
     pub away: u64,
     /// Most bytes a subscriber may be told in a second; none: it is not checked.
     pub budget: Option<u64>,
+    /// Nothing may be told while members only go and come again.
+    pub silent_flaps: bool,
     /// How long the first state may take, in nanoseconds.
     pub subscribe_timeout: u64,
 }
@@ -50,10 +55,17 @@ impl PresencePlan {
                 self.steps
             );
         }
+        let flapping = (self.steps - least) as f64 / self.rate;
+        if self.silent_flaps && flapping <= SETTLE_SECONDS as f64 {
+            bail!(
+                "members go and come again for {flapping:.1} s, and are only listened to after {SETTLE_SECONDS}: give more --duration or --rate"
+            );
+        }
         Ok(())
     }
 
-    fn coming(&self) -> u64 {
+    /// Joins before the first that leaves.
+    pub fn coming(&self) -> u64 {
         u64::from(self.own_members)
     }
 
@@ -104,6 +116,7 @@ mod tests {
             steps: 1_000,
             away: 20,
             budget: None,
+            silent_flaps: false,
             subscribe_timeout: 0,
         }
     }
@@ -129,5 +142,17 @@ mod tests {
         assert!(inside[7..].iter().all(|it| !it));
         let hasty = PresencePlan { steps: 192, ..plan };
         assert!(hasty.check().is_err());
+        // The others go and come again for two seconds.
+        let too_short = PresencePlan {
+            steps: 195,
+            silent_flaps: true,
+            ..hasty.clone()
+        };
+        assert!(too_short.check().is_err());
+        let long_enough = PresencePlan {
+            steps: 197,
+            ..too_short
+        };
+        long_enough.check().expect("four seconds");
     }
 }
