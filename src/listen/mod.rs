@@ -34,3 +34,7 @@ pub(crate) const UPGRADING_PER_ADDRESS_MAX: usize = UPGRADING_MAX / 4;
 /// Milliseconds a closed socket is read on so that the peer can take our last words (RFC 6455, 7.1.1, without a reset that
 /// would throw them away).
 pub(crate) const LINGER_MS: u64 = 2000;
+
+/// Milliseconds a peer may take for a plain answer that its socket did not take at once. Answers are small enough for the kernel to take
+/// them whole, unless it was given very small buffers: this is what a peer that never reads can hold then.
+pub(crate) const RESPONDING_MS: u64 = 10_000;

@@ -10,7 +10,7 @@ use shardwire_shards::vocabulary::{Input, Now, Opening, ShardId, Standing};
 use super::{ACCEPT_RETRY_MS, RunningShard};
 use crate::auth::Attempt;
 use crate::engine::inbox::{HandedOff, Item};
-use crate::listen::{Arrival, UPGRADING_MAX, UPGRADING_PER_ADDRESS_MAX, Upgrading};
+use crate::listen::{Arrival, RESPONDING_MS, UPGRADING_MAX, UPGRADING_PER_ADDRESS_MAX, Upgrading};
 use crate::runtime::{Driver, SocketId};
 use crate::transport::{Flushed, HandingOff, Responding, SocketState, Stage, token_of, write_some};
 
@@ -367,6 +367,7 @@ impl<D: Driver> RunningShard<D> {
             Flushed::Blocked => {
                 self.sockets
                     .set(socket, SocketState::Responding(Box::new(responding)));
+                self.linger_deadlines.push(now.ms + RESPONDING_MS, socket);
             }
             Flushed::Broken => {
                 self.sockets.set(socket, SocketState::Lingering);

@@ -342,7 +342,9 @@ impl<D: Driver> RunningShard<D> {
         }
         self.verdicts_overdue(now);
         while let Some(socket) = self.linger_deadlines.pop_due(now.ms) {
-            if let Some(SocketState::Lingering) = self.sockets.get_mut(socket) {
+            if let Some(SocketState::Lingering | SocketState::Responding(_)) =
+                self.sockets.get_mut(socket)
+            {
                 self.sockets.take(socket);
                 self.driver.close(socket);
             }
