@@ -62,24 +62,24 @@ const fn case(
 pub const CASES: &[Case] = &[
     case(
         "echo-64-100",
-        "echo, 64 B, 100 connections, 60,000 per second",
+        "echo, 64 B, 100 connections, 40,000 per second",
         "echo",
         Kind::Echo,
-        &["--connections", "100", "--rate", "60k"],
+        &["--connections", "100", "--rate", "40k"],
     ),
     case(
         "echo-64-1000",
-        "echo, 64 B, 1,000 connections, 60,000 per second",
+        "echo, 64 B, 1,000 connections, 40,000 per second",
         "echo",
         Kind::Echo,
-        &["--connections", "1000", "--rate", "60k"],
+        &["--connections", "1000", "--rate", "40k"],
     ),
     case(
         "echo-64-10000",
-        "echo, 64 B, 10,000 connections, 60,000 per second",
+        "echo, 64 B, 10,000 connections, 40,000 per second",
         "echo",
         Kind::Echo,
-        &["--connections", "10000", "--rate", "60k"],
+        &["--connections", "10000", "--rate", "40k"],
     ),
     case(
         "echo-50k",
