@@ -513,6 +513,116 @@ fn a_full_lane_delays_and_every_device_knows_the_count_in_the_end() {
 }
 
 #[test]
+fn a_device_that_connects_while_its_inbox_ends_and_begins_again_gets_each_once() {
+    let brief = NotificationSettings {
+        ttl_ms: 1_000,
+        ..NotificationSettings::default()
+    };
+    for before in 0..6 {
+        let mut world = World::with(2, settings(brief));
+        let ann = home(&world, "ann");
+        let away = 1 - ann;
+        let device = world.open(away, user("ann"));
+        for step in 0..before {
+            world.turn(if step % 2 == 0 { ann } else { away });
+        }
+        let notify = |world: &mut World, title: &str| {
+            let command = NotificationCommand::Send {
+                user: "ann".into(),
+                members: members(title),
+                lifetime_ms: None,
+                deliver: true,
+                answer: None,
+            };
+            world.command(ann, Command::Notification(command));
+        };
+        notify(&mut world, "old");
+        // Its time passes while it is on its way.
+        world.ms += 2_000;
+        world.hand_in(ann, Input::Deadline);
+        notify(&mut world, "new");
+        notify(&mut world, "newer");
+        world.settle();
+        let heard = world.messages(device);
+        let titles = heard.iter().filter_map(|it| it["title"].as_str());
+        let titles: Vec<&str> = titles.filter(|title| *title != "old").collect();
+        assert_eq!(titles, ["new", "newer"], "{before}");
+        assert_eq!(*heard.last().unwrap(), unread(2));
+    }
+}
+
+#[test]
+fn what_is_only_stored_while_a_device_connects_waits_for_it_too() {
+    // Its home is told of it only after that.
+    for before in 0..3 {
+        let mut world = world(2);
+        let ann = home(&world, "ann");
+        let away = 1 - ann;
+        let device = world.open(away, user("ann"));
+        for step in 0..before {
+            world.turn(if step % 2 == 0 { ann } else { away });
+        }
+        for (title, deliver) in [("live", true), ("stored", false)] {
+            let command = NotificationCommand::Send {
+                user: "ann".into(),
+                members: members(title),
+                lifetime_ms: None,
+                deliver,
+                answer: None,
+            };
+            world.command(ann, Command::Notification(command));
+        }
+        world.settle();
+        let heard = world.messages(device);
+        let titles: Vec<&str> = heard.iter().filter_map(|it| it["title"].as_str()).collect();
+        assert_eq!(titles, ["live", "stored"], "{before}");
+    }
+}
+
+#[test]
+fn a_device_behind_a_full_lane_gets_what_another_device_was_lost_with() {
+    let lanes = LaneBounds {
+        lane_messages: 1,
+        overflow_messages: 2,
+        ..LaneBounds::default()
+    };
+    let mut world = World::bounded(3, settings(NotificationSettings::default()), lanes);
+    let ann = home(&world, "ann");
+    let (near, far) = ((ann + 1) % 3, (ann + 2) % 3);
+    let slow = world.connect_as(near, user("ann"));
+    let behind = world.connect_as(far, user("ann"));
+    world.messages(slow);
+    world.messages(behind);
+    // The one takes nothing; the other's shard takes no mail for a while.
+    world.peers[slow].room = Some(0);
+    for n in 0..8 {
+        let command = NotificationCommand::Send {
+            user: "ann".into(),
+            members: members(&n.to_string()),
+            lifetime_ms: None,
+            deliver: true,
+            answer: None,
+        };
+        world.command(ann, Command::Notification(command));
+        world.turn(near);
+        world.turn(ann);
+    }
+    world.settle();
+    world.pass(1_000);
+    world.lose(slow);
+    world.settle();
+    world.pass(1_000);
+    let heard = world.messages(behind);
+    let mut titles: Vec<u64> = heard
+        .iter()
+        .filter_map(|it| it["title"].as_str()?.parse().ok())
+        .collect();
+    titles.sort_unstable();
+    assert_eq!(titles, (0..8).collect::<Vec<_>>());
+    assert!(list(&mut world, "ann", true).notices.is_empty());
+}
+
+#[test]
 fn a_slow_reader_that_is_closed_has_not_been_delivered_what_it_did_not_take() {
     let mut world = World::with(
         1,

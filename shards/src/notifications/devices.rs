@@ -6,6 +6,7 @@ use smallvec::{SmallVec, smallvec};
 use shardwire_protocol::envelope::notifications as wire;
 use shardwire_protocol::websocket::frame;
 
+use super::Owed;
 use super::inbox::{Entry, State};
 use crate::mesh::Lane;
 use crate::shard::Shard;
@@ -57,8 +58,9 @@ impl Shard {
             return 0;
         };
         let frames: Frames = smallvec![notification(epoch, entry), unread_count(unread)];
+        let id = NotificationId { epoch, number };
         let mut groups = self.by_shard(user, &[]);
-        groups.retain(|(shard, _)| self.has_way_to_devices(user, *shard));
+        groups.retain(|(shard, _)| self.has_way_to_devices(user, *shard, Some(id)));
         let connections: usize = groups.iter().map(|(_, ids)| ids.len()).sum();
         let Some(entry) = self
             .notifications
@@ -83,7 +85,7 @@ impl Shard {
         let inbox = self.notifications.inboxes.get(user);
         let unread = inbox.map_or(0, |inbox| inbox.unread());
         for (shard, connections) in self.by_shard(user, &[]) {
-            if self.has_way_to_devices(user, shard) {
+            if self.has_way_to_devices(user, shard, None) {
                 let frames = smallvec![unread_count(unread)];
                 self.pass_on(shard, user, connections, frames, false);
             }
@@ -114,20 +116,38 @@ impl Shard {
         );
     }
 
-    /// Whether the shard of some devices can be sent something now; else that is made up for.
-    fn has_way_to_devices(&mut self, user: &UserId, shard: ShardId) -> bool {
+    /// Whether the shard of some devices can be sent something now: this notification, and the count; else that is made up for.
+    fn has_way_to_devices(
+        &mut self,
+        user: &UserId,
+        shard: ShardId,
+        id: Option<NotificationId>,
+    ) -> bool {
         let full = shard != self.id && self.ends.is_full(shard, Lane::Delivery);
         if full {
-            self.notifications.behind.insert((user.clone(), shard));
+            let owed = self.notifications.behind.entry((user.clone(), shard));
+            let owed = owed.or_default();
+            owed.count = true;
+            if let Some(id) = id {
+                // What the inbox does not hold any more, nobody gets.
+                let inbox = self.notifications.inboxes.get(user);
+                let first = inbox.and_then(|inbox| inbox.first_number()).unwrap_or(0);
+                let held = |it: &NotificationId| it.epoch == id.epoch && it.number >= first;
+                owed.notifications.retain(|it| held(it));
+                owed.notifications.push(id);
+            }
             self.try_again_soon();
         }
         !full
     }
 
-    /// There may be room in full lanes again: whoever was left out gets what is pending and on its way to nobody, and the count.
+    /// There may be room in full lanes again: whoever was left out gets what is pending and on its way to nobody, and the count. What is
+    /// still on its way to another device stays owed.
     pub(crate) fn catch_up_devices(&mut self) {
-        for (user, shard) in std::mem::take(&mut self.notifications.behind) {
-            if !self.has_way_to_devices(&user, shard) {
+        for ((user, shard), owed) in std::mem::take(&mut self.notifications.behind) {
+            if !self.has_way_to_devices(&user, shard, None) {
+                let again = self.notifications.behind.entry((user, shard));
+                again.or_default().notifications = owed.notifications;
                 continue;
             }
             let mut groups = self.by_shard(&user, &[]).into_iter();
@@ -136,18 +156,35 @@ impl Shard {
             };
             let mut frames = Frames::new();
             let mut unread = 0;
+            let mut on_their_way = SmallVec::new();
             if let Some(inbox) = self.notifications.inboxes.get_mut(&user) {
                 let epoch = inbox.epoch();
                 unread = inbox.unread();
                 let devices = u16::try_from(connections.len()).unwrap_or(u16::MAX);
-                let left_out = |entry: &&mut Entry| entry.is_pending() && entry.in_flight == 0;
-                for entry in inbox.entries_mut().filter(left_out) {
-                    entry.in_flight = devices;
-                    frames.push(notification(epoch, entry));
+                for id in owed.notifications.iter().filter(|id| id.epoch == epoch) {
+                    match inbox.get_mut(id.number) {
+                        Some(entry) if entry.is_pending() && entry.in_flight == 0 => {
+                            entry.in_flight = devices;
+                            frames.push(notification(epoch, entry));
+                        }
+                        Some(entry) if entry.is_pending() => on_their_way.push(*id),
+                        _ => {}
+                    }
                 }
             }
-            frames.push(unread_count(unread));
-            self.pass_on(shard, &user, connections, frames, false);
+            if !on_their_way.is_empty() {
+                let still = Owed {
+                    count: false,
+                    notifications: on_their_way,
+                };
+                self.notifications
+                    .behind
+                    .insert((user.clone(), shard), still);
+            }
+            if owed.count || !frames.is_empty() {
+                frames.push(unread_count(unread));
+                self.pass_on(shard, &user, connections, frames, false);
+            }
         }
     }
 
@@ -203,6 +240,10 @@ impl Shard {
             let changed = inbox.mark(numbers.map(|id| id.number), State::DELIVERED);
             self.counters.notifications_delivered += changed.len() as u64;
             self.save_marks(now, user, changed);
+        }
+        // Another device may be owed what was lost here.
+        if !unreached.is_empty() && !self.notifications.behind.is_empty() {
+            self.try_again_soon();
         }
         for number in unreached {
             self.note_unreached(user, number);

@@ -28,13 +28,16 @@ mod record;
 mod sockets;
 mod sweep;
 
-use ahash::{AHashMap, AHashSet};
+use std::collections::BTreeMap;
+
+use ahash::AHashMap;
+use smallvec::SmallVec;
 
 use crate::shard::Shard;
 use crate::timers::Wheel;
 use crate::vocabulary::{
-    Answer, AnswerId, Effect, NotificationAnswer, NotificationCommand, NotificationMail, Now,
-    ShardId, UserId,
+    Answer, AnswerId, Effect, NotificationAnswer, NotificationCommand, NotificationId,
+    NotificationMail, Now, ShardId, UserId,
 };
 
 use inbox::Inbox;
@@ -68,6 +71,15 @@ impl Default for NotificationSettings {
     }
 }
 
+/// What the devices of a user on one shard have not been told.
+#[derive(Debug, Default)]
+struct Owed {
+    /// How many are unread.
+    count: bool,
+    /// These, oldest first. Who got them elsewhere has got them; but they may be lost there.
+    notifications: SmallVec<[NotificationId; 2]>,
+}
+
 /// The inboxes of the users homed on this shard, and what is on its way to this shard's sockets.
 #[derive(Debug, Default)]
 pub(crate) struct Notifications {
@@ -80,7 +92,7 @@ pub(crate) struct Notifications {
     wheel: Wheel<UserId>,
     due: Vec<UserId>,
     /// Shards whose lane was full when something was to be told to the devices of a user.
-    behind: AHashSet<(UserId, ShardId)>,
+    behind: BTreeMap<(UserId, ShardId), Owed>,
     sockets: Sockets,
 }
 

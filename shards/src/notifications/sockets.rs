@@ -15,8 +15,8 @@ use crate::vocabulary::{
 /// The connections of this shard that are being watched.
 #[derive(Debug, Default)]
 pub(super) struct Sockets {
-    /// Those that wait for their welcome, with the first notification that has come live meanwhile.
-    greeting: AHashMap<ConnectionId, Option<NotificationId>>,
+    /// Those that wait for their welcome, with what has come live meanwhile.
+    greeting: AHashMap<ConnectionId, Live>,
     /// Those whose outbox has notifications in it.
     unwritten: AHashMap<ConnectionId, Unwritten>,
 }
@@ -24,6 +24,20 @@ pub(super) struct Sockets {
 impl Sockets {
     pub(super) fn watched(&self) -> usize {
         self.greeting.len() + self.unwritten.len()
+    }
+}
+
+/// Notifications that came ahead of a welcome, in order: of one life of the inbox, and no more than it may hold.
+type Live = SmallVec<[NotificationId; 1]>;
+
+/// Notes that this one came. What an inbox does not hold any more is in no welcome.
+fn note_live(live: &mut Live, id: NotificationId, max: usize) {
+    live.retain(|known| known.epoch == id.epoch);
+    if let Err(at) = live.binary_search(&id) {
+        live.insert(at, id);
+    }
+    if live.len() > max {
+        live.remove(0);
     }
 }
 
@@ -49,7 +63,10 @@ impl Shard {
         if !self.is_device(connection) {
             return;
         }
-        self.notifications.sockets.greeting.insert(connection, None);
+        self.notifications
+            .sockets
+            .greeting
+            .insert(connection, Live::new());
         let home = self.placement.home_of_user(&user);
         if home == self.id {
             return self.welcome_device(&user, connection);
@@ -80,15 +97,15 @@ impl Shard {
         for _ in missing {
             self.send_receipt(now, user, all.clone(), false);
         }
+        let max = self.settings.notifications.map_or(0, |it| it.max_per_user);
         for taker in &takers {
             let greeting = &mut self.notifications.sockets.greeting;
             if !welcome {
-                if let (Some(live), Some(first)) = (greeting.get_mut(taker), all.first()) {
-                    live.get_or_insert(*first);
+                if let Some(live) = greeting.get_mut(taker) {
+                    all.iter().for_each(|id| note_live(live, *id, max));
                 }
-            } else if let Some(Some(live)) = greeting.remove(taker) {
-                let is_repeated =
-                    |id: &NotificationId| id.epoch == live.epoch && id.number >= live.number;
+            } else if let Some(live) = greeting.remove(taker) {
+                let is_repeated = |id: &NotificationId| live.binary_search(id).is_ok();
                 let repeated: SmallVec<_> = all.iter().copied().filter(is_repeated).collect();
                 frames.retain(|one| !one.id.as_ref().is_some_and(is_repeated));
                 self.send_receipt(now, user, repeated, false);
