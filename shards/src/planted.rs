@@ -23,6 +23,8 @@ pub enum Fault {
     ForgetLeave,
     /// A log is forgotten, and the next one of its channel goes by the same epoch.
     KeepEpoch,
+    /// Notifications are marked as read, and the devices are not told how many are unread now.
+    ForgetCount,
     /// A connection leaves a chat room, and the room's home keeps it.
     KeepSeat,
 }

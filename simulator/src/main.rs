@@ -49,6 +49,8 @@ enum Plant {
     ForgetLeave,
     /// A log is forgotten, and the next one goes by the same epoch.
     KeepEpoch,
+    /// Notifications are marked as read, and the devices are not told how many are unread now.
+    ForgetCount,
     /// A connection leaves a chat room, and the room's home keeps it.
     KeepSeat,
 }
@@ -63,6 +65,7 @@ impl From<Plant> for Fault {
             Plant::ForgetOverflow => Self::ForgetOverflow,
             Plant::ForgetLeave => Self::ForgetLeave,
             Plant::KeepEpoch => Self::KeepEpoch,
+            Plant::ForgetCount => Self::ForgetCount,
             Plant::KeepSeat => Self::KeepSeat,
         }
     }

@@ -105,6 +105,7 @@ fn run_traced(options: &Options, trace: &mut Trace) -> Outcome {
                         | Fault::ForgetOverflow
                         | Fault::ForgetLeave
                         | Fault::KeepEpoch
+                        | Fault::ForgetCount
                         | Fault::KeepSeat
                 );
                 for at in 0..world.hosts.len() {

@@ -6,6 +6,7 @@ use shardwire_shards::bounds::FLUSH_SLICE;
 use shardwire_shards::collaboration::{CollaborationSettings, DocumentSettings};
 use shardwire_shards::history::{ChannelRule, ChannelSettings, HistoryRule, SlowPolicy};
 use shardwire_shards::mesh::LaneBounds;
+use shardwire_shards::notifications::NotificationSettings;
 use shardwire_shards::placement::{Placement, Rule};
 use shardwire_shards::presence::PresenceSettings;
 use shardwire_shards::{ApplicationRoutes, ChatSettings, ShardSettings};
@@ -34,7 +35,7 @@ pub struct Scenario {
     pub logs: usize,
     /// Documents clients edit; none in most runs.
     pub documents: Vec<String>,
-    /// Histories are kept on disk, and outlive the node.
+    /// Histories and inboxes are kept on disk, and outlive the node.
     pub durable: bool,
     /// Chat rooms there are.
     pub rooms: usize,
@@ -89,6 +90,8 @@ pub struct Weights {
     pub trouble: u32,
     /// The disk does some of its work.
     pub disk: u32,
+    /// Somebody outside notifies a user.
+    pub notify: u32,
 }
 
 impl Scenario {
@@ -99,6 +102,7 @@ impl Scenario {
         let mut about_documents = Random::new(random.clone().bits());
         let mut about_rooms = Random::new(!random.clone().bits());
         let mut about_slices = Random::new(random.clone().bits().rotate_left(32));
+        let mut about_inboxes = Random::new(random.clone().bits().rotate_left(17));
         let drawn = random.pick(&[1_u16, 2, 2, 3, 4, 4, 5, 7, 8, 16]);
         let shards = shards.unwrap_or(drawn).max(1);
         let rule = random.pick(&[Rule::Accept, Rule::IpHash, Rule::UserHash]);
@@ -130,6 +134,7 @@ impl Scenario {
                 ..ChatSettings::default()
             }),
             presence: presence(random),
+            notifications: inboxes(&mut about_inboxes, durable),
             ..ShardSettings::default()
         };
         let documents = documents(&mut about_documents, &settings);
@@ -137,6 +142,7 @@ impl Scenario {
             collaboration: (!documents.is_empty()).then(|| collaboration(&mut about_documents)),
             ..settings
         };
+        let notify = settings.notifications.is_some();
         let lanes = if random.chance(40) {
             LaneBounds {
                 lane_messages: random.size(1..=6),
@@ -176,6 +182,7 @@ impl Scenario {
             clock_step: random.pick(&[2, 40, 400, 4_000]),
             filler: random.pick(&[8, 300, 5_000]).min(max_message_size - 100),
             weights: Weights {
+                notify: u32::from(notify) * about_inboxes.pick(&[1, 4]),
                 turn: random.pick(&[20, 40]),
                 arrive: random.pick(&[10, 25]),
                 read: random.pick(&[6, 25]),
@@ -281,6 +288,16 @@ fn presence(random: &mut Random) -> PresenceSettings {
         budget_bytes: random.pick(&[400, 800, 1_200, 32 << 10]),
         ..PresenceSettings::default()
     }
+}
+
+/// In half of the runs users have inboxes: such that are full soon, and such that let go soon.
+fn inboxes(random: &mut Random, durable: bool) -> Option<NotificationSettings> {
+    random.chance(50).then(|| NotificationSettings {
+        max_per_user: random.pick(&[2, 5, 100]),
+        ttl_ms: random.pick(&[300, 5_000, 60_000]),
+        durable,
+        ..NotificationSettings::default()
+    })
 }
 
 /// Often there is no application; else it handles one type of message, or sees all of them, or new connections first.

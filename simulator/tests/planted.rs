@@ -33,17 +33,29 @@ const PRESENCE: &str = "who is there is known";
 /// Looks at channels with a history; the older checks look at the others.
 const HISTORY: &str = "once, in order, or told";
 
+/// Looks at what devices know of their user's inbox.
+const INBOXES: &str = "every device knows the inbox";
+
+/// Looks at what those have who work on a document.
+const DOCUMENTS: &str = "documents converge";
+
 /// Looks at what members of chat rooms are told.
 const ROOMS: &str = "everybody is in the room it is in";
 
 #[test]
 fn a_delivery_left_out_is_found() {
-    is_found(Fault::SkipDelivery, &["no loss", HISTORY, ROOMS, PRESENCE]);
+    is_found(
+        Fault::SkipDelivery,
+        &["no loss", HISTORY, ROOMS, PRESENCE, DOCUMENTS],
+    );
 }
 
 #[test]
 fn a_delivery_made_twice_is_found() {
-    is_found(Fault::DoubleDelivery, &["no duplicate", HISTORY, ROOMS]);
+    is_found(
+        Fault::DoubleDelivery,
+        &["no duplicate", HISTORY, ROOMS, DOCUMENTS],
+    );
 }
 
 #[test]
@@ -65,6 +77,11 @@ fn a_full_lane_that_is_forgotten_is_found() {
 #[test]
 fn an_epoch_that_outlives_its_log_is_found() {
     is_found(Fault::KeepEpoch, &[HISTORY]);
+}
+
+#[test]
+fn a_number_of_unread_notifications_that_is_not_told_is_found() {
+    is_found(Fault::ForgetCount, &[INBOXES]);
 }
 
 #[test]

@@ -103,6 +103,10 @@ impl Shard {
         let (count, after) = (changed.len(), inbox.unread());
         self.save_marks(now, user, changed);
         if after != before {
+            #[cfg(feature = "planted-faults")]
+            if self.planted.strikes(crate::planted::Fault::ForgetCount) {
+                return count;
+            }
             self.tell_unread(user);
         }
         count

@@ -172,6 +172,20 @@ impl Check for Answers {
                     "client {client} was told of {users} users when it asked {asked:?}"
                 );
             }
+            Seen::Inbox { client, id, .. } => {
+                let asked = self.take(client, id)?;
+                demand!(
+                    asked == Request::Inbox,
+                    "client {client} was told what is in its inbox when it asked {asked:?}"
+                );
+            }
+            Seen::Marked { client, id } => {
+                let asked = self.take(client, id)?;
+                demand!(
+                    matches!(asked, Request::MarkRead(_) | Request::Acknowledge(_)),
+                    "client {client} was told that its marks are made when it asked {asked:?}"
+                );
+            }
             Seen::JsonPong { client, id } => {
                 let asked = self.take(client, id)?;
                 demand!(
@@ -229,6 +243,11 @@ impl Check for Answers {
                     Request::LeaveRoom => code == ErrorCode::NotJoined as u16,
                     Request::Say(_) | Request::Type => {
                         code == ErrorCode::NotJoined as u16 || code == ErrorCode::Overloaded as u16
+                    }
+                    Request::Inbox | Request::MarkRead(_) | Request::Acknowledge(_) => {
+                        code == ErrorCode::Overloaded as u16
+                            || (code == ErrorCode::NotPermitted as u16
+                                && world.clients[client].user.is_none())
                     }
                     Request::SetPresence => {
                         code == ErrorCode::Overloaded as u16

@@ -14,6 +14,7 @@ mod duplicates;
 mod endings;
 mod heartbeat;
 mod history;
+mod inboxes;
 mod keeping;
 mod limits;
 mod loss;
@@ -27,7 +28,7 @@ mod wakes;
 use serde_json::Value;
 use shardwire_shards::vocabulary::{CloseCause, ConnectionId, DocumentText};
 
-use crate::clients::{Place, Request};
+use crate::clients::{Listed, Place, Request};
 use crate::{Failure, World};
 
 /// One observation. Clients, channels, users and publications by number.
@@ -156,6 +157,30 @@ pub enum Seen<'a> {
         users: usize,
         id: Option<u64>,
     },
+    /// A notification was put into an inbox, or not.
+    NoticeSent { number: usize, taken: bool },
+    /// A device got a notification.
+    Notified {
+        client: usize,
+        number: usize,
+        notice: &'a str,
+    },
+    /// A device was told what is in its inbox, or the newest of it.
+    Inbox {
+        client: usize,
+        listed: &'a [Listed],
+        unread: u64,
+        total: u64,
+        id: Option<u64>,
+    },
+    /// A device was told that what it said of notifications is noted.
+    Marked { client: usize, id: Option<u64> },
+    /// The home of an inbox was asked what is in it.
+    InboxHeld {
+        user: usize,
+        listed: &'a [Listed],
+        unread: usize,
+    },
     /// A client got the JSON pong.
     JsonPong { client: usize, id: Option<u64> },
     /// A client got its value back.
@@ -250,6 +275,7 @@ impl Checks {
             Box::<keeping::Keeping>::default(),
             Box::<rooms::Rooms>::default(),
             Box::<presence::Presence>::default(),
+            Box::<inboxes::Inboxes>::default(),
             Box::<answers::Answers>::default(),
             Box::<calls::Calls>::default(),
             Box::<endings::Endings>::default(),

@@ -21,9 +21,11 @@ impl Check for Registries {
     fn at_rest(&mut self, world: &World<'_>) -> Verdict {
         for (shard, expected) in expected(world).into_iter().enumerate() {
             let held = world.hosts[shard].shard.residue();
-            // What logs hold, and of whom something is known, nobody knows from outside; in the end they must be gone.
+            // What logs and inboxes hold, and of whom something is known, nobody knows from outside; in the end they must be gone.
             let expected = Residue {
                 presence_records: held.presence_records,
+                inboxes: held.inboxes,
+                inbox_bytes: held.inbox_bytes,
                 logs: held.logs,
                 log_bytes: held.log_bytes,
                 ..expected

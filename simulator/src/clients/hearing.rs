@@ -11,6 +11,21 @@ pub struct Place {
     pub offset: u64,
 }
 
+/// One notification of an inbox.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listed {
+    /// Its place in the run.
+    pub number: usize,
+    /// Its id.
+    pub notice: String,
+    /// The user has seen it.
+    pub read: bool,
+    /// It has come to a device.
+    pub delivered: bool,
+    /// A device has said so.
+    pub acknowledged: bool,
+}
+
 /// One message of the server, as its client understands it. Channels are named as on the wire.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Heard {
@@ -86,6 +101,19 @@ pub enum Heard {
     },
     /// What is known of so many users.
     PresenceUpdate { users: usize, id: Option<u64> },
+    /// Somebody notifies us; `number` is its place in the run.
+    Notified { number: usize, notice: String },
+    /// What is in our inbox, or the newest of it.
+    Inbox {
+        listed: Vec<Listed>,
+        unread: u64,
+        total: u64,
+        id: Option<u64>,
+    },
+    /// So many in our inbox are unread.
+    Unread { count: u64 },
+    /// It is noted what became of notifications, and so many are unread.
+    Marked { unread: u64, id: Option<u64> },
     /// The JSON pong.
     Pong { id: Option<u64> },
     /// Our value came back.
@@ -107,7 +135,7 @@ pub fn understand(text: &str) -> Result<Heard, String> {
         serde_json::from_str(text).map_err(|error| format!("not JSON ({error}): {text}"))?;
     let strange = || format!("a message nobody defined: {text}");
     // What is asked about documents has a text as its id.
-    let said = value["type"] == "message";
+    let said = value["type"] == "message" || value["type"] == "notification";
     if value["documentId"].is_string() || (value["id"].is_string() && !said) {
         return Ok(Heard::Document(value));
     }
@@ -227,6 +255,30 @@ pub fn understand(text: &str) -> Result<Heard, String> {
             users: value["presence"].as_object().ok_or_else(strange)?.len(),
             id,
         },
+        "notification" => Heard::Notified {
+            number: number_of(&value).ok_or_else(strange)?,
+            notice: value["id"].as_str().ok_or_else(strange)?.to_owned(),
+        },
+        "notifications" => {
+            let listed = value["notifications"].as_array().ok_or_else(strange)?;
+            Heard::Inbox {
+                listed: listed
+                    .iter()
+                    .map(listed_notice)
+                    .collect::<Option<_>>()
+                    .ok_or_else(strange)?,
+                unread: value["unread"].as_u64().ok_or_else(strange)?,
+                total: value["total"].as_u64().ok_or_else(strange)?,
+                id,
+            }
+        }
+        "unread-count" => Heard::Unread {
+            count: value["unread"].as_u64().ok_or_else(strange)?,
+        },
+        "marked-read" | "acknowledged" => Heard::Marked {
+            unread: value["unread"].as_u64().ok_or_else(strange)?,
+            id,
+        },
         "pong" => Heard::Pong { id },
         "worked" => Heard::Worked { id },
         "echo" => Heard::Echo {
@@ -241,6 +293,21 @@ pub fn understand(text: &str) -> Result<Heard, String> {
             id,
         },
         _ => return Err(strange()),
+    })
+}
+
+/// The place in the run of a notification: it says nothing else.
+fn number_of(value: &Value) -> Option<usize> {
+    value["title"].as_str()?.parse().ok()
+}
+
+fn listed_notice(value: &Value) -> Option<Listed> {
+    Some(Listed {
+        number: number_of(value)?,
+        notice: value["id"].as_str()?.to_owned(),
+        read: value["read"].as_bool()?,
+        delivered: value["delivered"].as_bool()?,
+        acknowledged: value["acknowledged"].as_bool()?,
     })
 }
 

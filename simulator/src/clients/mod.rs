@@ -11,7 +11,7 @@ mod hearing;
 mod speech;
 
 pub use copies::{Copy, Reaction};
-pub use hearing::{Heard, Place, understand};
+pub use hearing::{Heard, Listed, Place, understand};
 pub use speech::{Offence, Request, Speech};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -64,6 +64,10 @@ pub struct Client {
     pub places: BTreeMap<usize, Place>,
     /// The chat room it was told that it is in.
     pub room: Option<usize>,
+    /// The number of unread notifications it was told last.
+    pub unread: u64,
+    /// Notifications it has heard of: their numbers and ids.
+    pub notices: BTreeMap<usize, String>,
     /// Codes of `CloseAll` commands that were given to its shard while it was there.
     pub told_to_go: Vec<u16>,
     pub(crate) decoder: Decoder,
@@ -94,6 +98,8 @@ impl Client {
             channels: BTreeSet::new(),
             places: BTreeMap::new(),
             room: None,
+            unread: 0,
+            notices: BTreeMap::new(),
             told_to_go: Vec::new(),
             decoder: Decoder::default(),
             next_id: 0,

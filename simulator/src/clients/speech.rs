@@ -33,6 +33,12 @@ pub enum Request {
     GetPresence(usize),
     /// Who is in the first channel?
     Members,
+    /// What is in one's inbox?
+    Inbox,
+    /// These notifications were read.
+    MarkRead(Vec<usize>),
+    /// These notifications have come.
+    Acknowledge(Vec<usize>),
     /// The JSON ping.
     Ping,
     /// This JSON value is to come back.

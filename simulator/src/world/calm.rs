@@ -57,6 +57,7 @@ impl World<'_> {
             self.ask_for_connections(user);
         }
         self.ask_for_documents();
+        self.ask_for_inboxes();
         self.settle(0);
         self.judge(Checks::at_rest);
         self.flap();
@@ -83,6 +84,9 @@ impl World<'_> {
         self.unsubscribe(client, 0);
         self.settle(0);
         self.subscribe(client, 0);
+        self.settle(0);
+        // It may have found the way full, and is not back then.
+        self.flapping = self.clients[client].channels.contains(&0);
         self.settle(self.short());
         self.flapping = false;
     }
@@ -117,6 +121,8 @@ impl World<'_> {
                 }
             }
         }
+        // By a clock that was set back, inboxes would keep what they have for hours, and ask a disk that fails every second.
+        self.wall_ms = self.wall_ms.saturating_add_unsigned(self.wall_stepped_ms);
         self.settle(self.long() + self.oblivion());
         self.judge(Checks::at_end);
     }
@@ -134,8 +140,8 @@ impl World<'_> {
         settings.heartbeat_interval_ms + settings.heartbeat_timeout_ms + self.short() + 100
     }
 
-    /// Time enough for every log to become empty and be forgotten, every document to be unloaded, and every user to be forgotten that has said
-    /// something of itself.
+    /// Time enough for every log and every inbox to become empty and be forgotten, every document to be unloaded, and every user to be
+    /// forgotten that has said something of itself.
     fn oblivion(&self) -> u64 {
         let presence = &self.scenario.settings.presence;
         let silence = presence.heartbeat_timeout_ms + presence.status_expiration_ms;
@@ -144,7 +150,14 @@ impl World<'_> {
         let oldest = ages.map(|history| history.max_age_ms).max().unwrap_or(0);
         let collaboration = self.scenario.settings.collaboration;
         let documents = collaboration.map_or(0, |documents| documents.unload_after_ms);
-        (oldest + 2 * channels.forget_after_ms).max(documents) + silence + 1_000
+        // What is in an inbox has its time by the clock on the wall.
+        let inboxes = self.scenario.settings.notifications;
+        let inboxes = inboxes.map_or(0, |inboxes| inboxes.ttl_ms + self.wall_stepped_ms);
+        (oldest + 2 * channels.forget_after_ms)
+            .max(documents)
+            .max(inboxes)
+            + silence
+            + 1_000
     }
 
     /// Lets everything happen that can, and then time pass to the next deadline, until `patience` milliseconds are over.

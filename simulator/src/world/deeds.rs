@@ -61,7 +61,7 @@ impl World<'_> {
         client
     }
 
-    fn ask(&mut self, client: usize, request: &Request, json: &str) {
+    pub(super) fn ask(&mut self, client: usize, request: &Request, json: &str) {
         let id = self.clients[client].next_id;
         self.clients[client].next_id += 1;
         // A message that is not understood is answered without an id.
@@ -133,6 +133,7 @@ impl World<'_> {
         let history = u32::from(self.scenario.logs > 0) * 4;
         let documents = self.scenario.documents.len() as u32 * 30;
         let rooms = u32::from(self.scenario.rooms > 0) * 25;
+        let inboxes = u32::from(self.scenario.settings.notifications.is_some()) * 10;
         let kinds = [
             subscribe,
             unsubscribe,
@@ -148,6 +149,7 @@ impl World<'_> {
             2,
             2,
             2,
+            inboxes,
         ];
         match self.random.weighted(&kinds) {
             0 => {
@@ -197,6 +199,7 @@ impl World<'_> {
                 let json = format!("{{\"type\":\"get-presence\",\"ids\":[\"{ids}\"]}}");
                 self.ask(client, &Request::GetPresence(wanted), &json);
             }
+            14 => self.use_inbox(client),
             13 => {
                 let json = format!(
                     "{{\"type\":\"get-presence\",\"channel\":\"{}\"}}",

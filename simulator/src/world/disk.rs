@@ -29,6 +29,8 @@ pub struct Disk {
     asked: Vec<VecDeque<StoreRequest>>,
     /// What is synced.
     logs: BTreeMap<LogName, Kept>,
+    /// It has not kept everything that it was asked to keep.
+    pub has_refused: bool,
     /// Ends of logs that came while there was no room.
     forgotten: Vec<(LogName, Epoch)>,
 }
@@ -74,6 +76,7 @@ impl Disk {
                     kept.head.offset = kept.head.offset.max(record.offset);
                     kept.records.push(record);
                 }
+                self.has_refused |= !stores;
                 return Some(Completion::Stored(ticket, outcome));
             }
             StoreRequest::Begin { log, position } if stores => {

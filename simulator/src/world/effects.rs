@@ -46,7 +46,7 @@ impl World<'_> {
                     self.hosts[shard.index()].bell = true;
                 }
                 Effect::Answer { id, answer } => {
-                    // The scenarios ask for connections and documents only.
+                    // The scenarios ask for connections, documents and inboxes only.
                     match answer {
                         Answer::Connections(connections) => self.see(Seen::UsersConnections {
                             user: id.0 as usize,
@@ -56,6 +56,7 @@ impl World<'_> {
                         Answer::Document(Err(code)) => {
                             unreachable!("no store is asked, and {code:?} answered")
                         }
+                        Answer::Notification(answer) => self.inbox_told(id, &answer),
                         _ => {}
                     }
                 }

@@ -1,7 +1,7 @@
 //! The world faked: shards with their drivers, sockets, clients, and one clock.
 //!
 //! **Lives here:** what an engine, its application, a kernel and a network do, as chance wants it (`host.rs` with
-//! `arrivals.rs` and `effects.rs`, `application.rs`, `socket.rs`, `network.rs`), what clients do (`deeds.rs`, `documents.rs`), the storm and the
+//! `arrivals.rs` and `effects.rs`, `application.rs`, `socket.rs`, `network.rs`), what clients do (`deeds.rs`, `documents.rs`, `inboxes.rs`), the storm and the
 //! calm (`storm.rs`, `calm.rs`), the disk (`disk.rs`), the end and the next start of the node (`restart.rs`). **Does not:** judging what is
 //! seen; every observation goes to `checks/`.
 //! **Invariants:** whatever differs between two runs comes from the seed; a shard that sleeps runs only for a completion,
@@ -16,6 +16,7 @@ mod disk;
 mod documents;
 mod effects;
 mod host;
+mod inboxes;
 mod network;
 mod restart;
 mod socket;
@@ -24,6 +25,7 @@ mod storm;
 use application::Call;
 pub use disk::Disk;
 pub use host::{Completion, Host, Outside};
+pub use inboxes::Notified;
 pub use socket::Socket;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -92,6 +94,8 @@ pub struct World<'t> {
     pub publications: Vec<Publication>,
     /// Publications up to here were settled when the world last rested.
     pub settled: usize,
+    /// What users were notified of, by number.
+    pub notices: Vec<Notified>,
     /// How far the clock on the wall is ahead of where it began, besides the time that has passed, in milliseconds.
     pub wall_ms: i64,
     /// Its steps since the beginning, forwards and backwards, added up.
@@ -162,6 +166,7 @@ impl<'t> World<'t> {
             copies: Vec::new(),
             publications: Vec::new(),
             settled: 0,
+            notices: Vec::new(),
             wall_ms: 0,
             wall_stepped_ms: 0,
             wall_went_back: false,

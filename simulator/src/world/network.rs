@@ -313,6 +313,10 @@ impl World<'_> {
             Heard::PresenceUpdate { users, id } => {
                 self.see(Seen::PresenceUpdate { client, users, id });
             }
+            Heard::Notified { .. }
+            | Heard::Inbox { .. }
+            | Heard::Unread { .. }
+            | Heard::Marked { .. } => self.heard_of_inbox(client, heard),
             Heard::Worked { id } => self.see(Seen::Worked { client, id }),
             Heard::Pong { id } => self.see(Seen::JsonPong { client, id }),
             Heard::Echo { data, id } => self.see(Seen::Echo {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use shardwire_shards::mesh::MailboxEnds;
+use shardwire_shards::vocabulary::LogKind;
 use shardwire_shards::{NodeCount, Shard};
 
 use super::{Host, World};
@@ -48,7 +49,11 @@ impl World<'_> {
         }
         let now = self.now_of_shards();
         for log in self.disk.load() {
-            let home = self.scenario.placement.home_of_channel(&log.log.name);
+            let placement = &self.scenario.placement;
+            let home = match log.log.kind {
+                LogKind::Inbox => placement.home_of_user(&log.log.name),
+                LogKind::Channel | LogKind::Document => placement.home_of_channel(&log.log.name),
+            };
             self.hosts[home.index()].shard.restore(now, log);
         }
         self.see(Seen::Restarted);

@@ -19,6 +19,7 @@ impl World<'_> {
             weights.command,
             weights.trouble,
             weights.disk,
+            weights.notify,
         ];
         match self.random.weighted(&kinds) {
             0 => {
@@ -55,6 +56,7 @@ impl World<'_> {
             4 => self.ms += self.random.within(1..=self.scenario.clock_step),
             5 => self.command(),
             6 => self.trouble(),
+            8 => self.notify(),
             _ => {
                 let (shard, requests) = (
                     self.random.below(self.hosts.len()),
