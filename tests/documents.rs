@@ -1,13 +1,16 @@
 //! Documents over real sockets: with the embedding service as one of those that edit, and across a restart with other shards.
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/http.rs"]
+mod http;
 mod support;
 
 use std::path::Path;
 use std::time::Duration;
 
+use http::Admin;
 use serde_json::{Value, json};
-use shardwire::config::{ByteSize, Config, Persistence, PlacementRule, TextDuration};
+use shardwire::config::{ByteSize, Config, Persistence, PlacementRule, Secret, TextDuration};
 use shardwire::telemetry::ShardReport;
 use shardwire::text::Operation;
 use shardwire::{DocumentError, DocumentText};
@@ -171,6 +174,63 @@ fn what_nobody_is_in_is_on_the_disk_only_and_comes_back_when_it_is_wanted() {
     assert_eq!(engine.0.forget_document(&names[1]).unwrap().wait(), 1);
     let ended = engine.0.document(&names[1]).unwrap().wait().unwrap();
     assert_eq!(ended.version, 0);
+}
+
+#[test]
+fn operators_list_documents_and_read_one() {
+    let directory = TempDir::new().unwrap();
+    let mut config = documents(3, Some(directory.path()));
+    config.admin.address = Some("127.0.0.1:0".parse().unwrap());
+    config.admin.key = Some(Secret::new("correct-horse-battery-staple"));
+    let admin_of = |engine: &TestEngine| Admin {
+        address: engine.0.admin_address().unwrap(),
+        key: Some("correct-horse-battery-staple".to_owned()),
+    };
+    let engine = TestEngine::start(config.clone());
+    let mut ann = engine.client("/ws?user=ann");
+    for name in ["plan/1", "plan/2", "plan/3", "todo"] {
+        join(&mut ann, name, &json!({}));
+        ann.ask(&edit(name, 1, 0, &json!(["hello"])));
+    }
+    let admin = admin_of(&engine);
+    let row = |name: &str| json!({"document": name, "open": true, "version": 1, "members": 1});
+    let page = admin.ask("/v1/documents?prefix=plan&limit=2");
+    assert_eq!(page["documents"], json!([row("plan/1"), row("plan/2")]));
+    let rest = admin.ask("/v1/documents?after=plan%2F2");
+    assert_eq!(rest["documents"], json!([row("plan/3"), row("todo")]));
+    let text = json!({"document": "plan/1", "version": 1, "content": "hello"});
+    assert_eq!(admin.ask("/v1/documents/plan%2F1"), text);
+    assert_eq!(admin.get("/v1/documents/nothing").status, 404);
+    let long = format!("/v1/documents/{}", "x".repeat(201));
+    assert_eq!(admin.get(&long).status, 400);
+    drop(ann);
+    drop(engine);
+    // After a start they are known by name.
+    let engine = TestEngine::start(config);
+    let admin = admin_of(&engine);
+    let row = |name: &str| json!({"document": name, "open": false, "members": 0});
+    let page = admin.ask("/v1/documents?prefix=plan&limit=2");
+    assert_eq!(page["documents"], json!([row("plan/1"), row("plan/2")]));
+    let rest = admin.ask("/v1/documents?prefix=plan&after=plan%2F2");
+    assert_eq!(rest["documents"], json!([row("plan/3")]));
+    assert_eq!(admin.ask("/v1/documents/plan%2F1"), text);
+    let now = admin.ask("/v1/documents?limit=1");
+    assert_eq!(
+        (
+            &now["documents"][0]["open"],
+            &now["documents"][0]["version"]
+        ),
+        (&json!(true), &json!(1))
+    );
+    let off = TestEngine::start({
+        let mut config = documents(1, None);
+        config.collaboration.enabled = Some(false);
+        config.admin.address = Some("127.0.0.1:0".parse().unwrap());
+        config.admin.key = Some(Secret::new("correct-horse-battery-staple"));
+        config
+    });
+    assert_eq!(admin_of(&off).get("/v1/documents/a").status, 404);
+    assert_eq!(admin_of(&off).ask("/v1/documents")["documents"], json!([]));
 }
 
 /// Somebody with an editor, and what carries it.

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use shardwire_shards::vocabulary::NoConnectionId;
 
-use crate::{CloseError, NotifyError, PresenceError, PublishError};
+use crate::{CloseError, DocumentError, NotifyError, PresenceError, PublishError};
 
 /// A request that was not carried out.
 #[derive(Debug)]
@@ -126,6 +126,21 @@ impl From<NotifyError> for Problem {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
             }
             NotifyError::TooLarge { .. } => Self::too_large(error.to_string()),
+            mistake => Self::bad_request(mistake.to_string()),
+        }
+    }
+}
+
+impl From<DocumentError> for Problem {
+    fn from(error: DocumentError) -> Self {
+        match error {
+            DocumentError::Overloaded => Self::overloaded(),
+            DocumentError::Disabled => {
+                Self::not_found("there are no documents: collaboration.enabled is false")
+            }
+            DocumentError::StorageFull | DocumentError::StorageFailed => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+            }
             mistake => Self::bad_request(mistake.to_string()),
         }
     }

@@ -43,6 +43,8 @@ pub(super) fn router(engine: EngineHandle) -> Router {
         .route("/channels", get(api::channels::list))
         .route("/channels/{channel}", get(api::channels::one))
         .route("/channels/{channel}/presence", get(api::presence::channel))
+        .route("/documents", get(api::documents::list))
+        .route("/documents/{document}", get(api::documents::one))
         .route("/shards", get(api::shards::table))
         .route("/close", post(api::control::close))
         .route("/drain", post(api::control::drain))

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use shardwire_shards::search::{
     ChannelInfo, ChannelSearch, ConnectionFilter, ConnectionInfo, ConnectionOrder,
-    ConnectionSearch, NameFilter, Search, UserInfo, UserSearch,
+    ConnectionSearch, DocumentInfo, DocumentSearch, NameFilter, Search, UserInfo, UserSearch,
 };
 use shardwire_shards::vocabulary::{Command, ConnectionId, ShardId};
 
@@ -51,6 +51,11 @@ impl EngineHandle {
     /// Users with connections, by name: the first `limit` of each shard, with the connections on that shard.
     pub fn users(&self, filter: &NameFilter) -> PerShard<Vec<UserInfo>> {
         self.search(|| UserSearch::new(filter.clone()))
+    }
+
+    /// Documents by name, those that are in the store only included: the first `limit` of each shard, of those it is home of.
+    pub fn documents(&self, filter: &NameFilter) -> PerShard<Vec<DocumentInfo>> {
+        self.search(|| DocumentSearch::new(filter.clone()))
     }
 
     /// Which shard orders a channel.

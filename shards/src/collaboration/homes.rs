@@ -10,6 +10,7 @@ use super::{Document, DocumentSettings};
 use crate::bounds::{
     CURSOR_INTERVAL_MS, DOCUMENT_STORE_RETRY_MS, DOCUMENTS_MAX, DOCUMENTS_STORED_MAX,
 };
+use crate::channels::DOCUMENT_PREFIX;
 use crate::vocabulary::{ChannelName, ConnectionId, Epoch};
 
 /// What the operator chose about documents.
@@ -84,6 +85,21 @@ impl Documents {
     /// Documents that are in the store only.
     pub(crate) fn unloaded(&self) -> usize {
         self.unloaded.len()
+    }
+
+    /// Those in memory: name, version, members.
+    pub(crate) fn open(&self) -> impl Iterator<Item = (&str, u64, usize)> {
+        let documents = self.by_name.iter();
+        documents.map(|(name, homed)| (&**name, homed.document.version(), homed.members))
+    }
+
+    /// The names of those in the store only, in order, from the document that clients call `first` on.
+    pub(crate) fn unloaded_from<'a>(
+        &'a self,
+        first: &str,
+    ) -> impl Iterator<Item = &'a ChannelName> + use<'a> {
+        let first = format!("{DOCUMENT_PREFIX}{first}");
+        self.unloaded.names_from(&first)
     }
 
     /// Members of all.

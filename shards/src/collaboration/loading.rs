@@ -13,6 +13,9 @@ use crate::vocabulary::{
 impl Shard {
     /// What is asked of a document that is in the store only waits until it has been read. None: it waits, or was refused.
     pub(super) fn wait_for_document(&mut self, name: &ChannelName, wish: Wish) -> Option<Wish> {
+        if self.documents.get_mut(name).is_some() {
+            return Some(wish);
+        }
         match self.documents.unloaded.wish(name, wish) {
             Wished::Now(wish) => return Some(wish),
             Wished::Waits => self.load_documents(),

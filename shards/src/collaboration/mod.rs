@@ -53,7 +53,7 @@ pub(crate) use homes::Documents;
 pub use join::Joining;
 pub(crate) use joined::Joined;
 pub use outputs::{Ask, Catchup, Entry, News, Output, Record, Reply, Snapshot, State};
-pub(crate) use requests::DocumentRequest;
+pub(crate) use requests::{DocumentRequest, document_id};
 
 /// Why a document does not do what a member asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]

@@ -45,7 +45,7 @@ fn ruled_name(document: &str) -> &str {
 }
 
 /// What clients call it.
-pub(super) fn document_id(document: &str) -> &str {
+pub(crate) fn document_id(document: &str) -> &str {
     document.strip_prefix(DOCUMENT_PREFIX).unwrap_or(document)
 }
 

@@ -3,7 +3,8 @@
 //! What is asked of one meanwhile waits in its order, and is done when the store has answered; or refused, with the reason the store gave.
 //! So many are read at a time, the others stand in line; what waits is bounded in bytes.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 
 use ahash::AHashMap;
 
@@ -78,7 +79,8 @@ struct Known {
 /// All of them.
 #[derive(Debug, Default)]
 pub(super) struct Unloaded {
-    by_name: AHashMap<ChannelName, Known>,
+    /// In the order of their names, in which they are listed.
+    by_name: BTreeMap<ChannelName, Known>,
     /// Memory of the names.
     bytes: usize,
     line: VecDeque<ChannelName>,
@@ -100,6 +102,15 @@ impl Unloaded {
 
     pub(super) fn bytes(&self) -> usize {
         self.bytes + self.waiting
+    }
+
+    /// The names from this one on, in their order.
+    pub(super) fn names_from<'a>(
+        &'a self,
+        first: &str,
+    ) -> impl Iterator<Item = &'a ChannelName> + use<'a> {
+        let from = (Bound::Included(first), Bound::Unbounded);
+        self.by_name.range::<str, _>(from).map(|(name, _)| name)
     }
 
     /// Notes that there is this document, and in which life.

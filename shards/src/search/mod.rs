@@ -1,15 +1,16 @@
-//! What an operator asks about one shard: which connections, channels, users are there?
+//! What an operator asks about one shard: which connections, channels, users, documents are there?
 //!
 //! **Lives here:** searches that look at a slice of the shard per turn, so that the largest shard answers without making its
 //! clients wait, and keep only as much as was asked for. **Does not:** changing anything; questions with one place to look
 //! ([`Command::ConnectionsOfUser`](crate::vocabulary::Command::ConnectionsOfUser)); adding shards up (the asker does).
 //! **Invariants:** a search ends after as many steps as there are slices; what came or went while it ran may or may not be in
 //! it; of names the first in order are found, so that the answers of several shards can be merged.
-//! **Called by:** the world, between turns. **Calls:** `connections/`, `channels/` (reading).
+//! **Called by:** the world, between turns. **Calls:** `connections/`, `channels/`, `collaboration/` (reading).
 //! **Tests:** `tests/search.rs`.
 
 mod channels;
 mod connections;
+mod documents;
 mod lags;
 mod users;
 
@@ -17,6 +18,7 @@ pub use channels::{ChannelInfo, ChannelSearch};
 pub use connections::{
     ConnectionFilter, ConnectionInfo, ConnectionOrder, ConnectionSearch, ConnectionStage,
 };
+pub use documents::{DocumentInfo, DocumentSearch};
 pub use lags::LagInfo;
 pub use users::{UserInfo, UserSearch};
 

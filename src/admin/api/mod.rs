@@ -3,6 +3,7 @@
 pub(super) mod channels;
 pub(super) mod connections;
 pub(super) mod control;
+pub(super) mod documents;
 pub(super) mod notifications;
 pub(super) mod presence;
 pub(super) mod publish;
