@@ -126,6 +126,39 @@ fn a_peer_that_never_reads_again_is_gone_after_the_close_timeout() {
     assert_eq!(world.residue().frames, 0);
 }
 
+/// Behind what was dropped, what is held for a huge audience would be a hole without a word.
+#[test]
+fn what_is_held_for_a_huge_audience_is_dropped_with_what_waited() {
+    let mut world = World::with(
+        1,
+        ShardSettings {
+            flush_slice: 4,
+            ..settings()
+        },
+    );
+    let (slow, publisher) = (world.connect(0), world.connect(0));
+    world.subscribe(slow, "huge");
+    world.subscribe(slow, "small");
+    for _ in 0..10 {
+        let member = world.connect(0);
+        world.subscribe(member, "huge");
+    }
+    world.heard(slow);
+    world.peers[slow].room = Some(0);
+    // The first fills the row, the second is held until it is empty.
+    world.publish(publisher, "huge", r#""first""#);
+    world.publish(publisher, "huge", r#""held""#);
+    world.publish(publisher, "small", &message(HARD));
+    assert_eq!(world.shards[0].counters().slow_consumers, 1);
+    world.make_room(slow, None);
+    let heard = world.heard(slow);
+    assert_eq!(heard.last(), Some(&slow_consumer()));
+    let told = |frame: &Frame| matches!(frame, Frame::Text(text) if text.contains("held"));
+    assert!(!heard.iter().any(told), "{heard:?}");
+    world.pass(100);
+    assert_eq!(world.residue().frames, 0);
+}
+
 #[test]
 fn the_others_get_everything() {
     let mut world = World::with(2, settings());

@@ -73,6 +73,15 @@ impl Shard {
 
     /// The peer does not read: what waits is dropped, it is told why, and gets `close_timeout` to take that.
     pub(crate) fn close_slow_consumer(&mut self, now: Now, id: ConnectionId) {
+        // What was gathered for it goes with the rest: behind what is dropped it would be a hole.
+        self.scatter_all_for(id);
+        if self
+            .registry
+            .get(id)
+            .is_none_or(|it| matches!(it.state, State::Closing { .. }))
+        {
+            return;
+        }
         self.counters.slow_consumers += 1;
         self.notifications_lost(id);
         if let Some(connection) = self.registry.get_mut(id) {
