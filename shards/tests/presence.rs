@@ -316,6 +316,32 @@ fn who_breaks_a_silence_and_leaves_with_the_same_bytes_is_not_there_for_ever() {
 }
 
 #[test]
+fn a_slow_reader_is_not_told_of_its_own_leaving_behind_what_it_was_not_told() {
+    let mut settings = settings(32 << 10);
+    settings.presence.grace_ms = 0;
+    settings.outbox_hard_limit = 32 << 10;
+    settings.outbox_soft_limit = 8 << 10;
+    let mut world = World::with(1, settings);
+    let slow = world.connect_as(0, user("slow"));
+    world.say(
+        slow,
+        &json!({"type": "subscribe", "channel": TOLD}).to_string(),
+    );
+    world.subscribe(slow, ROOM);
+    world.settle();
+    world.heard(slow);
+    world.peers[slow].room = Some(0);
+    let ann = world.connect_as(0, user("ann"));
+    world.subscribe(ann, ROOM);
+    world.publish(ann, ROOM, &json!("x".repeat(33 << 10)).to_string());
+    world.settle();
+    assert_eq!(world.shards[0].counters().slow_consumers, 1);
+    world.make_room(slow, None);
+    let slow_consumer = Frame::Close(4103, "slow consumer".into());
+    assert_eq!(world.heard(slow), [slow_consumer]);
+}
+
+#[test]
 fn a_presence_needs_a_user_and_a_shape() {
     let mut world = world(2);
     let nobody = world.connect(0);

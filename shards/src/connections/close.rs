@@ -73,8 +73,9 @@ impl Shard {
 
     /// The peer does not read: what waits is dropped, it is told why, and gets `close_timeout` to take that.
     pub(crate) fn close_slow_consumer(&mut self, now: Now, id: ConnectionId) {
-        // What was gathered for it goes with the rest: behind what is dropped it would be a hole.
-        self.scatter_all_for(id);
+        // What it is still told while it leaves, and what was gathered for it, goes with the rest: behind what is dropped it would be a
+        // hole.
+        self.retire(id);
         if self
             .registry
             .get(id)
