@@ -18,15 +18,7 @@ impl World<'_> {
         for host in &mut self.hosts {
             host.stalled = false;
         }
-        // A peer that answers nothing is found out by its silence alone.
-        let silent = self
-            .clients
-            .iter()
-            .zip(&self.sockets)
-            .any(|(client, socket)| {
-                (socket.lost || client.mute) && !socket.closed && !client.disconnected
-            });
-        let patience = if silent || self.random.chance(10) {
+        let patience = if self.awaits_silent() || self.random.chance(10) {
             self.long()
         } else {
             self.short()
@@ -37,6 +29,10 @@ impl World<'_> {
                 break;
             }
             self.settle(self.short());
+        }
+        if self.awaits_silent() {
+            // What it had put off, it has said meanwhile, and was not silent.
+            self.settle(self.long());
         }
         if self.failure.is_some() {
             return;
@@ -68,6 +64,14 @@ impl World<'_> {
             socket.was_blocked = false;
             client.told_to_go.clear();
         }
+    }
+
+    /// Whether there is a peer that answers nothing, which is found out by its silence alone.
+    fn awaits_silent(&self) -> bool {
+        let mut peers = self.clients.iter().zip(&self.sockets);
+        peers.any(|(client, socket)| {
+            (socket.lost || client.mute) && !socket.closed && !client.disconnected
+        })
     }
 
     /// Somebody leaves the room of which it is told who is in it, and is back before the grace period is over: nobody is told.
