@@ -4,9 +4,9 @@
 //! cargo run --release --example misbehaving
 //! ```
 //!
-//! One shard; eight clients on one thread ask for an echo in turn and note how long it takes, in phases: without and with 200 clients
-//! whose handlers are stuck and 50 new ones a second whose handlers panic. Compare the rows in pairs, on a machine that does
-//! nothing else.
+//! One shard; eight clients on one thread ask for an echo in turn and note how long it takes, in phases: without others, with 200 clients that
+//! have had their answers and 50 new ones a second that get one, and with as many whose handlers are stuck, and panic. What the last
+//! two differ by is the handlers' doing; on a machine that does nothing else.
 
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -18,12 +18,22 @@ use shardwire::config::{Config, Limit, Listen};
 use shardwire::{Context, Engine, HandlerError, Message};
 use tungstenite::WebSocket;
 
-const PHASES: usize = 6;
-const STUCK_CLIENTS: usize = 200;
-const PANIC_PAUSE: Duration = Duration::from_millis(20);
+const ROUNDS: usize = 3;
+const STAYING_CLIENTS: usize = 200;
+const COMING_PAUSE: Duration = Duration::from_millis(20);
 const ECHO_PAUSE: Duration = Duration::from_micros(500);
 
 type Client = WebSocket<TcpStream>;
+
+/// What is there beside the clients that measure.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Others {
+    None,
+    Behaving,
+    Misbehaving,
+}
+
+const OTHERS: [Others; 3] = [Others::None, Others::Behaving, Others::Misbehaving];
 
 fn main() -> anyhow::Result<()> {
     let seconds = std::env::args()
@@ -60,14 +70,13 @@ fn main() -> anyhow::Result<()> {
         .collect::<Result<Vec<_>, _>>()?;
     println!(
         "{:<12} {:>8} {:>9} {:>9} {:>9}",
-        "handlers", "echoes", "p50 us", "p99 us", "max us"
+        "others", "echoes", "p50 us", "p99 us", "max us"
     );
-    for phase in 0..PHASES {
-        let misbehaving = phase % 2 == 1;
+    for others in OTHERS.repeat(ROUNDS) {
         let over = Arc::new(AtomicBool::new(false));
-        let disturber = misbehaving.then(|| {
+        let disturber = (others != Others::None).then(|| {
             let over = Arc::clone(&over);
-            std::thread::spawn(move || disturb(address, &over))
+            std::thread::spawn(move || disturb(address, others, &over))
         });
         let mut times = measure(&mut probes, Duration::from_secs(seconds))?;
         over.store(true, Ordering::Relaxed);
@@ -76,7 +85,7 @@ fn main() -> anyhow::Result<()> {
         }
         times.sort_unstable();
         let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_micros();
-        let name = if misbehaving { "misbehaving" } else { "none" };
+        let name = format!("{others:?}");
         println!(
             "{name:<12} {:>8} {:>9} {:>9} {:>9}",
             times.len(),
@@ -118,19 +127,27 @@ fn measure(probes: &mut [Client], duration: Duration) -> anyhow::Result<Vec<Dura
     Ok(times)
 }
 
-/// Clients whose handlers are stuck, and a stream of others whose handlers panic.
-fn disturb(address: SocketAddr, over: &AtomicBool) -> anyhow::Result<()> {
-    let mut stuck = Vec::with_capacity(STUCK_CLIENTS);
-    for n in 0..STUCK_CLIENTS {
+/// Clients that stay, and a stream of others that come and go: their handlers are stuck and panic, or they behave.
+fn disturb(address: SocketAddr, others: Others, over: &AtomicBool) -> anyhow::Result<()> {
+    let misbehaving = others == Others::Misbehaving;
+    let mut staying = Vec::with_capacity(STAYING_CLIENTS);
+    for n in 0..STAYING_CLIENTS {
         let mut client = connect(address)?;
-        say(&mut client, if n % 2 == 0 { "never" } else { "slow" })?;
-        stuck.push(client);
+        match (misbehaving, n % 2 == 0) {
+            (true, true) => say(&mut client, "never")?,
+            (true, false) => say(&mut client, "slow")?,
+            (false, _) => {
+                say(&mut client, "echo")?;
+                client.read()?;
+            }
+        }
+        staying.push(client);
     }
     while !over.load(Ordering::Relaxed) {
         let mut client = connect(address)?;
-        say(&mut client, "panic")?;
+        say(&mut client, if misbehaving { "panic" } else { "echo" })?;
         client.read()?;
-        std::thread::sleep(PANIC_PAUSE);
+        std::thread::sleep(COMING_PAUSE);
     }
     Ok(())
 }

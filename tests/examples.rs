@@ -310,10 +310,13 @@ fn misbehaving_handlers_leave_everybody_else_their_echoes() {
     assert!(output.status.success(), "{output:?}");
     let table = String::from_utf8(output.stdout).unwrap();
     let rows: Vec<_> = table.lines().skip(1).collect();
-    assert_eq!(rows.len(), 6, "{table}");
+    assert_eq!(rows.len(), 9, "{table}");
     for (n, row) in rows.iter().enumerate() {
         let mut words = row.split_whitespace();
-        assert_eq!(words.next(), Some(["none", "misbehaving"][n % 2]));
+        assert_eq!(
+            words.next(),
+            Some(["None", "Behaving", "Misbehaving"][n % 3])
+        );
         assert!(words.next().unwrap().parse::<usize>().unwrap() > 0);
     }
 }
