@@ -478,14 +478,18 @@ fn a_device_that_connects_while_something_is_sent_gets_it_once() {
     }
 }
 
-#[test]
-fn a_full_lane_delays_and_every_device_knows_the_count_in_the_end() {
-    let lanes = LaneBounds {
+/// Lanes that are full at once.
+fn narrow() -> LaneBounds {
+    LaneBounds {
         lane_messages: 1,
         overflow_messages: 2,
         ..LaneBounds::default()
-    };
-    let mut world = World::bounded(2, settings(NotificationSettings::default()), lanes);
+    }
+}
+
+#[test]
+fn a_full_lane_delays_and_every_device_knows_the_count_in_the_end() {
+    let mut world = World::bounded(2, settings(NotificationSettings::default()), narrow());
     let ann = home(&world, "ann");
     let device = world.connect_as(1 - ann, user("ann"));
     world.messages(device);
@@ -581,12 +585,7 @@ fn what_is_only_stored_while_a_device_connects_waits_for_it_too() {
 
 #[test]
 fn a_device_behind_a_full_lane_gets_what_another_device_was_lost_with() {
-    let lanes = LaneBounds {
-        lane_messages: 1,
-        overflow_messages: 2,
-        ..LaneBounds::default()
-    };
-    let mut world = World::bounded(3, settings(NotificationSettings::default()), lanes);
+    let mut world = World::bounded(3, settings(NotificationSettings::default()), narrow());
     let ann = home(&world, "ann");
     let (near, far) = ((ann + 1) % 3, (ann + 2) % 3);
     let slow = world.connect_as(near, user("ann"));
