@@ -161,7 +161,7 @@ impl StorageLink {
 }
 
 /// What is to be stored; none: it is to be read.
-fn operation(request: StoreRequest) -> Option<Operation> {
+pub(crate) fn operation(request: StoreRequest) -> Option<Operation> {
     Some(match request {
         StoreRequest::Load { .. } => return None,
         StoreRequest::Append {

@@ -1,4 +1,5 @@
-//! A store that keeps nothing beyond the process, and is plain enough to be believed: the model that the one on disk is compared with.
+//! A store that keeps nothing beyond the process, and is plain enough to be believed: the model that the one on disk is compared with, and
+//! the disk of engines that run in virtual time.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +9,7 @@ use super::store::{CommitError, ReadError, Store};
 
 /// Logs in a map.
 #[derive(Clone, Debug, Default)]
-pub(super) struct MemoryStore {
+pub(crate) struct MemoryStore {
     logs: BTreeMap<LogName, SavedLog>,
 }
 

@@ -16,7 +16,7 @@ mod bounds;
 mod disk;
 mod error;
 mod link;
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 mod memory;
 mod record;
 mod store;
@@ -27,6 +27,8 @@ mod thread;
 pub use disk::{DiskOptions, DiskStore};
 pub use error::{Damage, StorageError};
 pub use link::{StorageLink, restored};
+#[cfg(feature = "testing")]
+pub(crate) use {link::operation, memory::MemoryStore};
 
 pub use record::{LogKind, LogName, Operation, Record, SavedLog};
 pub use store::{CommitError, ReadError, Store};
