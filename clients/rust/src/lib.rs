@@ -60,7 +60,7 @@ pub use session::{
     Acknowledged, Answer, DocumentUpdate, GapReason, Hello, Members, PresenceChange, PresenceEvent,
     PresenceWatch, Publication, PublishOptions, Published, Refusal, Session, SessionDocument,
     SessionEnd, SessionError, SessionEvent, SessionOptions, SessionState, Subscription,
-    SubscriptionEvent, UserPresence,
+    SubscriptionEvent, Unconfirmed, UnconfirmedDocument, UserPresence,
 };
 /// Operations on text, and the text: what a [`collaboration::Replica`] is made of.
 pub use shardwire_protocol::text;

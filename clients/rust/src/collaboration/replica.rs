@@ -121,6 +121,12 @@ impl Replica {
         self.under_way.is_none() && self.waiting.is_empty()
     }
 
+    /// The user's edits that the server has not confirmed, each of the text behind the one before. The first may be under way.
+    pub fn unconfirmed(&self) -> impl Iterator<Item = &Operation> {
+        let own = self.under_way.iter().chain(&self.waiting);
+        own.filter(|operation| !operation.is_empty())
+    }
+
     /// Begins to join, on any connection, for the first time, after a cut, or when told that another connection has taken its place
     /// (which the join of a connection that was given up can do, when it arrives late): what to say. Until the answer comes ([`Replica::state`] or [`Replica::missed`]), the user may
     /// edit, nothing is sent, and edits of others are passed over.

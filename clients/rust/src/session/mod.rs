@@ -1,6 +1,6 @@
 //! A session of our JSON protocol: it outlives its connections.
 //!
-//! **What lives here.** [`Session`], the handle; `vocabulary`, what is said of it; `task`, which connects, reads and answers;
+//! **What lives here.** [`Session`], the handle; `vocabulary`, what is said of it; `closing`, its end; `task`, which connects, reads and answers;
 //! `subscriptions`, who listens to which channel; `presence`, who is there; `documents`, those it holds open. Messages as `docs/reference/protocol.md` has them.
 //!
 //! **What does not.** When to come back ([`crate::Reconnector`]), where tokens come from ([`crate::TokenSource`]).
@@ -17,19 +17,22 @@
 //!   may be missing: after a reconnection that could not be resumed, where the server left some out, and when its own queue
 //!   overflowed.
 //! * Every request ends: with its answer, [`SessionError::Lost`], or [`SessionError::TimedOut`].
+//! * A close brings to the server what it has not confirmed, for a bounded time, and says what is left.
 //! * Nothing is sent twice, except what has a key by which the server knows it again. A publish without one that was under way
 //!   when the connection was cut may or may not have arrived.
 //! * All queues are bounded. A subscription that is not read holds up neither others nor the connection.
 //!
-//! **Who calls in.** Users. **Tests**: `tests/session.rs`, `tests/presence.rs`; against the real server the root crate's
+//! **Who calls in.** Users. **Tests**: `tests/session.rs`, `tests/close.rs`, `tests/presence.rs`; against the real server the root crate's
 //! `tests/client_session.rs`, `tests/client_presence.rs` and `tests/client_documents.rs`.
 
+mod closing;
 mod documents;
 mod presence;
 mod subscriptions;
 mod task;
 mod vocabulary;
 
+pub use closing::{Unconfirmed, UnconfirmedDocument};
 pub use documents::{DocumentUpdate, SessionDocument};
 pub use presence::{Members, PresenceChange, PresenceEvent, PresenceWatch, UserPresence};
 pub use subscriptions::{GapReason, Publication, Subscription, SubscriptionEvent};
@@ -39,17 +42,18 @@ pub use vocabulary::{
 };
 
 use crate::{announce::Events, error::ConnectError, reconnect::Reconnector, target::Target};
+use closing::Wish;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::{fmt, time::Duration};
-use task::{Command, Task};
+use task::{Command, Ends, Task};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{self, Instant},
 };
 use tracing::Instrument;
 
-/// A session; a cheap handle, to be cloned. When the last one is dropped, the session closes; its subscriptions end.
+/// A session; a cheap handle, to be cloned. When the last one is dropped, the session closes as by [`Session::close`]; its subscriptions end.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -70,8 +74,10 @@ use tracing::Instrument;
 #[derive(Clone)]
 pub struct Session {
     commands: mpsc::Sender<Command>,
+    wishes: watch::Sender<Wish>,
     state: watch::Receiver<SessionState>,
     hello: watch::Receiver<Option<Hello>>,
+    unconfirmed: watch::Receiver<Unconfirmed>,
     request_timeout: Duration,
 }
 
@@ -87,16 +93,27 @@ impl Session {
         let reconnector =
             Reconnector::to(target, options.connect.clone(), options.reconnect.clone());
         let (commands, inbox) = mpsc::channel(64);
+        let (wishes, wished) = watch::channel(Wish::default());
         let (states, state) = watch::channel(SessionState::Connecting);
         let (hellos, hello) = watch::channel(None);
+        let (left, unconfirmed) = watch::channel(Unconfirmed::default());
         let request_timeout = options.request_timeout;
         let span = tracing::info_span!("session", host = %reconnector.target().authority);
-        let task = Task::new(options, inbox, states, hellos);
+        let ends = Ends {
+            inbox,
+            wishes: wished,
+            state: states,
+            hello: hellos,
+            unconfirmed: left,
+        };
+        let task = Task::new(options, ends);
         tokio::spawn(task.run(reconnector).instrument(span));
         Ok(Session {
             commands,
+            wishes,
             state,
             hello,
+            unconfirmed,
             request_timeout,
         })
     }
@@ -292,12 +309,6 @@ impl Session {
         // A session that has ended tells nothing any more.
         let nothing = || crate::announce::Announcer::default().listen();
         answered.await.unwrap_or_else(|_| nothing())
-    }
-
-    /// Closes the session: sends what waits if it is connected, ends the connection with 1000, and ends every subscription.
-    pub async fn close(&self) {
-        let _ = self.commands.send(Command::Close).await;
-        self.ended().await;
     }
 }
 

@@ -17,6 +17,8 @@ pub struct SessionOptions {
     pub reconnect: ReconnectOptions,
     /// How long an answer may take, reconnections included. Default: 10 s.
     pub request_timeout: Duration,
+    /// How long [`Session::close`](super::Session::close) may take to bring to the server what it has not confirmed. Default: 5 s.
+    pub flush_timeout: Duration,
     /// Messages that may wait to be sent, offline or because the server does not read. Default: 256.
     pub offline_queue: usize,
     /// The same bound in bytes. Default: 1 MiB.
@@ -36,6 +38,7 @@ impl Default for SessionOptions {
             connect: ConnectOptions::default(),
             reconnect: ReconnectOptions::default(),
             request_timeout: Duration::from_secs(10),
+            flush_timeout: Duration::from_secs(5),
             offline_queue: 256,
             offline_queue_bytes: 1 << 20,
             subscription_queue: 256,
@@ -61,7 +64,7 @@ pub enum SessionState {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SessionEnd {
-    /// By [`Session::close`](super::Session::close), or because nobody held it any more.
+    /// By [`Session::close`](super::Session::close) or [`Session::close_now`](super::Session::close_now), or because nobody held it any more.
     Closed,
     /// There will be no further attempt; the text is the last error or close.
     GaveUp(GaveUp, String),
@@ -158,7 +161,7 @@ pub enum SessionError {
     /// The value has no JSON form, or the answer has another shape.
     #[error("not the JSON that was expected: {0}")]
     Json(#[from] serde_json::Error),
-    /// The session has ended.
+    /// The session has ended. A request or publish that ends so was not sent.
     #[error("the session has ended")]
     Ended,
 }

@@ -30,6 +30,8 @@ pub(super) struct Inside {
     pub(super) joined: bool,
     /// Why the server does not let it in.
     pub(super) refusal: Option<Refusal>,
+    /// The server has not let it in on this connection, and it does not try again by itself.
+    pub(super) shut_out: bool,
     /// The handle is gone.
     pub(super) left: bool,
 }

@@ -3,7 +3,7 @@
 use super::{SessionDocument, handle::Inside};
 use crate::{
     collaboration::{DocumentEvent, SharedDocument},
-    session::{Refusal, SessionError},
+    session::{Refusal, SessionError, UnconfirmedDocument},
 };
 use serde::Deserialize;
 use shardwire_protocol::text::{Operation, transform_position};
@@ -85,6 +85,7 @@ impl OpenDocuments {
             cursor: None,
             joined: false,
             refusal: None,
+            shut_out: false,
             left: false,
         }));
         let (news, seen) = watch::channel(());
@@ -108,11 +109,12 @@ impl OpenDocuments {
     /// A connection is open, or is lost.
     pub(in crate::session) fn set_connected(&mut self, connected: bool) {
         for open in self.documents.values() {
-            let document = &mut look(&open.inside).document;
+            let mut inside = look(&open.inside);
+            inside.shut_out = false;
             if connected {
-                document.connected();
+                inside.document.connected();
             } else {
-                document.disconnected();
+                inside.document.disconnected();
             }
         }
     }
@@ -148,6 +150,7 @@ impl OpenDocuments {
                 error,
                 temporary: false,
             });
+            inside.shut_out = true;
         }
         let ours = inside.document.receive(text);
         inside.gather();
@@ -169,6 +172,34 @@ impl OpenDocuments {
             }
         }
         messages
+    }
+
+    /// Whether the server has all edits, but for those of documents that it does not let the user into.
+    pub(in crate::session) fn are_settled(&self) -> bool {
+        self.documents.values().all(|open| {
+            let inside = look(&open.inside);
+            inside.shut_out || inside.document.replica().is_settled()
+        })
+    }
+
+    /// What the server has not confirmed.
+    pub(in crate::session) fn unconfirmed(&self) -> Vec<UnconfirmedDocument> {
+        let documents = self.documents.iter();
+        let documents = documents.map(|(id, open)| {
+            let inside = look(&open.inside);
+            let in_doubt = inside.events.iter().filter_map(|event| match event {
+                DocumentEvent::InDoubt(edit) => Some(edit.clone()),
+                _ => None,
+            });
+            UnconfirmedDocument {
+                id: (**id).to_owned(),
+                edits: inside.document.replica().unconfirmed().cloned().collect(),
+                in_doubt: in_doubt.collect(),
+            }
+        });
+        documents
+            .filter(|document| !(document.edits.is_empty() && document.in_doubt.is_empty()))
+            .collect()
     }
 
     /// Whether the server could not do something just now.
@@ -197,7 +228,9 @@ impl Inside {
             self.pending = both;
         }
         while let Some(event) = self.document.poll_event() {
-            self.joined |= event == DocumentEvent::Joined;
+            if event == DocumentEvent::Joined {
+                (self.joined, self.shut_out) = (true, false);
+            }
             // People are a state: once is enough.
             let known = event == DocumentEvent::People && self.events.back() == Some(&event);
             if known {

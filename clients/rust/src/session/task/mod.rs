@@ -1,9 +1,10 @@
 //! The task of one session: connects, sends what waits, reads, and connects again.
 //!
-//! `outbox`: what waits to be sent. `answers`: what the server says. `token`: a newer token for an open connection. `presence`: what is said of
+//! `outbox`: what waits to be sent. `answers`: what the server says. `closing`: the end. `token`: a newer token for an open connection. `presence`: what is said of
 //! the session's user, and of who is in a channel. `documents`: what its documents say and hear.
 
 mod answers;
+mod closing;
 mod documents;
 mod outbox;
 mod presence;
@@ -11,7 +12,7 @@ mod token;
 
 use super::{
     Answer, Hello, PresenceChange, PublishOptions, Published, SessionDocument, SessionEnd,
-    SessionError, SessionEvent, SessionOptions, SessionState, Subscription,
+    SessionError, SessionEvent, SessionOptions, SessionState, Subscription, Unconfirmed, Wish,
     documents::OpenDocuments, subscriptions::Channels,
 };
 use crate::{
@@ -78,7 +79,6 @@ pub(super) enum Command {
     Events {
         answer: oneshot::Sender<Events<SessionEvent>>,
     },
-    Close,
 }
 
 /// Somebody waits for an answer.
@@ -89,6 +89,8 @@ struct Pending {
     again: Option<String>,
     /// What it changes of the session's own presence.
     change: Option<PresenceChange>,
+    /// It has been sent, on this connection or one before.
+    is_sent: bool,
 }
 
 /// Why a connected session stopped being one.
@@ -100,6 +102,9 @@ enum Left {
 pub(super) struct Task {
     options: SessionOptions,
     inbox: mpsc::Receiver<Command>,
+    wishes: watch::Receiver<Wish>,
+    /// Whether anybody holds the session.
+    is_held: bool,
     state: watch::Sender<SessionState>,
     announcer: Announcer<SessionEvent>,
     channels: Channels,
@@ -120,21 +125,38 @@ pub(super) struct Task {
     lost_at: Option<Instant>,
     /// When the session is to be closed: the latest moment for it.
     closing: Option<Instant>,
+    /// Whether this connection has been given publishes that nobody acknowledges.
+    has_published: bool,
+    /// What is said of the rest at the end.
+    unconfirmed: watch::Sender<Unconfirmed>,
+}
+
+/// What a session's handles have of its task, seen from the task.
+pub(super) struct Ends {
+    pub(super) inbox: mpsc::Receiver<Command>,
+    pub(super) wishes: watch::Receiver<Wish>,
+    pub(super) state: watch::Sender<SessionState>,
+    pub(super) hello: watch::Sender<Option<Hello>>,
+    pub(super) unconfirmed: watch::Sender<Unconfirmed>,
 }
 
 impl Task {
-    pub(super) fn new(
-        options: SessionOptions,
-        inbox: mpsc::Receiver<Command>,
-        state: watch::Sender<SessionState>,
-        hello: watch::Sender<Option<Hello>>,
-    ) -> Task {
+    pub(super) fn new(options: SessionOptions, ends: Ends) -> Task {
+        let Ends {
+            inbox,
+            wishes,
+            state,
+            hello,
+            unconfirmed,
+        } = ends;
         let (left, leaving) = mpsc::unbounded_channel();
         Task {
             channels: Channels::new(options.subscription_queue, left),
             outbox: Outbox::new(options.offline_queue, options.offline_queue_bytes),
             options,
             inbox,
+            wishes,
+            is_held: true,
             state,
             hello,
             announcer: Announcer::default(),
@@ -149,6 +171,8 @@ impl Task {
             connected: false,
             lost_at: None,
             closing: None,
+            has_published: false,
+            unconfirmed,
         }
     }
 
@@ -160,17 +184,20 @@ impl Task {
                 (reconnector, result)
             });
             let connected = loop {
+                if self.may_end() {
+                    break None;
+                }
                 tokio::select! {
                     biased;
-                    command = self.inbox.recv() => self.command(command),
+                    wish = self.wishes.changed(), if self.is_held => self.wished(wish.is_ok()),
+                    Some(command) = self.inbox.recv() => self.command(command),
+                    () = until(self.closing) => {}
                     Some((channel, listener)) = self.leaving.recv() => self.left(&channel, listener),
                     connected = &mut connecting => break Some(connected),
                 }
-                if self.closing.is_some() {
-                    break None;
-                }
             };
             let Some((returned, result)) = connected else {
+                self.give_up();
                 break SessionEnd::Closed;
             };
             reconnector = returned;
@@ -178,19 +205,23 @@ impl Task {
                 Ok(connection) => connection,
                 Err(gave_up) => {
                     let why = reconnector.last_error().map(ToString::to_string);
+                    self.give_up();
                     break SessionEnd::GaveUp(gave_up, why.unwrap_or_default());
                 }
             };
             self.begin();
             let left = self.serve(&mut connection).await;
             self.connected = false;
-            self.lost();
             match left {
                 Left::Closed => {
-                    connection.close(close::NORMAL, "").await;
+                    self.give_up();
+                    let ending = connection.close(close::NORMAL, "").await;
+                    self.doubt_publishes(ending.is_clean());
                     break SessionEnd::Closed;
                 }
                 Left::Lost => {
+                    self.lost();
+                    self.doubt_publishes(false);
                     let ending = connection.ending().unwrap_or_else(|| Ending::cut("lost"));
                     match reconnector.lost(&ending) {
                         Ok(retry_in) => {
@@ -198,19 +229,25 @@ impl Task {
                             self.announcer
                                 .announce(&SessionEvent::Disconnected { ending, retry_in });
                         }
-                        Err(gave_up) => break SessionEnd::GaveUp(gave_up, ending.to_string()),
+                        Err(gave_up) => {
+                            self.give_up();
+                            break SessionEnd::GaveUp(gave_up, ending.to_string());
+                        }
                     }
                 }
             }
         };
-        tracing::debug!(?end, "session ended");
-        self.announcer.announce(&SessionEvent::Ended(end.clone()));
-        self.state.send_replace(SessionState::Ended(end));
+        self.end(end);
     }
 
     /// A connection is open: every channel is asked for again, before anything that waited.
     fn begin(&mut self) {
         self.connected = true;
+        self.has_published = false;
+        if self.closing.is_none() {
+            // What an earlier connection took along has been told by its end.
+            self.unconfirmed.send_replace(Unconfirmed::default());
+        }
         self.again.clear();
         self.say_presence_again();
         let missing = self.channels.missing();
@@ -264,7 +301,7 @@ impl Task {
         let sender: ConnectionSender = connection.sender();
         let documents = self.documents.bell();
         loop {
-            if self.closing.is_some() && self.outbox.is_empty() {
+            if self.may_end() {
                 return Left::Closed;
             }
             let room_for_commands = self.outbox.is_open();
@@ -287,10 +324,11 @@ impl Task {
                     }
                     Err(_) => return Left::Lost,
                 },
-                command = self.inbox.recv(), if room_for_commands && self.closing.is_none() => self.command(command),
+                wish = self.wishes.changed(), if self.is_held => self.wished(wish.is_ok()),
+                Some(command) = self.inbox.recv(), if room_for_commands => self.command(command),
                 Some((channel, listener)) = self.leaving.recv() => self.left(&channel, listener),
                 token = self.refresh.token() => self.got_token(token),
-                () = until(self.closing) => return Left::Closed,
+                () = until(self.closing) => {}
                 () = until(presence) => self.presence_is_due(),
                 () = documents.notified(), if room_for_commands => self.say_documents(),
                 () = until(self.documents_again) => self.try_documents_again(),
@@ -318,7 +356,17 @@ impl Task {
                 {
                     self.pending.remove(&id);
                 }
-                _ => return Some(text),
+                What::Request(id) => {
+                    if let Some(pending) = self.pending.get_mut(&id) {
+                        pending.is_sent = true;
+                    }
+                    return Some(text);
+                }
+                What::Publish(_) => {
+                    self.has_published = true;
+                    return Some(text);
+                }
+                What::Connection => return Some(text),
             }
         }
         None
@@ -335,33 +383,24 @@ impl Task {
         text(|out| wire::subscribe(out, channel, self.channels.place(channel), id))
     }
 
-    fn command(&mut self, command: Option<Command>) {
+    fn command(&mut self, command: Command) {
         match command {
-            // Nobody holds the session any more.
-            None | Some(Command::Close) => {
-                let patience = self
-                    .options
-                    .connect
-                    .close_timeout
-                    .min(Duration::from_secs(3600));
-                self.closing.get_or_insert(Instant::now() + patience);
-            }
-            Some(Command::Events { answer }) => {
+            Command::Events { answer } => {
                 let _ = answer.send(self.announcer.listen());
             }
-            Some(Command::Document { id, answer }) => self.open_document(&id, answer),
-            Some(Command::Subscribe { channel, answer }) => {
+            Command::Document { id, answer } => self.open_document(&id, answer),
+            Command::Subscribe { channel, answer } => {
                 if self.channels.want(channel.clone(), answer) && self.connected {
                     let text = self.subscribe_text(&channel);
                     self.outbox.push(text, What::Connection);
                 }
             }
-            Some(Command::Publish {
+            Command::Publish {
                 channel,
                 message,
                 options,
                 answer,
-            }) => {
+            } => {
                 let id = self.number();
                 let raw = message.get();
                 let text =
@@ -370,18 +409,18 @@ impl Task {
                     true if !self.connected || !self.outbox.is_empty() => Ok(Published::Dropped),
                     _ if !self.outbox.has_room(text.len()) => Err(SessionError::QueueFull),
                     _ => {
-                        self.outbox.push(text, What::Publish);
+                        self.outbox.push(text, What::Publish(id));
                         Ok(Published::Queued(id))
                     }
                 });
             }
-            Some(Command::PublishAcknowledged {
+            Command::PublishAcknowledged {
                 channel,
                 message,
                 exclude_self,
                 key,
                 answer,
-            }) => {
+            } => {
                 let id = self.number();
                 let text = text(|out| {
                     wire::publish(out, &channel, message.get(), exclude_self, Some(&key), id);
@@ -390,16 +429,17 @@ impl Task {
                     answer,
                     again: Some(text.clone()),
                     change: None,
+                    is_sent: false,
                 };
                 self.await_answer(id, text, pending);
             }
-            Some(Command::Request {
+            Command::Request {
                 kind,
                 fields,
                 again,
                 change,
                 answer,
-            }) => {
+            } => {
                 let id = self.number();
                 let fields = fields.iter().map(|(name, value)| (name.as_str(), &**value));
                 let text = text(|out| wire::message(out, &kind, fields, Some(id)));
@@ -407,6 +447,7 @@ impl Task {
                     answer,
                     again: again.then(|| text.clone()),
                     change,
+                    is_sent: false,
                 };
                 self.await_answer(id, text, pending);
             }

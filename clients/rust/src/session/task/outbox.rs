@@ -10,7 +10,8 @@ pub(super) struct Waiting {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum What {
-    Publish,
+    /// The number is what its publisher was told.
+    Publish(u64),
     /// Somebody waits for the answer with this id.
     Request(u64),
     /// About this connection alone (a subscribe, an unsubscribe, a refresh): of no use on another one. Not bounded here:
@@ -66,6 +67,16 @@ impl Outbox {
         Some(waiting)
     }
 
+    /// The publishes among them.
+    pub(super) fn publishes(&self) -> impl Iterator<Item = u64> {
+        self.waiting
+            .iter()
+            .filter_map(|waiting| match waiting.what {
+                What::Publish(id) => Some(id),
+                What::Request(_) | What::Connection => None,
+            })
+    }
+
     /// The connection is lost: what was about it alone is forgotten. Ids of the requests that have not been sent.
     pub(super) fn lost(&mut self) -> HashSet<u64> {
         self.waiting
@@ -76,7 +87,7 @@ impl Outbox {
             .iter()
             .filter_map(|waiting| match waiting.what {
                 What::Request(id) => Some(id),
-                What::Publish | What::Connection => None,
+                What::Publish(_) | What::Connection => None,
             });
         ids.collect()
     }
