@@ -101,7 +101,13 @@ async fn a_session_joins_edits_hears_and_leaves() {
         matches!(refused, Err(SessionError::Refused(_))),
         "{refused:?}"
     );
-    ann.close().await;
+    // What was typed a moment ago is in the document when the session is closed.
+    hers.edit(&Operation::replacement(0, 0, "last words").unwrap())
+        .unwrap();
+    let unconfirmed = ann.close().await;
+    assert!(unconfirmed.is_empty(), "{unconfirmed:?}");
+    let text = engine.0.document("plan").unwrap().wait().unwrap().content;
+    assert!(text.contains("last words"), "{text:?}");
     while hers.next().await.is_some() {}
 }
 

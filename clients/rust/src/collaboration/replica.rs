@@ -255,9 +255,7 @@ impl Replica {
             }
         }
         // It did not arrive: it is the first to be sent again, by the same number.
-        if let Some(own) = self.under_way.take() {
-            self.waiting.push_front(own);
-        }
+        self.not_taken();
         self.joined = true;
         Ok(CaughtUp {
             change,
@@ -292,6 +290,14 @@ impl Replica {
             return Ok(());
         }
         self.confirm(number, version)
+    }
+
+    /// The server has refused the edit under way because the connection has not joined, or not any more. It has not taken it, whatever the document
+    /// is that is joined next: there, it is the first to be sent.
+    pub fn not_taken(&mut self) {
+        if let Some(own) = self.under_way.take() {
+            self.waiting.push_front(own);
+        }
     }
 
     /// The server refuses the edit under way for good: it and those that wait are taken back. What the editor shall do.

@@ -329,7 +329,9 @@ impl SharedDocument {
         } else if join {
             self.events.push(DocumentEvent::Left(error));
         } else if edit {
-            if code != NOT_JOINED && code != OUT_OF_STEP {
+            if code == NOT_JOINED {
+                self.replica.not_taken();
+            } else if code != OUT_OF_STEP {
                 let change = self.replica.take_back()?;
                 self.changed(&change);
                 self.events.push(DocumentEvent::Refused(code, error));

@@ -125,6 +125,20 @@ fn an_edit_the_server_cannot_remember_is_in_doubt() {
 }
 
 #[test]
+fn an_edit_that_was_refused_unjoined_is_not_in_doubt_whatever_is_joined_next() {
+    let mut replica = joined("ab");
+    type_text(&mut replica, 2, "c");
+    replica.poll_send().unwrap();
+    replica.not_taken();
+    replica.joining();
+    let caught_up = replica.state(8, 0, Content::from("x"), None).unwrap();
+    assert_eq!(caught_up.in_doubt, None);
+    assert_eq!(replica.content().to_string(), "xc");
+    let again = replica.poll_send().unwrap();
+    assert_eq!(again.operation, operation(r#"[1,"c"]"#));
+}
+
+#[test]
 fn a_gap_is_noticed_and_the_whole_document_asked_for() {
     let mut replica = joined("ab");
     type_text(&mut replica, 2, "c");
