@@ -339,3 +339,44 @@ async fn an_edit_that_a_restarted_server_cannot_know_is_named_as_in_doubt() {
     assert_eq!(unconfirmed.documents[0].in_doubt, [typed("cut")]);
     assert!(unconfirmed.documents[0].edits.is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_document_that_is_dropped_leaves_when_the_server_has_its_edits() {
+    let manner = Manner {
+        answers: Some(Duration::from_secs(1)),
+        ..AT_ONCE
+    };
+    let (seen, server) = server(manner);
+    let session = start(server);
+    let mut plan = session.document("plan").await.unwrap();
+    plan.edit(&typed("one ")).unwrap();
+    time::sleep(Duration::from_millis(10)).await;
+    plan.edit(&typed("two ")).unwrap();
+    drop(plan);
+    // Who opens it again meanwhile has the same text.
+    let mut again = session.document("plan").await.unwrap();
+    assert_eq!(again.text().to_string(), "two one ");
+    let other = session.document("plan").await;
+    assert!(matches!(other, Err(SessionError::AlreadyOpen)), "{other:?}");
+    again.edit(&typed("three ")).unwrap();
+    drop(again);
+    assert!(session.close().await.is_empty());
+    let seen = seen.lock().unwrap();
+    let kinds: Vec<&str> = seen
+        .iter()
+        .map(|one| one["type"].as_str().unwrap())
+        .collect();
+    assert_eq!(kinds, ["join-document", "edit", "edit", "leave-document"]);
+    assert_eq!(seen[2]["operation"], json!(["three two "]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn edits_of_a_dropped_document_are_named_when_the_server_does_not_confirm_them() {
+    let (_, server) = server(MUTE);
+    let session = start(server);
+    let mut plan = session.document("plan").await.unwrap();
+    plan.edit(&typed("one ")).unwrap();
+    drop(plan);
+    let unconfirmed = session.close().await;
+    assert_eq!(unconfirmed.documents[0].edits, [typed("one ")]);
+}

@@ -27,6 +27,7 @@ pub(super) struct Inside {
     pub(super) events: VecDeque<DocumentEvent>,
     /// Where the user's cursor has gone since the task looked.
     pub(super) cursor: Option<u32>,
+    /// The server has let it in on this connection.
     pub(super) joined: bool,
     /// Why the server does not let it in.
     pub(super) refusal: Option<Refusal>,
@@ -37,7 +38,7 @@ pub(super) struct Inside {
 }
 
 /// A document that several people edit, held open by a session over all its connections, until it is dropped. Offline, the user goes on editing;
-/// what the server has not confirmed is sent again on the next connection, and counts once.
+/// what the server has not confirmed is sent again on the next connection, and counts once. Dropped, it is left when the server has all edits.
 ///
 /// ```no_run
 /// # async fn example(session: shardwire_client::Session) -> Result<(), Box<dyn std::error::Error>> {

@@ -8,7 +8,7 @@
 //! **Invariants.**
 //! * The text of a handle is what its user has seen: what others do comes into it only by an event. The user's edits are of that text, whatever
 //!   has come meanwhile.
-//! * An edit is sent again after a cut until the server has it once, or is told as in doubt.
+//! * An edit is sent again after a cut until the server has it once, or is told as in doubt; also when the handle was dropped meanwhile.
 //!
 //! **Who calls in.** Users; `task`. **Tests**: against the real server, with cuts, the root crate's `tests/client_documents.rs`.
 

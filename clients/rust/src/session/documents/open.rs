@@ -70,8 +70,20 @@ impl OpenDocuments {
         id: &str,
         connected: bool,
     ) -> Result<SessionDocument, SessionError> {
-        if self.documents.contains_key(id) {
-            return Err(SessionError::AlreadyOpen);
+        if let Some((id, open)) = self.documents.get_key_value(id) {
+            let mut inside = look(&open.inside);
+            if !inside.left {
+                return Err(SessionError::AlreadyOpen);
+            }
+            // It was dropped, and stays for its edits' sake: the new handle has it from here.
+            (inside.left, inside.refusal) = (false, None);
+            let (copy, news) = (open.inside.clone(), open.news.subscribe());
+            return Ok(SessionDocument::new(
+                id.clone(),
+                copy,
+                news,
+                self.bell.clone(),
+            ));
         }
         let name = format!("{:032x}", rand::random::<u128>());
         let mut document = SharedDocument::new(id, &name);
@@ -95,10 +107,20 @@ impl OpenDocuments {
         Ok(handle)
     }
 
-    /// Takes out those whose handles are gone: the server is to be told that they have left.
+    /// Takes out those whose handles are gone, once the server has their edits or does not want them: it is to be told that they have left.
     pub(in crate::session) fn take_left(&mut self) -> Vec<Arc<str>> {
         let left = self.documents.iter();
-        let left = left.filter(|(_, open)| look(&open.inside).left);
+        let left = left.filter(|(id, open)| {
+            let inside = look(&open.inside);
+            let is_settled = inside.document.replica().is_settled();
+            if inside.left && inside.shut_out && !is_settled {
+                tracing::warn!(
+                    document = &***id,
+                    "edits are lost: the server does not let the user in any more"
+                );
+            }
+            inside.left && (is_settled || inside.shut_out)
+        });
         let left: Vec<Arc<str>> = left.map(|(id, _)| id.clone()).collect();
         for id in &left {
             self.documents.remove(id);
@@ -110,7 +132,7 @@ impl OpenDocuments {
     pub(in crate::session) fn set_connected(&mut self, connected: bool) {
         for open in self.documents.values() {
             let mut inside = look(&open.inside);
-            inside.shut_out = false;
+            (inside.joined, inside.shut_out) = (false, false);
             if connected {
                 inside.document.connected();
             } else {
