@@ -310,3 +310,19 @@ async fn a_watch_that_is_dropped_leaves() {
         "$presence:room:1"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_plain_subscription_to_who_is_there_is_pointed_to_the_watch() {
+    let (server, memory) = server();
+    let session = start(memory, |_| {});
+    let plain = session.subscribe("$presence:room:1").await;
+    assert!(
+        matches!(&plain, Err(SessionError::WatchPresence(channel)) if channel == "room:1"),
+        "{plain:?}"
+    );
+    let told = plain.unwrap_err().to_string();
+    assert!(told.contains("Session::watch_presence"), "{told}");
+    assert!(server.heard("subscribe").is_empty());
+    // Other channels of the server are channels like any.
+    session.subscribe("$shards").await.unwrap();
+}

@@ -45,6 +45,7 @@ use crate::{announce::Events, error::ConnectError, reconnect::Reconnector, targe
 use closing::Wish;
 use serde::Serialize;
 use serde_json::value::RawValue;
+use shardwire_protocol::envelope::PRESENCE_PREFIX;
 use std::{fmt, time::Duration};
 use task::{Command, Ends, Task};
 use tokio::{
@@ -123,8 +124,16 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// [`SessionError::Refused`], [`SessionError::TimedOut`], [`SessionError::Ended`].
+    /// [`SessionError::Refused`], with code 111 for a channel of the server's (`$…`) that it does not have; [`SessionError::WatchPresence`],
+    /// [`SessionError::TimedOut`], [`SessionError::Ended`].
     pub async fn subscribe(&self, channel: &str) -> Result<Subscription, SessionError> {
+        match channel.strip_prefix(PRESENCE_PREFIX) {
+            Some(channel) => Err(SessionError::WatchPresence(channel.into())),
+            None => self.subscribe_to_any(channel).await,
+        }
+    }
+
+    async fn subscribe_to_any(&self, channel: &str) -> Result<Subscription, SessionError> {
         let (answer, answered) = oneshot::channel();
         let command = Command::Subscribe {
             channel: channel.into(),

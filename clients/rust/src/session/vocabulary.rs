@@ -158,6 +158,9 @@ pub enum SessionError {
     /// The session has this document open already: [`Session::document`](super::Session::document).
     #[error("the session has this document open already")]
     AlreadyOpen,
+    /// In `$presence:` channels the server tells who is in another one, and no messages that a subscription could give. Nothing was sent.
+    #[error("who is in {0:?} is watched by Session::watch_presence, not subscribed to")]
+    WatchPresence(String),
     /// The value has no JSON form, or the answer has another shape.
     #[error("not the JSON that was expected: {0}")]
     Json(#[from] serde_json::Error),

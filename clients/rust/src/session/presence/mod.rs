@@ -86,7 +86,7 @@ impl Session {
     /// [`Session::subscribe`].
     pub async fn watch_presence(&self, channel: &str) -> Result<PresenceWatch, SessionError> {
         let subscription = self
-            .subscribe(&format!("{PRESENCE_PREFIX}{channel}"))
+            .subscribe_to_any(&format!("{PRESENCE_PREFIX}{channel}"))
             .await?;
         Ok(PresenceWatch::new(subscription))
     }
