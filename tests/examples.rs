@@ -1,20 +1,23 @@
 //! The examples do what they say.
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/program.rs"]
+mod program;
 mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use program::Program;
 use serde_json::{Value, json};
 use shardwire::config::PlacementRule;
 use shardwire::{Context, Engine, HandlerError, Message};
 use support::{Client, PATIENCE, TestEngine, config, eventually};
 
-/// A running example, ended as Ctrl-C ends it.
+/// A running example, ended with its test.
 struct Example(Child);
 
 impl Drop for Example {
@@ -54,6 +57,13 @@ fn run(name: &str, arguments: &[String]) -> (Example, String) {
         .read_line(&mut line)
         .unwrap();
     (Example(child), line.trim().to_owned())
+}
+
+/// As Ctrl-C does.
+fn interrupt(example: &Example) {
+    let pid = example.0.id().to_string();
+    let sent = Command::new("kill").args(["-s", "INT", &pid]).status();
+    assert!(sent.unwrap().success());
 }
 
 /// The built example.
@@ -253,13 +263,7 @@ fn backend(name: &'static str) -> (TestEngine, Arc<AtomicUsize>) {
 #[test]
 fn gateway_spreads_clients_over_backends_and_does_without_one_that_stops() {
     let ((first, ended), (second, _)) = (backend("first"), backend("second"));
-    let url = |backend: &TestEngine| format!("ws://{}/ws", backend.0.local_address());
-    let (_example, line) = run(
-        "gateway",
-        &["127.0.0.1:0".into(), url(&first), url(&second)],
-    );
-    let address = line.trim().strip_prefix("gateway on ws://").unwrap();
-    let gateway: SocketAddr = address.strip_suffix("/ws").unwrap().parse().unwrap();
+    let (_example, gateway) = gateway(&[first.0.local_address(), second.0.local_address()]);
     let who = |client: &mut Client| {
         let answer = client.ask(&json!({"type": "who"}));
         answer["backend"].as_str().unwrap().to_owned()
@@ -298,6 +302,60 @@ fn gateway_spreads_clients_over_backends_and_does_without_one_that_stops() {
     for _ in 0..6 {
         assert_eq!(who(&mut connect(gateway, "/ws")), "first");
     }
+}
+
+/// Starts the gateway before these backends.
+fn gateway(backends: &[SocketAddr]) -> (Example, SocketAddr) {
+    let urls = backends.iter().map(|address| format!("ws://{address}/ws"));
+    let arguments: Vec<String> = ["127.0.0.1:0".into()].into_iter().chain(urls).collect();
+    let (example, line) = run("gateway", &arguments);
+    let address = line.strip_prefix("gateway on ws://").unwrap();
+    let address = address.strip_suffix("/ws").unwrap();
+    (example, address.parse().unwrap())
+}
+
+#[test]
+fn gateway_tells_clients_of_a_killed_backend_to_come_back_and_leaves_in_order_itself() {
+    let (one, other) = (Program::start(&[]), Program::start(&[]));
+    let (mut example, gateway) = gateway(&[one.address, other.address]);
+    let mut clients = [connect(gateway, "/ws"), connect(gateway, "/ws")];
+    for client in &mut clients {
+        client.subscribe("room");
+    }
+    // Which of the two is whose: what is published there comes to one of them.
+    let mut at_one = connect(one.address, "/ws");
+    at_one.send(&json!({"type": "publish", "channel": "room", "message": 1}));
+    let mut at_other = connect(other.address, "/ws");
+    at_other.send(&json!({"type": "publish", "channel": "room", "message": 2}));
+    let [mut first, mut second] = clients;
+    let heard = [&mut first, &mut second].map(|client| client.receive()["message"].clone());
+    if heard == [2, 1] {
+        std::mem::swap(&mut first, &mut second);
+    } else {
+        assert_eq!(heard, [1, 2]);
+    }
+    one.signal("KILL");
+    assert_eq!(first.read_close().0, 1012);
+    // It comes back, and is the other one's.
+    let mut again = connect(gateway, "/ws");
+    again.subscribe("room");
+    at_other.send(&json!({"type": "publish", "channel": "room", "message": 3}));
+    assert_eq!(again.receive()["message"], 3);
+
+    interrupt(&example);
+    assert_eq!(again.read_close().0, 4200);
+    drop(second);
+    assert!(example.0.wait().unwrap().success());
+}
+
+#[test]
+fn gateway_without_backends_closes_its_clients_with_1013() {
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = nobody.local_addr().unwrap();
+    drop(nobody);
+    let (_example, gateway) = gateway(&[address]);
+    let closed = connect(gateway, "/ws").read_close();
+    assert_eq!(closed, (1013, "no backend".into()));
 }
 
 /// How long the others' echoes take is for a quiet machine to tell; that all come back while handlers hang and panic, here.
