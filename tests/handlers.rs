@@ -4,8 +4,10 @@
 
 mod support;
 
+use std::io::Write;
+use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -14,6 +16,7 @@ use shardwire::{
     Access, Action, Audience, CloseCause, Context, Engine, EngineBuilder, Failure, FailureCause,
     HandlerError, Json, Message, Next, TagError,
 };
+use shardwire_protocol::websocket::frame::{self, Kind};
 use support::{TestEngine, config, eventually};
 use tungstenite::protocol::{CloseFrame, frame::coding::CloseCode};
 
@@ -422,5 +425,114 @@ fn a_flood_of_calls_answers_every_one_in_order() {
     client.0.flush().unwrap();
     for n in 0..3000 {
         assert_eq!(client.receive(), json!(n));
+    }
+}
+
+/// What an application sees of a connection's end.
+#[derive(Debug, PartialEq, Eq)]
+enum Told {
+    Work(u64),
+    Closed(CloseCause),
+}
+
+/// An engine that tells which work it was given, and how its connections ended. The first work waits until it is let go.
+fn telling(placement: PlacementRule) -> (TestEngine, mpsc::Receiver<Told>, oneshot::Sender<()>) {
+    let (tell, told) = mpsc::channel();
+    let (let_go, wait) = oneshot::channel();
+    let (tell_end, wait) = (tell.clone(), Arc::new(Mutex::new(Some(wait))));
+    let builder = Engine::builder(config(2, placement))
+        .route("work", move |_: Context, message: Message| {
+            let (tell, wait) = (tell.clone(), wait.lock().unwrap().take());
+            async move {
+                let number: serde_json::Value = message.parse()?;
+                if let Some(wait) = wait {
+                    let _ = wait.await;
+                }
+                let _ = tell.send(Told::Work(number["id"].as_u64().unwrap()));
+                Ok(())
+            }
+        })
+        .on_close(async move |_: Context, cause: CloseCause| {
+            let _ = tell_end.send(Told::Closed(cause));
+        });
+    (TestEngine(builder.start().unwrap()), told, let_go)
+}
+
+/// A client's frame.
+fn masked(kind: Kind, payload: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    frame::write_client(&mut out, kind, payload, [1, 2, 3, 4]);
+    out
+}
+
+fn works() -> Vec<u8> {
+    let work = |id: u64| json!({"type": "work", "id": id}).to_string();
+    let works = (1..=5).map(|id| masked(Kind::Text, work(id).as_bytes()));
+    works.collect::<Vec<_>>().concat()
+}
+
+fn expect(told: &mpsc::Receiver<Told>, cause: CloseCause) {
+    for id in 1..=5 {
+        let next = told.recv_timeout(support::PATIENCE).unwrap();
+        assert_eq!(next, Told::Work(id));
+    }
+    let end = told.recv_timeout(support::PATIENCE).unwrap();
+    assert_eq!(end, Told::Closed(cause));
+}
+
+fn say_and_end(stream: &mut TcpStream, said: &[u8]) {
+    stream.write_all(said).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+}
+
+#[test]
+fn what_came_while_a_handler_ran_reaches_the_next_ones_though_the_socket_has_ended() {
+    for (goodbye, cause) in [
+        (masked(Kind::Close, &[0x03, 0xe8]), CloseCause::Peer(1000)),
+        (Vec::new(), CloseCause::Lost),
+    ] {
+        let (engine, told, let_go) = telling(PlacementRule::Accept);
+        let mut ann = engine.client("/ws?user=ann");
+        support::lives_on(&engine, "ann");
+        say_and_end(ann.0.get_mut(), &[works(), goodbye].concat());
+        // For everybody else it is gone, while its first message is being handled and the others wait.
+        eventually("the end is seen", || {
+            engine.0.user_connections("ann").wait().is_empty()
+        });
+        assert_eq!(engine.0.active_connections(), 1);
+        let_go.send(()).unwrap();
+        expect(&told, cause);
+        eventually("nobody is left", || engine.0.active_connections() == 0);
+    }
+}
+
+/// So many frames that they take many turns, wherever among them the end is seen.
+#[test]
+fn what_waited_for_its_share_of_a_turn_reaches_its_handlers_though_the_socket_has_ended() {
+    let (engine, told, let_go) = telling(PlacementRule::Accept);
+    let_go.send(()).unwrap();
+    let mut ann = engine.client("/ws");
+    let mut said = masked(Kind::Pong, b"").repeat(100_000);
+    said.extend(works());
+    said.extend(masked(Kind::Close, &[0x03, 0xe8]));
+    say_and_end(ann.0.get_mut(), &said);
+    expect(&told, CloseCause::Peer(1000));
+    eventually("nobody is left", || engine.0.active_connections() == 0);
+}
+
+/// All in one write, and then the end: also where the socket has to go to another shard first.
+#[test]
+fn what_came_with_the_upgrade_reaches_its_handlers_though_the_socket_has_ended() {
+    for user in ["ann", "bob", "cleo", "dan", "eve", "fay"] {
+        let (engine, told, let_go) = telling(PlacementRule::UserHash);
+        let_go.send(()).unwrap();
+        let mut stream = engine.socket();
+        let request = format!(
+            "GET /ws?user={user} HTTP/1.1\r\nHost: server\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        say_and_end(&mut stream, &[request.into_bytes(), works()].concat());
+        expect(&told, CloseCause::Lost);
+        eventually("nobody is left", || engine.0.active_connections() == 0);
     }
 }

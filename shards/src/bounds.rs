@@ -57,6 +57,10 @@ pub const TURN_WORK_MAX: u64 = 1_000_000;
 /// Work done in a turn for all of those whose bytes had to wait.
 pub const POSTPONED_WORK_MAX: u64 = 4 * TURN_WORK_MAX;
 
+/// Milliseconds from the end of a connection's socket until what it said before that must be handled: as long as one handler may take
+/// unless the operator says otherwise. Nobody waits for it any more, and it counts for no limit but the number of connections in all.
+pub const LAST_WORDS_MS: u64 = 30_000;
+
 /// Connections whose timer fired that are looked after per turn, and perhaps pinged: of a million, hundreds are due in one tick, and
 /// there a ping costs up to 40 microseconds, most of them in the kernel. Messages go between.
 pub const LOOKED_AFTER_PER_TURN: usize = 8;

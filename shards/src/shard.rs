@@ -174,7 +174,7 @@ impl Shard {
         match input {
             Input::Opened(opening) => self.opened(now, opening),
             Input::Bytes { connection, bytes } => self.received(now, connection, bytes),
-            Input::Closed { connection } => self.socket_ended(connection),
+            Input::Closed { connection } => self.socket_ended(now, connection),
             Input::Verdict {
                 connection,
                 verdict,

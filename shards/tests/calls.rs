@@ -261,20 +261,6 @@ fn a_peer_that_floods_while_its_handler_runs_is_not_read_from() {
 }
 
 #[test]
-fn a_socket_that_ends_while_its_handler_runs_is_gone() {
-    let mut world = work();
-    let peer = world.connect(0);
-    world.subscribe(peer, "c");
-    world.say(peer, r#"{"type":"work"}"#);
-    world.lose(peer);
-    assert_eq!(world.disconnected(peer), [CloseCause::Lost]);
-    send(&mut world, peer, "too late");
-    world.return_to(peer, Returned::Panicked);
-    assert_eq!(world.residue(), Default::default());
-    assert_eq!(world.heard(peer), []);
-}
-
-#[test]
 fn contract_k10_a_handler_refuses_in_its_own_words() {
     let mut world = work();
     let peer = world.connect(0);

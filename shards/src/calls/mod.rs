@@ -85,5 +85,6 @@ impl Shard {
         if goes_on && !self.is_behind(id) {
             self.read_on(id);
         }
+        self.go_if_all_is_said(id);
     }
 }

@@ -8,6 +8,7 @@ use shardwire_protocol::text::{Kind, Operation};
 
 use crate::bounds::REPLICA_NAME_BYTES_MAX;
 use crate::channels::{DOCUMENT_PREFIX, document_channel};
+use crate::connections::Connection;
 use crate::mesh::Lane;
 use crate::permissions::Action;
 use crate::routing::kept_reply;
@@ -273,7 +274,9 @@ impl Shard {
                     return;
                 };
                 place.inside = true;
-                self.hear_from_home(id, document);
+                if self.registry.get(id).is_some_and(Connection::is_reachable) {
+                    self.hear_from_home(id, document);
+                }
                 self.answer(id, |out| out.extend_from_slice(&text));
             }
             DocumentTold::Text(text) => {

@@ -222,6 +222,7 @@ impl Shard {
             admitting.verdicts_missing -= 1;
             if admitting.verdicts_missing == 0 {
                 self.admitted(now, id);
+                self.go_if_all_is_said(id);
             }
         }
     }
@@ -295,7 +296,9 @@ impl Shard {
             // A token that had expired already, without any grace; or a shard that is being emptied.
             return;
         }
-        self.announce_device(id);
+        if self.registry.get(id).is_some_and(Connection::is_reachable) {
+            self.announce_device(id);
+        }
         if self.settings.routes.on_connect {
             self.call(id, CallTarget::Connect, Box::default());
             self.keep_for_later(id, &early);

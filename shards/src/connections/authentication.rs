@@ -117,7 +117,10 @@ impl Shard {
             _ => return,
         }
         match verdict {
-            Ok(identity) if identity.is_valid() => self.let_in(now, id, identity),
+            Ok(identity) if identity.is_valid() => {
+                self.let_in(now, id, identity);
+                self.go_if_all_is_said(id);
+            }
             Ok(_) => {
                 let (code, reason) = close_of(Denied::Wrong);
                 self.close(now, id, code, reason);
@@ -136,7 +139,8 @@ impl Shard {
         let home = self
             .placement
             .home(self.id, connection.address, Some(identity.user()));
-        if home != self.id {
+        // What one whose socket has ended has said can be handled here as well.
+        if home != self.id && !connection.flags.has(Flags::ENDED) {
             return self.give_away(id, home, identity);
         }
         connection.flags.set(Flags::AWAITED, false);

@@ -161,23 +161,6 @@ impl Shard {
         }
     }
 
-    /// The world says that the socket is gone. What it brought before and what waits for a later turn is still handled: a client
-    /// that says much, says goodbye and is gone has said it all.
-    pub(crate) fn socket_ended(&mut self, id: ConnectionId) {
-        self.scatter_all_for(id);
-        let Some(connection) = self.registry.get_mut(id) else {
-            return;
-        };
-        if connection.flags.has(Flags::POSTPONED) && matches!(connection.state, State::Open) {
-            connection.flags.set(Flags::ENDED, true);
-            connection.outbox.clear(&mut self.frames, &mut self.pool);
-            self.retire(id);
-            self.waiting.queue(id);
-        } else {
-            self.gone(id);
-        }
-    }
-
     /// The connection is over, and its socket needs no closing.
     pub(crate) fn gone(&mut self, id: ConnectionId) {
         if self
@@ -190,12 +173,15 @@ impl Shard {
         self.remove(id);
     }
 
-    /// Takes the connection out of everything but its slot: nothing is delivered to it any more, it counts for no limit.
-    fn retire(&mut self, id: ConnectionId) {
-        self.leave_all_documents(id);
+    /// Takes the connection out of everything but its slot: nothing is delivered to it any more, it counts for no limit. One whose
+    /// socket has ended may have something to say to its room and its documents, and leaves them when it goes.
+    pub(super) fn retire(&mut self, id: ConnectionId) {
+        let ended = self.registry.get(id).map(|it| it.flags.has(Flags::ENDED));
+        if ended == Some(false) {
+            self.leave_all_documents(id);
+        }
         self.leave_all_channels(id);
         // Behind the channels: who has left a room hears no more, not even of that.
-        let ended = self.registry.get(id).map(|it| it.flags.has(Flags::ENDED));
         if ended == Some(false) {
             self.leave_room_for_good(id);
         }
@@ -223,6 +209,7 @@ impl Shard {
 
     fn remove(&mut self, id: ConnectionId) {
         // What it had still to say, it has said where it was.
+        self.leave_all_documents(id);
         self.leave_room_for_good(id);
         let Some(mut connection) = self.registry.remove(id) else {
             return;

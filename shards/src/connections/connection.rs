@@ -33,7 +33,7 @@ pub(crate) struct Connection {
     pub(crate) spoke: SpokeAt,
     pub(crate) state: State,
     pub(crate) share: Share,
-    /// When bytes last came.
+    /// When bytes last came, or the end of the socket.
     pub(crate) heard: Tick,
     /// When the ping that waits for an answer was sent; nobody is pinged in the engine's first tick.
     pub(crate) pinged: Option<NonZero<Tick>>,
@@ -177,7 +177,7 @@ impl Connection {
 
     /// Whether it takes messages: neither on its way in or out, nor on the echo path.
     pub(crate) fn speaks(&self) -> bool {
-        self.is_open() && self.mode == Mode::Json
+        self.is_reachable() && self.mode == Mode::Json
     }
 
     /// Whether there is anybody to write to.

@@ -63,6 +63,9 @@ impl Shard {
         let Some(connection) = self.registry.get_mut(id) else {
             return;
         };
+        if connection.flags.has(Flags::ENDED) {
+            return self.look_after_ended(tick, id);
+        }
         match connection.state {
             State::Closing { until, .. } => {
                 if tick >= until {
@@ -70,7 +73,6 @@ impl Shard {
                 }
             }
             State::Admitting(_) | State::Authenticating(_) => {}
-            State::Open | State::Calling(_) if connection.flags.has(Flags::ENDED) => {}
             State::Open | State::Calling(_) => {
                 if let Some(pinged) = connection.pinged.map(NonZero::get)
                     && connection.heard < pinged

@@ -21,6 +21,7 @@ mod flush;
 mod frames;
 mod heartbeat;
 mod inbound;
+mod last_words;
 mod node_count;
 mod outbox;
 mod reach;

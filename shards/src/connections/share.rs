@@ -178,12 +178,7 @@ impl Shard {
             return;
         };
         postponed.queued = false;
-        let ended = self
-            .registry
-            .get(id)
-            .is_some_and(|connection| connection.flags.has(Flags::ENDED));
         match self.read(now, id, &mut postponed.bytes[postponed.at..]) {
-            Stop::Taken | Stop::Over if ended => self.gone(id),
             Stop::Taken => {
                 if let Some(connection) = self.registry.get_mut(id) {
                     connection.flags.set(Flags::POSTPONED, false);
@@ -205,6 +200,7 @@ impl Shard {
                 }
             }
         }
+        self.go_if_all_is_said(id);
     }
 
     /// What was kept does not matter any more.

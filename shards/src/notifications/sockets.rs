@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use ahash::AHashMap;
 use smallvec::{SmallVec, smallvec};
 
-use crate::connections::Flags;
+use crate::connections::{Connection, Flags};
 use crate::mesh::Lane;
 use crate::shard::Shard;
 use crate::vocabulary::{
@@ -124,7 +124,7 @@ impl Shard {
     fn is_device(&self, connection: ConnectionId) -> bool {
         self.registry
             .get(connection)
-            .is_some_and(|it| it.speaks() && it.is_reachable())
+            .is_some_and(Connection::speaks)
     }
 
     /// This notification is the last thing in the connection's outbox.

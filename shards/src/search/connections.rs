@@ -48,7 +48,7 @@ pub enum ConnectionStage {
     Authenticating,
     /// Alive.
     Open,
-    /// A close frame was sent or received.
+    /// A close frame was sent or received, or its socket has ended.
     Closing,
 }
 
@@ -180,6 +180,7 @@ fn info(now: Now, shard: &Shard, id: ConnectionId, connection: &Connection) -> C
         address: connection.address,
         mode: connection.mode,
         stage: match connection.state {
+            _ if connection.flags.has(Flags::ENDED) => ConnectionStage::Closing,
             State::Admitting(_) => ConnectionStage::Opening,
             State::Authenticating(_) => ConnectionStage::Authenticating,
             State::Open | State::Calling(_) => ConnectionStage::Open,

@@ -115,8 +115,9 @@ pub enum Input<'a> {
         /// As they came from the socket.
         bytes: &'a mut [u8],
     },
-    /// The socket ended or broke: nothing will be received or sent any more. What was received and waits for its share of a
-    /// later turn is still handled; then the connection is reported [`Disconnected`](super::Event::Disconnected).
+    /// The socket ended or broke: nothing will be received or sent any more. What was received and is not handled yet still is, for at
+    /// most [`LAST_WORDS_MS`](crate::bounds::LAST_WORDS_MS); then the connection is reported
+    /// [`Disconnected`](super::Event::Disconnected).
     Closed {
         /// Whose socket it was; a stale id is ignored.
         connection: ConnectionId,
