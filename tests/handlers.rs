@@ -17,6 +17,7 @@ use shardwire::{
     HandlerError, Json, Message, Next, TagError,
 };
 use shardwire_protocol::websocket::frame::{self, Kind};
+use socket2::SockRef;
 use support::{TestEngine, config, eventually};
 use tungstenite::protocol::{CloseFrame, frame::coding::CloseCode};
 
@@ -531,7 +532,14 @@ fn what_came_with_the_upgrade_reaches_its_handlers_though_the_socket_has_ended()
             "GET /ws?user={user} HTTP/1.1\r\nHost: server\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         );
-        say_and_end(&mut stream, &[request.into_bytes(), works()].concat());
+        // In so many pieces that it is read from without being asked for each, and the last one together with the end.
+        let (begin, end) = request.as_bytes().split_at(request.len() - 1);
+        for piece in begin.chunks(16) {
+            stream.write_all(piece).unwrap();
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        SockRef::from(&stream).set_tcp_cork(true).unwrap();
+        say_and_end(&mut stream, &[end, &works()].concat());
         expect(&told, CloseCause::Lost);
         eventually("nobody is left", || engine.0.active_connections() == 0);
     }

@@ -270,12 +270,15 @@ impl<D: Driver> RunningShard<D> {
         self.shard.handle(now, Input::Opened(opening));
     }
 
+    /// Whether a socket is on its way to another shard.
+    pub(super) fn is_handed_off(&mut self, socket: SocketId) -> bool {
+        let state = self.sockets.get_mut(socket);
+        matches!(state, Some(SocketState::HandingOff(_)))
+    }
+
     /// The driver has stopped receiving: every byte is either in `early` or still in the socket, so it can go home.
     pub(super) fn stopped(&mut self, socket: SocketId) {
-        if !matches!(
-            self.sockets.get_mut(socket),
-            Some(SocketState::HandingOff(_))
-        ) {
+        if !self.is_handed_off(socket) {
             return;
         }
         let session = self.sockets.detach(socket);

@@ -214,6 +214,11 @@ impl<D: Driver> RunningShard<D> {
                 self.received(now, socket, buffer, len);
                 self.driver.recycle(buffer);
             }
+            // What was read of it goes home first; its end is found there again.
+            Completion::Ended {
+                socket,
+                error: None,
+            } if self.is_handed_off(socket) => self.stopped(socket),
             Completion::Ended { socket, error: _ } => self.ended(now, socket),
             Completion::Stopped { socket } => self.stopped(socket),
             Completion::Writable { socket } => self.writable(now, socket),
