@@ -64,8 +64,9 @@ fn what_waits_behind_a_handler_is_handled_after_the_socket_has_ended() {
         bytes.extend(goodbye);
         world.bytes(peer, &bytes);
         world.lose(peer);
-        // Whatever the world still believes of it, and says twice.
+        // Whatever the world still believes of it.
         world.lose(peer);
+        world.bytes(peer, &work(6));
         assert_eq!(work_off(&mut world, peer), [1, 2, 3, 4, 5]);
         assert_eq!(world.disconnected(peer), [cause]);
         assert!(!world.peers[peer].closed, "its socket has ended already");

@@ -26,6 +26,9 @@ impl Shard {
         let Some(connection) = self.registry.get_mut(id) else {
             return;
         };
+        if connection.flags.has(Flags::ENDED) {
+            return;
+        }
         connection.heard = tick;
         self.counters.bytes_received += bytes.len() as u64;
         // What may not be handled yet (the homes or the verdict are awaited, or a handler runs) is kept.
