@@ -1,13 +1,22 @@
-//! A connection has one call under way at a time, and its messages are handled in the order it sent them.
+//! A connection has one call under way at a time, and its messages are handled in the order it sent them; all that came before its socket
+//! ended.
+
+use shardwire_shards::bounds::LAST_WORDS_MS;
+use shardwire_shards::vocabulary::CloseCause;
 
 use super::{Check, Seen, Verdict, demand, entry};
 use crate::World;
+use crate::clients::Request;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Calling {
     under_way: bool,
     /// The highest id of a message that was handled.
     last: Option<u64>,
+    /// The id of the last message that it sent for a handler.
+    asked: Option<u64>,
+    /// When its shard was told that its socket ended.
+    ended_ms: u64,
 }
 
 /// By client.
@@ -38,6 +47,28 @@ impl Check for Calls {
                     );
                     calling.last = Some(id);
                 }
+            }
+            Seen::Asked {
+                client,
+                id: Some(id),
+                request: Request::Work,
+            } => entry(&mut self.calling, client).asked = Some(id),
+            Seen::EndTold { client } => entry(&mut self.calling, client).ended_ms = world.ms,
+            Seen::Disconnected {
+                client,
+                cause: CloseCause::Lost,
+            } => {
+                let calling = entry(&mut self.calling, client);
+                let socket = &world.sockets[client];
+                let routes = &world.scenario.settings.routes;
+                demand!(
+                    calling.asked <= calling.last
+                        || routes.types.is_empty() && !routes.every_message
+                        || !socket.finished
+                        || socket.handed_in < socket.said
+                        || world.ms >= calling.ended_ms + LAST_WORDS_MS,
+                    "client {client} went, and what it had said before was not handled: {calling:?}"
+                );
             }
             Seen::Restarted => self.calling.clear(),
             Seen::Returned { client } => entry(&mut self.calling, client).under_way = false,

@@ -1,5 +1,7 @@
 //! The calm: everything that is under way comes to its end, so that what must be true in the end can be asked for.
 
+use shardwire_shards::bounds::LAST_WORDS_MS;
+
 use super::World;
 use crate::checks::{Checks, Seen};
 use crate::clients::Stage;
@@ -127,7 +129,7 @@ impl World<'_> {
         }
         // By a clock that was set back, inboxes would keep what they have for hours, and ask a disk that fails every second.
         self.wall_ms = self.wall_ms.saturating_add_unsigned(self.wall_stepped_ms);
-        self.settle(self.long() + self.oblivion());
+        self.settle(self.long().max(LAST_WORDS_MS) + self.oblivion());
         self.judge(Checks::at_end);
     }
 
