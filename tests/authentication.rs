@@ -524,7 +524,7 @@ fn what_cannot_be_set_up_does_not_start() {
     nowhere.authentication.secret = None;
     nowhere.authentication.jwks_file = Some("/nowhere/keys.json".into());
     let error = Engine::builder(nowhere).start().unwrap_err();
-    assert!(matches!(error, StartError::Authentication(_)));
+    assert!(matches!(error, StartError::Config(_)));
     assert!(error.to_string().contains("/nowhere/keys.json"), "{error}");
     let mut custom = config(1, PlacementRule::Accept);
     custom.authentication.kind = Some(AuthenticationType::Custom);

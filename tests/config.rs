@@ -406,6 +406,43 @@ fn a_certificate_is_tried_before_the_start_and_every_fault_told() {
 }
 
 #[test]
+fn keys_of_authentication_are_tried_before_the_start_and_every_fault_told() {
+    let short = ConfigFile::new("auth-short", "open sesame");
+    let set = ConfigFile::new("auth-set.json", "{}");
+    let text = format!(
+        "[authentication]\ntype = \"jwt\"\njwks_file = {:?}\n\
+         [[authentication.keys]]\nid = \"a\"\nalgorithm = \"HS256\"\nsecret_file = {:?}\n\
+         [[authentication.keys]]\nid = \"b\"\nalgorithm = \"HS256\"\nsecret_file = \"/nonexistent/secret\"\n[shards]\ncount = 0\n",
+        set.path(),
+        short.path()
+    );
+    let outcome = check_file("auth.toml", &text);
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (78, ""));
+    let told = outcome.faults();
+    for (line, key, words) in [
+        (3, "authentication.jwks_file", "is no JSON Web Key Set"),
+        (4, "authentication.keys", "needs at least 32"),
+        (
+            4,
+            "authentication.keys = \"/nonexistent/secret\"",
+            "cannot be read (No such file",
+        ),
+    ] {
+        let fits = |fault: &&str| {
+            fault.contains(&format!(":{line}:")) && fault.contains(key) && fault.contains(words)
+        };
+        assert_eq!(
+            told.iter().copied().filter(fits).count(),
+            1,
+            "{key} {words}: {}",
+            outcome.stderr
+        );
+    }
+    assert_eq!(told.len(), 4, "{}", outcome.stderr);
+    assert!(!outcome.stderr.contains("sesame"));
+}
+
+#[test]
 fn a_public_address_without_tls_is_noted() {
     let outcome = shardwire(&["check-config", "--listen", "0.0.0.0:8080"], &[]);
     assert!(

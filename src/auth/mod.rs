@@ -6,7 +6,7 @@
 //! (`shards/connections`), HTTP's grammar (`protocol/handshake`).
 //! **Invariants:** no shard ever verifies or waits for a verdict; a verdict that is not there in time is a refusal; an attempt that
 //! nobody waits for any more is dropped; no token, key or secret is printed.
-//! **Called by:** `listen/` (what does this request show?), `engine/` (verify it; start). Calls nobody.
+//! **Called by:** `listen/` (what does this request show?), `engine/` (verify it; start), `config/` (are the keys usable?). Calls nobody.
 //! **Tests:** beside each file; what tokens are refused, and how, in `jwt/tests.rs`; over real sockets in `tests/authentication.rs`.
 
 mod api_key;
@@ -24,6 +24,16 @@ pub use error::AuthError;
 pub(crate) use gate::{Gate, Shown};
 pub(crate) use pool::Ticket;
 pub use shardwire_shards::vocabulary::{Denied, Identity};
+
+use crate::config::{AuthenticationMethod, AuthenticationSettings};
+
+/// What keeps the keys that the configuration holds and names from being used: all of it, and nothing is started.
+pub(crate) fn key_faults(settings: &AuthenticationSettings) -> Vec<AuthError> {
+    match &settings.method {
+        AuthenticationMethod::Jwt(jwt) => jwt::Jwt::faults(jwt),
+        _ => Vec::new(),
+    }
+}
 
 /// A verdict on its way. `'static`: it may outlive the call that began it, on another thread.
 pub type Verification = Pin<Box<dyn Future<Output = Result<Identity, Denied>> + Send>>;

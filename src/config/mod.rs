@@ -6,7 +6,8 @@
 //!   free or io_uring is allowed is the runtime's preflight. The one exception are the files that keys name (`files.rs`).
 //! - **Invariants**: `Settings` exist only for a configuration without fault; *all* faults of all layers are reported at once, each
 //!   with its key, its place, what was found and what is allowed; no default stands anywhere else; rooms never see `Config`.
-//! - **Called by** `main.rs` (layers) and the engine's builder (`check_with_files`); calls `listen/certificate` to try the files.
+//! - **Called by** `main.rs` (layers) and the engine's builder (`check_with_files`); calls `listen/certificate` and
+//!   `auth` to try the files.
 //! - **Tests**: beside each file, the layers in `load/tests.rs`, the page `docs/reference/config.md` in `reference.rs`; through the
 //!   binary in `tests/config.rs`.
 //!
@@ -180,7 +181,8 @@ impl Config {
         Layers::new().toml("configuration", text).config()
     }
 
-    /// [`check`](Self::check), and in the same round tries the files that the configuration names, such as certificates.
+    /// [`check`](Self::check), and in the same round tries the files that the configuration names: certificates, and keys of
+    /// authentication.
     pub fn check_with_files(&self, environment: &Environment) -> Result<Settings, Faults> {
         match (self.check(environment), files::faults(self)) {
             (checked, None) => checked,

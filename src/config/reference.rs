@@ -58,7 +58,7 @@ fn entry(key: &Key, defaults: &toml::Table) -> String {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
 
     use super::page;
     use crate::config::{Environment, Layers};
@@ -78,24 +78,43 @@ mod tests {
         );
     }
 
-    #[test]
-    fn the_configurations_of_the_guide_are_valid() {
-        let guide = include_str!("../../docs/guides/authentication.md");
-        let blocks: Vec<&str> = guide
-            .split("```toml\n")
-            .skip(1)
-            .filter_map(|block| block.split("```").next())
-            .collect();
-        assert!(blocks.len() >= 6, "{}", blocks.len());
-        for text in blocks {
-            let loaded = Layers::new().toml("guide", text).load(&Environment {
-                cores: 4,
-                open_file_limit: 65_536,
-            });
-            if let Err(faults) = loaded {
-                panic!("{text}\n{faults}");
+    fn documents(folder: &Path, into: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => documents(&path, into),
+                false if path.extension().is_some_and(|it| it == "md") => into.push(path),
+                false => {}
             }
         }
+    }
+
+    #[test]
+    fn every_configuration_in_the_documents_is_valid() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut files = vec![root.join("README.md")];
+        documents(&root.join("docs"), &mut files);
+        let mut blocks = 0;
+        for file in files {
+            let text = std::fs::read_to_string(&file).unwrap();
+            let written = text.split("```toml\n").skip(1);
+            let written = written.filter_map(|block| block.split("```").next());
+            // The others are of a program's Cargo.toml.
+            for block in written.filter(|block| !block.contains("dependencies]")) {
+                blocks += 1;
+                let loaded = Layers::new().toml("block", block).load(&Environment {
+                    cores: 4,
+                    open_file_limit: 65_536,
+                });
+                let faults = loaded.err().map(|faults| faults.to_string());
+                // The files are those of whoever writes such a configuration.
+                let known = |fault: &str| fault.contains("cannot be read (No such file");
+                let faults = faults.iter().flat_map(|faults| faults.lines());
+                let faults: Vec<&str> = faults.filter(|fault| !known(fault)).collect();
+                assert!(faults.is_empty(), "{}: {block}{faults:?}", file.display());
+            }
+        }
+        assert!(blocks >= 15, "{blocks}");
     }
 
     #[test]

@@ -8,11 +8,13 @@
 mod keys;
 mod watch;
 
+use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{TokenData, Validation, decode, decode_header};
 use serde_json::{Map, Value};
+use tracing::subscriber::{NoSubscriber, with_default};
 
 use super::{Attempt, AuthError, Denied, Identity, Verification, Verifier};
 use crate::config::JwtSettings;
@@ -32,19 +34,12 @@ struct Shared {
 impl Jwt {
     /// Reads the keys, and begins to watch the file of keys if there is one.
     pub(super) fn load(settings: &JwtSettings) -> Result<Self, AuthError> {
-        // The crate keeps one provider for the whole process. If the program has installed one already, that one serves.
-        let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
+        choose_provider();
         let fixed = keys::load_fixed(&settings.keys)?;
         let (ring, seen) = match &settings.jwks_file {
             None => (KeyRing::new(fixed.clone(), Vec::new()), None),
             Some(path) => {
-                let text = keys::read("jwks_file", path)?;
-                let more = keys::parse_set(&text, settings.algorithm).map_err(|problem| {
-                    AuthError::Key {
-                        key: "jwks_file",
-                        problem,
-                    }
-                })?;
+                let (text, more) = read_set(path, settings)?;
                 (
                     KeyRing::new(fixed.clone(), more),
                     Some((path.clone(), text)),
@@ -59,6 +54,36 @@ impl Jwt {
             watch::start(Arc::downgrade(&shared), fixed, path, text)?;
         }
         Ok(Self { shared })
+    }
+
+    /// What keeps the keys from being used, each by itself.
+    pub(super) fn faults(settings: &JwtSettings) -> Vec<AuthError> {
+        choose_provider();
+        let each = settings.keys.iter().map(std::slice::from_ref);
+        let fixed = each.filter_map(|key| keys::load_fixed(key).err());
+        let path = settings.jwks_file.as_ref();
+        // Which keys of the set are passed over is for the log of whoever then uses it.
+        let read = |path| with_default(NoSubscriber::new(), || read_set(path, settings));
+        fixed
+            .chain(path.and_then(|path| read(path).err()))
+            .collect()
+    }
+}
+
+/// The crate keeps one provider for the whole process. If the program has installed one already, that one serves.
+fn choose_provider() {
+    let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
+}
+
+/// The file of keys, as it is and as keys.
+fn read_set(path: &Path, settings: &JwtSettings) -> Result<(Vec<u8>, Vec<Key>), AuthError> {
+    let text = keys::read("jwks_file", path)?;
+    match keys::parse_set(&text, settings.algorithm) {
+        Ok(keys) => Ok((text, keys)),
+        Err(problem) => Err(AuthError::Key {
+            key: "jwks_file",
+            problem,
+        }),
     }
 }
 

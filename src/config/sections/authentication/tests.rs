@@ -9,9 +9,10 @@ const MACHINE: Environment = Environment {
 };
 
 fn check(text: &str) -> Result<Settings, String> {
-    let loaded = Layers::new().toml("s", text).load(&MACHINE);
-    loaded
-        .map(|loaded| loaded.settings)
+    // Without trying the files that are named.
+    let config = Layers::new().toml("s", text).config();
+    config
+        .and_then(|config| config.check(&MACHINE))
         .map_err(|faults| faults.to_string())
 }
 
