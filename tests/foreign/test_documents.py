@@ -107,12 +107,24 @@ def promised(block) -> list[str]:
     return ["^" + ".*".join(map(re.escape, line.split("…"))).replace(r"\ ", r"\s+") for line in lines]
 
 
-LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)[^)]*\)")
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+
+
+def anchors(text: str) -> set[str]:
+    """The headings of a page as GitHub makes them into fragments."""
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ (.*)$", prose, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("file", markdown_files())
 def test_links_between_documents_lead_somewhere(file):
     text = (REPOSITORY / file).read_text(encoding="utf-8")
     for target in LINK.findall(text):
-        if "://" not in target:
-            assert os.path.exists(REPOSITORY / os.path.dirname(file) / target), f"{file}: {target}"
+        if "://" in target:
+            continue
+        path, _, fragment = target.partition("#")
+        page = REPOSITORY / os.path.dirname(file) / path if path else REPOSITORY / file
+        assert page.exists(), f"{file}: {target}"
+        if fragment:
+            assert fragment in anchors(page.read_text(encoding="utf-8")), f"{file}: {target}"
