@@ -181,6 +181,37 @@ fn attack_inflating_flood() {
     assert_eq!(echoed + world.heard(peer).len(), 100);
 }
 
+/// What is inflated more than once, to be counted while it is gathered, is paid for each time.
+#[test]
+fn attack_counting_flood() {
+    let mut world = World::new(1);
+    let peer = world.connect_as(0, compressing());
+    world.heard(peer);
+    // Much from little, and 40,000 bytes of empty blocks behind it: at each mark, the little is inflated again.
+    let mut deflater = shardwire_protocol::websocket::deflate::Deflater::new(6);
+    let zeros = deflater.deflate(&[0; 50_000], 15).unwrap();
+    let mut message = [zeros, &[0, 0, 0xff, 0xff]].concat();
+    message.extend([0, 0, 0, 0xff, 0xff].repeat(8_000));
+    message.push(0);
+    let (mut bytes, parts) = (Vec::new(), message.chunks(8_000));
+    let last = parts.len() - 1;
+    for (index, part) in parts.enumerate() {
+        let opcode = if index == 0 { 0x42 } else { 0 };
+        let fin = if index == last { 0x80 } else { 0 };
+        bytes.extend(raw(fin | opcode, part));
+    }
+    flood(&mut world, peer, &bytes.repeat(40));
+    let (mut all, mut most) = (0, 0);
+    for _ in 0..1000 {
+        world.hand_in(0, Input::Deadline);
+        let answers = world.heard(peer).len();
+        most = most.max(answers);
+        all += answers;
+    }
+    // Inflated once each, four would take half of a turn.
+    assert!(all == 40 && most < 4, "{all}, {most}");
+}
+
 #[test]
 fn several_offenders_take_turns() {
     let mut world = World::new(1);

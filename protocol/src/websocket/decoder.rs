@@ -128,7 +128,7 @@ impl Decoder {
             let event = match header.opcode {
                 Opcode::Text | Opcode::Binary if header.fin && header.compressed => {
                     let limit = rules.max_message_size;
-                    let event = inflated_event(header.opcode, piece, lent, limit)?;
+                    let event = inflated_event(header.opcode, [piece, &[]], lent, limit)?;
                     return Ok(Decoded {
                         consumed,
                         event: Some(event),

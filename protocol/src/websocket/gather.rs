@@ -61,7 +61,7 @@ impl Unfinished {
     /// Yields the event this completes.
     ///
     /// `limit` is the largest size of a message: how far the buffer may grow ahead of what was received. A compressed message
-    /// is kept as it came until it is whole: its inflater serves others meanwhile.
+    /// is kept as it came until its last piece is there: its inflater serves others meanwhile.
     pub(super) fn push<'a>(
         &'a mut self,
         header: Header,
@@ -108,30 +108,72 @@ impl Unfinished {
         } else {
             most
         };
-        message.push(piece, ceiling)?;
-        if !(complete && header.fin) {
-            return Ok(None);
-        }
-        self.yielded = true;
-        match message {
-            Message::Compressed { opcode, bytes } => {
-                inflated_event(*opcode, bytes, lent, limit).map(Some)
+        let whole = complete && header.fin;
+        self.yielded = whole;
+        if let Message::Compressed { opcode, bytes } = message {
+            if whole {
+                // Its last piece is not kept, so that its buffer need not grow for it.
+                return inflated_event(*opcode, [bytes, piece], lent, limit).map(Some);
             }
-            message => message.event().map(Some),
+            count(bytes, piece, limit, lent)?;
+        }
+        message.push(piece, ceiling)?;
+        if whole {
+            message.event().map(Some)
+        } else {
+            Ok(None)
         }
     }
 }
 
-/// The event of a whole compressed message.
+/// Bytes of a compressed message that are gathered uncounted at any limit: a page, which is little beside what is held anyway.
+const UNCOUNTED_BYTES: usize = 4 << 10;
+
+/// Refuses a compressed message as soon as it is seen to inflate to more than the limit, so that it is not gathered to its end.
+///
+/// It is counted from its beginning up to certain marks: an eighth of the limit (or [`UNCOUNTED_BYTES`]), and each time twice as much. So up to four times,
+/// because on the wire it is hardly longer than the limit, and each time no more than the limit is inflated. That happens at the same
+/// bytes in whatever pieces they come. A message that refers back to earlier ones is inflated once, when it is whole: its context goes
+/// on from where it is.
+fn count(
+    gathered: &[u8],
+    piece: &[u8],
+    limit: usize,
+    lent: Option<Lent<'_>>,
+) -> Result<(), DecodeError> {
+    let Some(mark) = mark(gathered.len(), gathered.len() + piece.len(), limit) else {
+        return Ok(());
+    };
+    if let Some(Lent {
+        inflater,
+        context: None,
+    }) = lent
+        && inflater.exceeds([gathered, &piece[..mark - gathered.len()]], limit)
+    {
+        return Err(DecodeError::TooLarge { limit });
+    }
+    Ok(())
+}
+
+/// The last mark beyond `before` and not beyond `after`.
+fn mark(before: usize, after: usize, limit: usize) -> Option<usize> {
+    let first = (limit / 8).max(UNCOUNTED_BYTES);
+    let last = std::iter::successors(Some(first), |mark| mark.checked_mul(2))
+        .take_while(|&mark| mark <= after)
+        .last();
+    last.filter(|&mark| mark > before)
+}
+
+/// The event of a whole compressed message, in two parts.
 pub(super) fn inflated_event<'a>(
     opcode: Opcode,
-    bytes: &[u8],
+    parts: [&[u8]; 2],
     lent: Option<Lent<'a>>,
     limit: usize,
 ) -> Result<Event<'a>, DecodeError> {
     // Without an inflater the header would have been refused; a caller that lends none any more gets the same.
     let Lent { inflater, context } = lent.ok_or(DecodeError::ReservedBits)?;
-    let payload = inflater.inflate(context, bytes, limit)?;
+    let payload = inflater.inflate(context, parts, limit)?;
     match opcode {
         Opcode::Text => {
             let text = simdutf8::basic::from_utf8(payload);

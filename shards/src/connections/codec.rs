@@ -108,6 +108,11 @@ impl Lending {
             context: self.context.as_mut(),
         }
     }
+
+    /// Bytes its inflater has handled so far, for anybody.
+    pub(crate) fn handled_bytes(&self) -> u64 {
+        self.inflater.handled_bytes()
+    }
 }
 
 impl Codec {

@@ -110,28 +110,34 @@ impl Shard {
     ) -> Stop {
         let mut at = 0;
         let mut stop = Stop::Taken;
+        let mut inflated = lending
+            .as_ref()
+            .map_or(0, |lending| lending.handled_bytes());
         while at < bytes.len() {
             if self.has_had_its_share(begun) || self.is_behind(id) {
                 stop = Stop::Postponed(at);
                 break;
             }
             let lent = lending.as_mut().map(|lending| lending.lent());
-            let inflates = lent.is_some();
             match decoder.decode_with(&self.rules, lent, &mut bytes[at..]) {
                 Ok(decoded) => {
                     at += decoded.consumed;
                     let consumed = decoded.consumed as u64;
                     self.work += cost::FRAME + consumed / cost::BYTES_PER_NANOSECOND;
+                    let mut kept = false;
                     if let Some(event) = decoded.event {
-                        if inflates {
-                            self.work += payload_len(&event) * cost::INFLATED_BYTE;
-                        }
                         if !self.frame_event(now, id, event) {
                             return Stop::Over;
                         }
-                        if self.keep_for_later(id, &bytes[at..]) {
-                            break;
-                        }
+                        kept = self.keep_for_later(id, &bytes[at..]);
+                    }
+                    if let Some(lending) = &lending {
+                        let so_far = lending.handled_bytes();
+                        self.work += (so_far - inflated) * cost::INFLATED_BYTE;
+                        inflated = so_far;
+                    }
+                    if kept {
+                        break;
                     }
                 }
                 Err(error) => {
@@ -241,16 +247,5 @@ impl Shard {
         } else {
             self.fail(now, id, code, reason);
         }
-    }
-}
-
-/// Payload of an event, in bytes.
-fn payload_len(event: &Event<'_>) -> u64 {
-    match event {
-        Event::Text(text) => text.len() as u64,
-        Event::Binary(payload) | Event::Ping(payload) | Event::Pong(payload) => {
-            payload.len() as u64
-        }
-        Event::Close(_) => 0,
     }
 }

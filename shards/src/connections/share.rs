@@ -23,7 +23,7 @@ pub(crate) mod cost {
     pub(crate) const BYTES_PER_NANOSECOND: u64 = 4;
     /// One byte of JSON, parsed.
     pub(crate) const JSON_BYTE: u64 = 1;
-    /// One byte that was inflated.
+    /// One byte that was inflated, or only counted, and one byte that it came from: a message can be long and inflate to nothing.
     pub(crate) const INFLATED_BYTE: u64 = 2;
     /// One byte that was compressed.
     pub(crate) const DEFLATED_BYTE: u64 = 20;

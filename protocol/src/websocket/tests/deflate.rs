@@ -10,6 +10,7 @@ use crate::websocket::{
     frame::{self, Kind},
 };
 use proptest::{collection::vec, prelude::*, sample::Index};
+use std::sync::LazyLock;
 
 const LIMIT: usize = 4096;
 const SERVER: Rules = Rules {
@@ -21,6 +22,20 @@ const COMPRESSED: u8 = 0x40;
 
 /// Decodes `bytes` that arrive in pieces ending at `ends`, with one inflater, and a context if `takeover`.
 fn decode(bytes: &[u8], ends: &[usize], takeover: bool) -> (Vec<String>, End) {
+    decode_limited(LIMIT, bytes, ends, takeover)
+}
+
+/// As `decode`, with messages of up to `limit` bytes.
+fn decode_limited(
+    limit: usize,
+    bytes: &[u8],
+    ends: &[usize],
+    takeover: bool,
+) -> (Vec<String>, End) {
+    let rules = Rules {
+        max_message_size: limit,
+        ..SERVER
+    };
     let mut bytes = bytes.to_vec();
     let mut decoder = Decoder::default();
     let mut inflater = Inflater::default();
@@ -34,7 +49,7 @@ fn decode(bytes: &[u8], ends: &[usize], takeover: bool) -> (Vec<String>, End) {
                 inflater: &mut inflater,
                 context: context.as_mut(),
             };
-            let decoded = match decoder.decode_with(&SERVER, Some(lent), &mut bytes[start..end]) {
+            let decoded = match decoder.decode_with(&rules, Some(lent), &mut bytes[start..end]) {
                 Ok(decoded) => decoded,
                 Err(error) => return (events, End::Failed(error)),
             };
@@ -51,7 +66,7 @@ fn decode(bytes: &[u8], ends: &[usize], takeover: bool) -> (Vec<String>, End) {
                 None => {}
             }
         }
-        assert!(decoder.held_bytes() < 4096 + 2 * LIMIT);
+        assert!(decoder.held_bytes() < 4096 + 2 * limit);
     }
     (events, End::Open)
 }
@@ -198,6 +213,98 @@ fn half_a_compressed_message_holds_what_was_received() {
     assert!(format!("{inflater:?}").contains("used: false"));
 }
 
+/// Bytes no compressor shortens.
+fn noise(len: usize) -> Vec<u8> {
+    let mut state = 1_u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+/// Noise, and zeros behind it that make it so long: the more noise, the more bytes pass before it is seen to be too large.
+fn late_bomb(noisy: usize, len: usize) -> Vec<u8> {
+    static MIB_OF_ZEROS: LazyLock<Vec<u8>> = LazyLock::new(|| deflated(&vec![0; 1 << 20]));
+    let zeros = len - noisy;
+    let (times, rest) = (zeros >> 20, zeros & 0xf_ffff);
+    let begin = [noise(noisy), vec![0; rest]].concat();
+    // One stream, flushed between its parts.
+    let mut bomb = Deflater::new(6)
+        .deflate(&begin, 15)
+        .map_or(Vec::new(), <[u8]>::to_vec);
+    for _ in 0..times {
+        bomb.extend_from_slice(&[0, 0, 0xff, 0xff]);
+        bomb.extend_from_slice(&MIB_OF_ZEROS);
+    }
+    bomb
+}
+
+/// A bomb that comes slowly is refused at the mark behind which it is too large, not when it is whole: an eighth of the limit, a
+/// fourth, a half, the limit.
+#[test]
+fn attack_deflate_bomb_in_pieces() {
+    let limit = 64 << 10;
+    for (noisy, mark) in [
+        (0, 1 << 13),
+        (9_000, 1 << 14),
+        (20_000, 1 << 15),
+        (40_000, 1 << 16),
+    ] {
+        // Zeros that would come to much more behind each mark, in 64 MiB.
+        let bomb = late_bomb(noisy, noisy + 100 + (64 << 20));
+        assert!(bomb.len() > mark + 200, "{}", bomb.len());
+        let most = limit + limit / 8 + 64;
+        let bytes = frames(&[(0x42, &bomb[..bomb.len().min(most)])]);
+        let header = bytes.len() - bomb.len().min(most);
+        let too_large = (Vec::new(), End::Failed(DecodeError::TooLarge { limit }));
+        for piece in [1, 100, 1448, 5000] {
+            let ends: Vec<_> = (0..=header + mark).step_by(piece).collect();
+            let before: Vec<_> = ends
+                .iter()
+                .copied()
+                .filter(|&end| end < header + mark)
+                .collect();
+            let (_, end) = decode_limited(limit, &bytes, &before, false);
+            assert_eq!(end, End::Open, "{noisy}, {piece}");
+            let there = [&before[..], &[header + mark]].concat();
+            assert_eq!(decode_limited(limit, &bytes, &there, false), too_large);
+        }
+    }
+    // What refers back to earlier messages is inflated once, when it is whole.
+    let bomb = late_bomb(0, 100 + (16 << 20));
+    let (front, back) = bomb.split_at(bomb.len() - 1);
+    let bytes = frames(&[(0x42, front), (0x80, back)]);
+    let whole: Vec<_> = (0..=bytes.len()).collect();
+    let (begun, all) = (&whole[..bytes.len()], &whole[..]);
+    assert_eq!(decode_limited(limit, &bytes, begun, true).1, End::Open);
+    let too_large = End::Failed(DecodeError::TooLarge { limit });
+    assert_eq!(decode_limited(limit, &bytes, all, true).1, too_large);
+}
+
+/// However it is cut, counted and gathered: the limit is allowed and one byte more is not.
+#[test]
+fn the_limit_is_allowed_in_pieces_too() {
+    for limit in [9_000, 64 << 10, 300_000] {
+        for noisy in [0, limit / 2, limit - limit / 16] {
+            for (len, fits) in [(limit, true), (limit + 1, false)] {
+                let bytes = frames(&[(0xc2, &late_bomb(noisy, len))]);
+                for piece in [700, 5_000, bytes.len()] {
+                    let mut ends: Vec<_> = (0..bytes.len()).step_by(piece).collect();
+                    ends.push(bytes.len());
+                    let (events, end) = decode_limited(limit, &bytes, &ends, false);
+                    let expected = if fits {
+                        End::Open
+                    } else {
+                        End::Failed(DecodeError::TooLarge { limit })
+                    };
+                    assert_eq!((events.len(), end), (usize::from(fits), expected));
+                }
+            }
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Message {
     text: bool,
@@ -225,6 +332,31 @@ fn message() -> impl Strategy<Value = Message> {
         })
 }
 
+/// The frames of one message whose payload is this; how many pings come between them.
+fn fragment(out: &mut Vec<u8>, message: &Message, rsv1: u8, payload: &[u8]) -> usize {
+    let mut cuts: Vec<_> = message
+        .cuts
+        .iter()
+        .map(|cut| cut.index(payload.len() + 1))
+        .collect();
+    cuts.extend([0, payload.len()]);
+    cuts.sort_unstable();
+    let pieces = cuts.len() - 1;
+    for (index, cut) in cuts.windows(2).enumerate() {
+        let opcode = match index {
+            0 if message.text => rsv1 | 1,
+            0 => rsv1 | 2,
+            _ => 0,
+        };
+        if index > 0 && message.ping {
+            Frame::new(0x89, b"?").encode(out);
+        }
+        let fin = if index + 1 == pieces { 0x80 } else { 0 };
+        Frame::new(fin | opcode, &payload[cut[0]..cut[1]]).encode(out);
+    }
+    if message.ping { pieces - 1 } else { 0 }
+}
+
 /// The frames of messages, and what should come of them.
 fn stream(messages: &[Message], takeover: bool) -> (Vec<u8>, Vec<String>) {
     let mut deflater = Deflater::new(6);
@@ -239,27 +371,8 @@ fn stream(messages: &[Message], takeover: bool) -> (Vec<u8>, Vec<String>) {
         };
         let rsv1 = if compressed.is_some() { COMPRESSED } else { 0 };
         let payload = compressed.unwrap_or(payload);
-        let mut cuts: Vec<_> = message
-            .cuts
-            .iter()
-            .map(|cut| cut.index(payload.len() + 1))
-            .collect();
-        cuts.extend([0, payload.len()]);
-        cuts.sort_unstable();
-        let pieces = cuts.len() - 1;
-        for (index, cut) in cuts.windows(2).enumerate() {
-            let opcode = match index {
-                0 if message.text => rsv1 | 1,
-                0 => rsv1 | 2,
-                _ => 0,
-            };
-            if index > 0 && message.ping {
-                Frame::new(0x89, b"?").encode(&mut out);
-                expected.push(format!("{:?}", Event::Ping(b"?")));
-            }
-            let fin = if index + 1 == pieces { 0x80 } else { 0 };
-            Frame::new(fin | opcode, &payload[cut[0]..cut[1]]).encode(&mut out);
-        }
+        let pings = fragment(&mut out, message, rsv1, payload);
+        expected.extend((0..pings).map(|_| format!("{:?}", Event::Ping(b"?"))));
         expected.push(if message.text {
             format!("{:?}", Event::Text(&message.payload))
         } else {
@@ -304,5 +417,38 @@ proptest! {
         prop_assert_eq!(&decode(&bytes, &ends, takeover), &whole);
         let bytewise: Vec<_> = (0..=bytes.len()).collect();
         prop_assert_eq!(&decode(&bytes, &bytewise, takeover), &whole);
+    }
+
+    /// Beyond the marks too, with pings between the fragments: where a bomb is found does not depend on how it is cut.
+    #[test]
+    fn a_bomb_is_found_at_the_same_byte_in_any_pieces(
+        limit in 5_000usize..70_000,
+        noisy in 0usize..60_000,
+        zeros in prop_oneof![0usize..30_000, 0usize..20_000_000],
+        fragments in vec(any::<Index>(), 0..5),
+        change in prop::option::of((any::<Index>(), any::<u8>())),
+        cuts in vec(any::<Index>(), 0..20),
+        takeover in any::<bool>(),
+    ) {
+        let message = Message {
+            text: false,
+            payload: String::new(),
+            compressed: true,
+            cuts: fragments,
+            ping: true,
+        };
+        let mut bytes = Vec::new();
+        fragment(&mut bytes, &message, COMPRESSED, &late_bomb(noisy, noisy + zeros + 100));
+        if let Some((at, byte)) = change {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        let whole = decode_limited(limit, &bytes, &[bytes.len()], takeover);
+        let mut ends: Vec<_> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+        ends.push(bytes.len());
+        ends.sort_unstable();
+        prop_assert_eq!(&decode_limited(limit, &bytes, &ends, takeover), &whole);
+        let bytewise: Vec<_> = (0..=bytes.len()).collect();
+        prop_assert_eq!(&decode_limited(limit, &bytes, &bytewise, takeover), &whole);
     }
 }

@@ -11,11 +11,13 @@ const LIMIT: usize = 1 << 20;
 
 fn inflate(message: &[u8], limit: usize) -> Result<Vec<u8>, DecodeError> {
     let mut inflater = Inflater::default();
-    inflater.inflate(None, message, limit).map(<[u8]>::to_vec)
+    inflater
+        .inflate(None, [message, &[]], limit)
+        .map(<[u8]>::to_vec)
 }
 
 /// Like JSON: compressible, and different in every line.
-fn prose(len: usize) -> Vec<u8> {
+pub(super) fn prose(len: usize) -> Vec<u8> {
     let mut text = Vec::new();
     let mut index = 0_usize;
     while text.len() < len {
@@ -31,7 +33,7 @@ fn prose(len: usize) -> Vec<u8> {
 }
 
 /// Bytes no compressor shortens.
-fn noise(len: usize) -> Vec<u8> {
+pub(super) fn noise(len: usize) -> Vec<u8> {
     let mut state = 1_u64;
     let mut next = || {
         state ^= state << 13;
@@ -62,7 +64,7 @@ fn the_examples_of_the_rfc() {
     let mut inflater = Inflater::default();
     let mut context = InflateContext::default();
     let mut inflated = |message: &[u8]| {
-        let inflated = inflater.inflate(Some(&mut context), message, LIMIT);
+        let inflated = inflater.inflate(Some(&mut context), [message, &[]], LIMIT);
         inflated.map(<[u8]>::to_vec)
     };
     assert_eq!(inflated(&hello).unwrap(), b"Hello");
@@ -125,14 +127,14 @@ fn attack_deflate_bomb() {
     assert!(bomb.len() < 70_000, "{}", bomb.len());
     let mut inflater = Inflater::default();
     for limit in [0, 1, 65_536, 1 << 20] {
-        let error = inflater.inflate(None, &bomb, limit).unwrap_err();
+        let error = inflater.inflate(None, [&bomb, &[]], limit).unwrap_err();
         assert_eq!(error, DecodeError::TooLarge { limit });
         assert_eq!(error.close_code(), 1009);
         assert!(error.to_string().contains(&limit.to_string()));
     }
     // It is of use to others afterwards.
     assert_eq!(
-        inflater.inflate(None, &[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00], 5),
+        inflater.inflate(None, [&[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00], &[]], 5),
         Ok(&b"Hello"[..])
     );
 }
@@ -157,7 +159,7 @@ fn the_limit_itself_is_allowed() {
 }
 
 /// A message in stored blocks.
-fn stored(message: &[u8]) -> Vec<u8> {
+pub(super) fn stored(message: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     for block in message.chunks(65_535) {
         let len = block.len() as u16;
@@ -187,7 +189,7 @@ fn what_does_not_shrink_is_not_compressed() {
             assert_eq!(message, &noise);
             continue;
         };
-        let inflated = inflater.inflate(Some(&mut theirs), compressed, LIMIT);
+        let inflated = inflater.inflate(Some(&mut theirs), [compressed, &[]], LIMIT);
         assert_eq!(inflated.unwrap(), message);
     }
 }
@@ -270,14 +272,14 @@ proptest! {
                 (Some(ours), false) => {
                     if let Some(compressed) = deflater.deflate_with(ours, &message) {
                         prop_assert!(compressed.len() < message.len());
-                        let inflated = inflater.inflate(Some(&mut theirs), compressed, message.len());
+                        let inflated = inflater.inflate(Some(&mut theirs), [compressed, &[]], message.len());
                         prop_assert_eq!(inflated, Ok(&message[..]));
                     }
                 }
                 _ => {
                     if let Some(compressed) = deflater.deflate(&message, window_bits) {
                         prop_assert!(compressed.len() < message.len());
-                        let inflated = inflater.inflate(None, compressed, message.len());
+                        let inflated = inflater.inflate(None, [compressed, &[]], message.len());
                         prop_assert_eq!(inflated, Ok(&message[..]));
                     }
                 }
@@ -302,12 +304,12 @@ proptest! {
         changed[at] ^= change.1;
         for message in [&bytes, &changed] {
             for context in [None, Some(&mut context)] {
-                if let Ok(inflated) = inflater.inflate(context, message, limit) {
+                if let Ok(inflated) = inflater.inflate(context, [message, &[]], limit) {
                     prop_assert!(inflated.len() <= limit);
                 }
             }
         }
         let hello = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
-        prop_assert_eq!(inflater.inflate(None, &hello, LIMIT), Ok(&b"Hello"[..]));
+        prop_assert_eq!(inflater.inflate(None, [&hello, &[]], LIMIT), Ok(&b"Hello"[..]));
     }
 }
