@@ -4,8 +4,8 @@ use std::hint::black_box;
 
 use bytes::Bytes;
 use shardwire_protocol::envelope::parse;
-use shardwire_protocol::websocket::deflate::{Deflater, WINDOW_BITS_MAX};
-use shardwire_protocol::websocket::{Decoder, Role, Rules, frame};
+use shardwire_protocol::websocket::deflate::{Deflater, Inflater, WINDOW_BITS_MAX};
+use shardwire_protocol::websocket::{Decoder, Lent, Role, Rules, frame};
 use shardwire_shards::mesh::{Lane, MailboxEnds};
 use shardwire_shards::timers::Wheel;
 use shardwire_shards::vocabulary::{Mode, ShardId, ShardMessage};
@@ -81,6 +81,11 @@ pub const PATHS: &[Path] = &[
         name: "deflate 4 KiB",
         messages: 50,
         run: deflate,
+    },
+    Path {
+        name: "inflate 3 KiB",
+        messages: 50,
+        run: inflate,
     },
     Path {
         name: "mail to another shard",
@@ -201,8 +206,12 @@ fn encode() {
     });
 }
 
+fn compressible() -> String {
+    r#"{"id":1234567,"name":"somebody","online":true},"#.repeat(90)
+}
+
 fn deflate() {
-    let text = r#"{"id":1234567,"name":"somebody","online":true},"#.repeat(90);
+    let text = compressible();
     let mut deflater = Deflater::new(1);
     let mut through = |times: usize| {
         for _ in 0..times {
@@ -212,6 +221,33 @@ fn deflate() {
     };
     through(2);
     counted(|| through(50));
+}
+
+fn inflate() {
+    let rules = Rules {
+        role: Role::Server,
+        max_message_size: 64 << 10,
+    };
+    let text = compressible();
+    let mut deflater = Deflater::new(1);
+    let short = deflater.deflate(&text.as_bytes()[..3 << 10], WINDOW_BITS_MAX);
+    let mut wire = Vec::new();
+    let short = short.expect("it shrinks");
+    frame::write_client_deflated(&mut wire, frame::Kind::Text, short, [1, 2, 3, 4]);
+    let mut wires = vec![wire; 52];
+    let (mut decoder, mut inflater) = (Decoder::default(), Inflater::default());
+    let mut through = |wires: &mut [Vec<u8>]| {
+        for wire in wires {
+            let lent = Lent {
+                inflater: &mut inflater,
+                context: None,
+            };
+            let decoded = decoder.decode_with(&rules, Some(lent), wire);
+            assert!(black_box(decoded.expect("a good frame").event).is_some());
+        }
+    };
+    through(&mut wires[..2]);
+    counted(|| through(&mut wires[2..]));
 }
 
 fn mail() {

@@ -3,7 +3,8 @@
 
 - idle: memory of a connection that negotiated compression, beside one that did not
 - fanout: server time of a compressed broadcast, beside messages that are as long on the wire without compression
-- bomb: 64 MiB of zeros in one small message: the close code, and how far the server's memory grew
+- bomb: 64 MiB of zeros in one small message, ten times in a row: the close code, and how far the server's memory grew, counted page by
+  page after them and by the kernel's peak (in steps of up to 128 KiB per core); the largest of all rounds
 
 Every run has a fresh server on one core and one client process on another; the programs are built as common.py says.
 """
@@ -26,6 +27,7 @@ import zlib
 import common
 
 BOMB_BYTES = 64 << 20
+BOMBS = 10
 SERVER = {"SHARDWIRE_CONNECTIONS__MAX_CONNECTIONS": "15000"}
 OFFER = "Sec-WebSocket-Extensions: permessage-deflate\r\n"
 
@@ -90,9 +92,10 @@ def load(options, port, pid, scenario, path, *arguments):
     return json.loads(report)
 
 
-def resident(pid, line="VmRSS"):
-    status = pathlib.Path(f"/proc/{pid}/status").read_text()
-    return int(re.search(rf"{line}:\s+(\d+)", status)[1]) * 1024
+def resident(pid, line, file="status"):
+    """A line of the process's status or, counted page by page, of its smaps_rollup: in bytes."""
+    text = pathlib.Path(f"/proc/{pid}/{file}").read_text()
+    return int(re.search(rf"^{line}:\s+(\d+)", text, re.MULTILINE)[1]) * 1024
 
 
 def idle(options, *arguments):
@@ -143,13 +146,20 @@ def bomb(options, limit):
         small = zlib.compressobj(9, zlib.DEFLATED, -15)
         warm.send(0xC2, (small.compress(bytes(100)) + small.flush(zlib.Z_SYNC_FLUSH))[:-4])
         warm.frame()
-        before = resident(pid)
+        # And a connection that is closed: those pages of the program have run.
+        refused = Client(port, "/echo")
+        refused.send(0x83, b"")
+        refused.frame()
+        before, own = resident(pid, "Rss", "smaps_rollup"), resident(pid, "Anonymous", "smaps_rollup")
         pathlib.Path(f"/proc/{pid}/clear_refs").write_text("5")
-        client = Client(port, "/echo")
-        client.send(0xC2, message)
-        first, payload, _ = client.frame()
-        code = struct.unpack(">H", payload[:2])[0] if first == 0x88 else None
-        return code, resident(pid, "VmHWM") - before
+        codes = set()
+        for _ in range(BOMBS):
+            client = Client(port, "/echo")
+            client.send(0xC2, message)
+            first, payload, _ = client.frame()
+            codes.add(struct.unpack(">H", payload[:2])[0] if first == 0x88 else None)
+        after, own_after = resident(pid, "Rss", "smaps_rollup"), resident(pid, "Anonymous", "smaps_rollup")
+        return codes, own_after - own, after - before, resident(pid, "VmHWM") - before
     return (len(message), *serving(options, use, SHARDWIRE_CONNECTIONS__MAX_MESSAGE_SIZE=limit,
                                    SHARDWIRE_CONNECTIONS__OUTBOX_HARD_LIMIT="64MiB"))
 
@@ -192,10 +202,13 @@ def main():
         rounds(options, f"fan-out of {options.size} ({wire} B on the wire) to {options.subscribers:,}, server CPU per million", "s",
                lambda: fanout(options, options.size, "--compress"), lambda: fanout(options, size))
     if "bomb" in parts:
-        print("\n| bomb of 64 MiB, limit | on the wire | closed with | memory grew by at most |\n| --- | --- | --- | --- |")
-        for limit in ("64KiB", "1MiB", "16MiB"):
-            length, code, grew = bomb(options, limit)
-            print(f"| {limit} | {length:,} B | {code} | {grew / 1024:,.0f} KiB |", flush=True)
+        print(f"\n| limit | {BOMBS} bombs of 64 MiB, each closed with | own memory after them | with pages of the program's file | at the peak |\n"
+              "| --- | --- | --- | --- | --- |")
+        for limit in ("64KiB", "1MiB", "8MiB", "16MiB"):
+            runs = [bomb(options, limit) for _ in range(options.rounds)]
+            codes = set().union(*(run[1] for run in runs))
+            grew = [f"{max(values) / 1024:+,.0f} KiB" for values in zip(*(run[2:] for run in runs))]
+            print(f"| {limit} | {', '.join(map(str, codes))} | {' | '.join(grew)} |", flush=True)
 
 
 if __name__ == "__main__":

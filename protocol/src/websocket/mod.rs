@@ -18,7 +18,8 @@
 //! header (at most 14 bytes)            inline in the Decoder
 //! data payload, fragments              one contiguous buffer, unmasked and (text) already checked as UTF-8
 //! control payload (at most 125 bytes)  beside it, since a control frame may come between two fragments
-//! compressed message                   in that buffer as it came, inflated at its end into the lent Inflater's
+//! compressed message                   in that buffer as it came, but for its last piece; counted at some lengths on the way, and
+//!                                      inflated at its end into the lent Inflater's
 //! ```
 //!
 //! **Who calls in.** `shards` (server side), clients and load test (client side); calls [`crate::codes`] only.
@@ -55,7 +56,7 @@ pub struct Rules {
     /// Which end we are.
     pub role: Role,
     /// Largest payload of one message, over all its fragments, in bytes. A larger one is refused at the header; a compressed
-    /// one while it is inflated, or at the header if it is longer than a message of that size can be compressed to.
+    /// one as soon as it is seen to inflate to more, or at the header if it is longer than a message of that size can be compressed to.
     pub max_message_size: usize,
 }
 

@@ -9,7 +9,9 @@
 //! **Invariants.**
 //! * Without context takeover a message is compressed by itself: one [`Deflater`] and one [`Inflater`] serve any number of
 //!   connections, and an idle connection holds nothing. Both allocate at first use.
-//! * What is inflated is bounded while it is inflated: never more than the limit and one byte.
+//! * What is inflated is bounded while it is inflated: never more than the limit and one byte. A message by itself is counted before
+//!   it is kept: what is too large makes nothing grow, and is seen to be too large while it is gathered. One that may refer back cannot
+//!   be inflated twice, and costs the limit before it is refused.
 //! * Whatever a peer offers, answers or compresses, nothing here panics: window sizes are checked before zlib-rs sees them,
 //!   which asserts on a bad one.
 //! * What is sent is never longer than what it stands for: [`Deflater`] gives nothing then, and the message goes out plain.
