@@ -144,7 +144,8 @@ def bomb(options, limit):
         # A small message first: the codec has its memory.
         warm = Client(port, "/echo")
         small = zlib.compressobj(9, zlib.DEFLATED, -15)
-        warm.send(0xC2, (small.compress(bytes(100)) + small.flush(zlib.Z_SYNC_FLUSH))[:-4])
+        text = "".join(f"{number * number} is the square of {number}, " for number in range(100)).encode()
+        warm.send(0xC2, (small.compress(text) + small.flush(zlib.Z_SYNC_FLUSH))[:-4])
         warm.frame()
         # And a connection that is closed: those pages of the program have run.
         refused = Client(port, "/echo")

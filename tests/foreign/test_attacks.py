@@ -90,7 +90,8 @@ def test_attack_deflate_bomb_and_the_memory_of_the_program(start, limit):
     assert len(bomb) < 66_000
     # What the first compressed message costs is not the bomb's.
     with compressing(server) as stream:
-        stream.sendall(frame(0xC1, deflated(bytes(range(256)) * 4)))
+        text = "".join(f"{number * number} is the square of {number}, " for number in range(100))
+        stream.sendall(frame(0xC1, deflated(text.encode())))
         assert stream.recv(1)
     refuse_at_its_header(server)
     before, resident = own_memory(server), status(server, "VmRSS")
