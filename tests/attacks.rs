@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use shardwire::config::{MissingOrigin, PlacementRule};
+use socket2::{Domain, Socket, Type};
 use support::{Client, PATIENCE, TestEngine, config, eventually};
 use tungstenite::Message;
 
@@ -434,4 +435,52 @@ fn attack_slow_handshake_from_one_address_leaves_room_for_the_others() {
         stream.write_all(request("/ws", "").as_bytes()).unwrap();
         head(&mut stream).starts_with("HTTP/1.1 101 ")
     });
+}
+
+/// Sockets of any state that the engine holds.
+fn sockets(engine: &TestEngine) -> usize {
+    let told = engine.0.snapshot(PATIENCE).to_text();
+    let of_it = told
+        .lines()
+        .filter_map(|line| line.strip_prefix("shardwire_transport_sockets{"));
+    of_it
+        .map(|line| line.rsplit_once(' ').unwrap().1.parse::<usize>().unwrap())
+        .sum()
+}
+
+/// Asks for the largest page, over segments so small that the kernel does not take its answer at once.
+fn ask_for_a_page(engine: &TestEngine) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(1).unwrap();
+    socket.set_tcp_mss(300).unwrap();
+    socket.connect(&engine.0.local_address().into()).unwrap();
+    let mut stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let request = "GET /document.js HTTP/1.1\r\nHost: h\r\n\r\n";
+    stream.write_all(request.as_bytes()).unwrap();
+    stream
+}
+
+/// Whoever reads gets the whole of an answer, however little of it fits on the way; for one that nobody reads its socket is kept for
+/// a bounded time.
+#[test]
+fn attack_an_answer_that_does_not_fit_and_that_nobody_reads() {
+    let engine = TestEngine::start(config(1, PlacementRule::Accept));
+    let mut told = String::new();
+    ask_for_a_page(&engine).read_to_string(&mut told).unwrap();
+    let (head, body) = told.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    assert!(
+        head.contains(&format!("Content-Length: {}", body.len())),
+        "{head}"
+    );
+
+    let mut stream = ask_for_a_page(&engine);
+    eventually("it is asked", || sockets(&engine) == 1);
+    eventually("its socket is given up", || sockets(&engine) == 0);
+    // What the kernel had taken is still there; the rest never left.
+    let mut got = Vec::new();
+    let _ = stream.read_to_end(&mut got);
+    assert!(!got.is_empty() && got.len() < told.len(), "{}", got.len());
+    assert_eq!(got, told.as_bytes()[..got.len()]);
 }
