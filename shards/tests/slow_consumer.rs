@@ -7,7 +7,7 @@ mod support;
 use shardwire_protocol::websocket::frame::Kind;
 use shardwire_shards::vocabulary::{CloseCause, Command};
 use shardwire_shards::{Residue, ShardSettings};
-use support::{Frame, World, echo, masked, open_settings};
+use support::{Frame, UNIX_MS, World, broadcast, echo, masked, open_settings};
 
 const SOFT: usize = 8 << 10;
 const HARD: usize = 32 << 10;
@@ -124,6 +124,65 @@ fn a_peer_that_never_reads_again_is_gone_after_the_close_timeout() {
     assert!(world.peers[slow].closed);
     assert_eq!(world.disconnected(slow), [CloseCause::Us(4103)]);
     assert_eq!(world.residue().frames, 0);
+}
+
+/// What many members get in one turn leaves as one piece, which all of them share. The hard limit is about its bytes all the same, to the
+/// last one, and what is dropped with it are whole messages.
+#[test]
+fn what_was_gathered_in_a_turn_obeys_the_limits_byte_by_byte() {
+    const MESSAGES: usize = 12;
+    const ROOM: usize = 500;
+    let message = message(1_000);
+    let frame = broadcast("c", &message, UNIX_MS).len() + 4;
+    let exactly = MESSAGES * frame - ROOM;
+    for (hard, stays) in [(exactly, true), (exactly - 1, false)] {
+        let mut world = World::with(
+            1,
+            ShardSettings {
+                outbox_soft_limit: 1_000,
+                outbox_hard_limit: hard,
+                ..open_settings()
+            },
+        );
+        let slow = world.connect(0);
+        let others: Vec<_> = (0..10).map(|_| world.connect(0)).collect();
+        for &member in others.iter().chain([&slow]) {
+            world.subscribe(member, "c");
+        }
+        world.peers[slow].room = Some(ROOM);
+        let publish = format!(r#"{{"type":"publish","channel":"c","message":{message}}}"#);
+        let writes = world.writes;
+        world.bytes(
+            others[0],
+            &masked(Kind::Text, publish.as_bytes()).repeat(MESSAGES),
+        );
+        let most = others.len() + 2;
+        assert!(
+            world.writes <= writes + most,
+            "gathered, one piece for each"
+        );
+        if stays {
+            assert_eq!(world.waiting(slow), hard);
+        } else {
+            // The rest of the message that is half written, and why it was the last one.
+            let close = 2 + 2 + "slow consumer".len();
+            assert_eq!(world.waiting(slow), frame - ROOM + close);
+        }
+        world.make_room(slow, None);
+        let heard = world.heard(slow);
+        if stays {
+            assert_eq!(heard.len(), MESSAGES);
+            assert_eq!(world.disconnected(slow), []);
+        } else {
+            assert_eq!(heard.len(), 2);
+            assert_eq!(heard.last(), Some(&slow_consumer()));
+            assert_eq!(world.disconnected(slow), [CloseCause::Us(4103)]);
+        }
+        for other in others {
+            assert_eq!(world.heard(other).len(), MESSAGES);
+        }
+        assert_eq!(world.residue().frames, 0);
+    }
 }
 
 /// Behind what was dropped, what is held for a huge audience would be a hole without a word.

@@ -200,6 +200,19 @@ impl Outbox {
     /// Drops all that waits, but for the rest of a frame that is half written: a peer that reads on must find its end.
     pub(crate) fn keep_only_begun(&mut self, frames: &mut Frames, pool: &mut Pool) {
         let sent = self.front_sent as usize;
+        if let Some(key) = self.shared_front() {
+            // Several frames may be shared as one piece, of which only one is half written.
+            let piece = frames.get(key);
+            let end = begun(piece, sent);
+            if end < piece.len() {
+                let rest = piece[sent..end].to_vec();
+                self.clear(frames, pool);
+                if !rest.is_empty() {
+                    self.write(pool, |private| private.extend_from_slice(&rest));
+                }
+                return;
+            }
+        }
         let kept = match &mut self.queue {
             Queue::Empty => 0,
             Queue::Frame(key) => frames.get(*key).len(),
@@ -227,6 +240,18 @@ impl Outbox {
             self.clear(frames, pool);
         } else {
             self.shrink(self.len() - (kept - sent), pool);
+        }
+    }
+
+    /// What is written first, if that is shared with others.
+    fn shared_front(&self) -> Option<FrameKey> {
+        match &self.queue {
+            Queue::Empty => None,
+            Queue::Frame(key) => Some(*key),
+            Queue::Mixed(mixed) => match mixed.segments.front() {
+                Some(Segment::Frame(key)) => Some(*key),
+                _ => None,
+            },
         }
     }
 
@@ -334,12 +359,21 @@ mod tests {
         assert!(size_of::<Outbox>() <= 24);
     }
 
+    /// A frame of so many bytes, header included.
+    fn frame_of(byte: u8, len: usize) -> Vec<u8> {
+        use shardwire_protocol::websocket::frame::{Kind, write_server};
+        let mut frame = Vec::new();
+        let header = if len - 2 < 126 { 2 } else { 4 };
+        write_server(&mut frame, Kind::Binary, &vec![byte; len - header]);
+        frame
+    }
+
     #[test]
     fn dropping_the_backlog_keeps_the_frame_that_is_half_written() {
         let (mut frames, mut pool, mut outbox) =
             (Frames::default(), Pool::default(), Outbox::default());
         for byte in [1_u8, 2, 3] {
-            let key = frames.insert(Bytes::from(vec![byte; 400]));
+            let key = frames.insert(Bytes::from(frame_of(byte, 400)));
             outbox.push_frame(key, &mut frames, &mut pool);
             frames.release(key);
         }
@@ -354,7 +388,7 @@ mod tests {
     fn what_is_written_behind_a_dropped_backlog_follows_the_begun_frame() {
         let (mut frames, mut pool, mut outbox) =
             (Frames::default(), Pool::default(), Outbox::default());
-        let key = frames.insert(Bytes::from(vec![1; 90]));
+        let key = frames.insert(Bytes::from(frame_of(1, 90)));
         for _ in 0..5 {
             outbox.push_frame(key, &mut frames, &mut pool);
         }
@@ -363,6 +397,39 @@ mod tests {
         outbox.write(&mut pool, |private| private.extend_from_slice(b"close"));
         let waiting: Vec<u8> = outbox.slices(&frames).flatten().copied().collect();
         assert_eq!(waiting, [vec![1; 40], b"close".to_vec()].concat());
+    }
+
+    #[test]
+    fn dropping_the_backlog_keeps_no_whole_frame_of_a_shared_piece() {
+        let piece = [frame_of(1, 300), frame_of(2, 40), frame_of(3, 500)].concat();
+        for behind in [false, true] {
+            for (sent, end) in [
+                (0, 0),
+                (1, 300),
+                (300, 300),
+                (301, 340),
+                (340, 340),
+                (341, 840),
+            ] {
+                let (mut frames, mut pool, mut outbox) =
+                    (Frames::default(), Pool::default(), Outbox::default());
+                let key = frames.insert(Bytes::from(piece.clone()));
+                outbox.push_frame(key, &mut frames, &mut pool);
+                frames.release(key);
+                if behind {
+                    outbox.write(&mut pool, |out| out.extend_from_slice(&piece));
+                }
+                outbox.advance(sent, &mut frames, &mut pool);
+                outbox.keep_only_begun(&mut frames, &mut pool);
+                let waiting: Vec<u8> = outbox.slices(&frames).flatten().copied().collect();
+                assert_eq!(waiting, piece[sent..end], "{sent}");
+                assert_eq!(outbox.len(), end - sent);
+                assert_eq!(pool.waiting(), end - sent);
+                let rest = outbox.len();
+                outbox.advance(rest, &mut frames, &mut pool);
+                assert_eq!(frames.held(), 0);
+            }
+        }
     }
 
     #[test]

@@ -46,8 +46,12 @@ pub enum Seen<'a> {
     EndTold { client: usize },
     /// No room on the node: the upgrade was refused.
     TurnedAway { client: usize },
-    /// So much waits for a client whose socket takes nothing at present.
-    Backlog { client: usize, waiting: usize },
+    /// So much waits for a client whose socket takes nothing at present; its shard may have given it up for that.
+    Backlog {
+        client: usize,
+        waiting: usize,
+        given_up: bool,
+    },
     /// The directory's answer.
     UsersConnections {
         user: usize,

@@ -6,6 +6,9 @@ use shardwire_shards::vocabulary::{Answer, Effect, Event, Now};
 use super::{Completion, World};
 use crate::checks::Seen;
 
+/// How the close frame of a slow consumer (4103) ends.
+const SLOW_CONSUMER: &[u8] = b"\x10\x07slow consumer";
+
 impl World<'_> {
     /// Carries effects out until there is none.
     pub(super) fn carry_out(&mut self, at: usize, now: Now) {
@@ -176,12 +179,15 @@ impl World<'_> {
             let Some(connection) = socket.connection else {
                 continue;
             };
-            let waiting = self.hosts[at]
-                .shard
-                .pending(connection)
-                .map(<[u8]>::len)
-                .sum();
-            self.see(Seen::Backlog { client, waiting });
+            let shard = &self.hosts[at].shard;
+            let waiting = shard.pending(connection).map(<[u8]>::len).sum();
+            let last = shard.pending(connection).last();
+            let given_up = last.is_some_and(|last| last.ends_with(SLOW_CONSUMER));
+            self.see(Seen::Backlog {
+                client,
+                waiting,
+                given_up,
+            });
         }
     }
 }

@@ -63,9 +63,10 @@ pub struct Connections {
     #[schemars(extend("x-live" = true, "x-allowed" = format!("{}, at most what `outbox_hard_limit` leaves above `outbox_soft_limit`", bounds::MESSAGE_SIZE), "x-default" = "what `outbox_hard_limit` leaves above `outbox_soft_limit`"))]
     pub max_outgoing_message_size: Option<ByteSize>,
 
-    /// Bytes that may wait for one connection; beyond it the connection is closed as a slow consumer (4103). At least
-    /// `outbox_soft_limit` and `max_message_size` together, so that one largest message does not close a connection that was still
-    /// below the soft limit.
+    /// Bytes that may wait for one connection whose socket takes nothing; beyond it the connection is closed as a slow consumer (4103), and
+    /// what waits is dropped, but for the rest of a message that is half written. It is looked at behind all that a shard receives at once,
+    /// which may stand over it for that moment. At least `outbox_soft_limit` and `max_message_size` together, so that one largest
+    /// message does not close a connection that was still below the soft limit.
     #[schemars(extend("x-live" = true, "x-allowed" = bounds::OUTBOX.to_string()))]
     pub outbox_hard_limit: ByteSize,
 
