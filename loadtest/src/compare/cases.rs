@@ -156,11 +156,11 @@ pub const CASES: &[Case] = &[
     Case {
         cost: Cost::Openings,
         ..case(
-            "idle-15000",
-            "15,000 connections opened and held",
+            "idle-19000",
+            "19,000 connections opened and held",
             "idle",
             Kind::Idle,
-            &["--connections", "15000"],
+            &["--connections", "19000"],
         )
     },
     case(
@@ -169,6 +169,13 @@ pub const CASES: &[Case] = &[
         "churn",
         Kind::Churn,
         &["--in-flight", "16"],
+    ),
+    case(
+        "churn-paced",
+        "connect, upgrade, echo, close; 8,000 per second",
+        "churn",
+        Kind::Churn,
+        &["--connections", "64", "--rate", "8k"],
     ),
     Case {
         secure: true,
