@@ -215,13 +215,11 @@ impl<'o> Sink<'o> {
         loop {
             let room = self.room(input.len())?;
             let (read_before, written_before) = (stream.total_in(), stream.total_out());
-            let status = stream
-                .decompress(
-                    input,
-                    &mut self.out[self.at..self.at + room],
-                    InflateFlush::SyncFlush,
-                )
-                .map_err(|_| DecodeError::Inflate)?;
+            let status = stream.decompress(
+                input,
+                &mut self.out[self.at..self.at + room],
+                InflateFlush::SyncFlush,
+            );
             // Both are differences of at most the lengths handed in.
             let read = (stream.total_in() - read_before) as usize;
             let written = (stream.total_out() - written_before) as usize;
@@ -229,6 +227,11 @@ impl<'o> Sink<'o> {
             self.at += written;
             self.len += written;
             *self.handled_bytes += (read + written) as u64;
+            let Ok(status) = status else {
+                // What came before the fault counts first: else it would matter whether both are in one part.
+                self.check()?;
+                return Err(DecodeError::Inflate);
+            };
             if status == Status::StreamEnd {
                 self.check()?;
                 return Ok(true);

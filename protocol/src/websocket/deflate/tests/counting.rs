@@ -3,7 +3,7 @@
 use super::codec::{noise, prose, stored};
 use crate::websocket::{
     DecodeError,
-    deflate::{Deflater, Inflater},
+    deflate::{Deflater, InflateContext, Inflater},
 };
 use proptest::{collection::vec, prelude::*, sample::Index};
 use zlib_rs::{Inflate, InflateFlush};
@@ -154,5 +154,26 @@ fn only_what_is_longer_than_the_buffer_is_inflated_twice() {
     handled(2);
     for _ in 0..3 {
         handled(1);
+    }
+}
+
+/// A fault behind the byte that is too much does not count any more, whether or not that byte and the fault come together.
+#[test]
+fn what_is_too_large_is_so_before_it_is_broken() {
+    // Three bytes in a stored block, and a block of a kind that there is not.
+    let message = [0, 3, 0, 0xfc, 0xff, b'a', b'b', b'c', 6, 0];
+    let mut inflater = Inflater::default();
+    for (limit, error) in [
+        (0, DecodeError::TooLarge { limit: 0 }),
+        (2, DecodeError::TooLarge { limit: 2 }),
+        (3, DecodeError::Inflate),
+    ] {
+        for cut in 0..=message.len() {
+            let (front, back) = message.split_at(cut);
+            for mut context in [None, Some(InflateContext::default())] {
+                let inflated = inflater.inflate(context.as_mut(), [front, back], limit);
+                assert_eq!(inflated, Err(error), "limit {limit}, cut at {cut}");
+            }
+        }
     }
 }
