@@ -24,7 +24,7 @@ use crate::rate_limits::SharedBuckets;
 use crate::routing::kept_reply;
 use crate::settings::ShardSettings;
 use crate::storing::Storing;
-use crate::timers::{Due, TICK_MS, Tick, Wheel, tick_of};
+use crate::timers::{TICK_MS, Tick, Wheel, tick_of};
 use crate::users::Directory;
 use crate::vocabulary::{ConnectionId, Effect, Input, Now, ShardId, ShardMessage};
 
@@ -90,7 +90,7 @@ pub struct Shard {
     pub(crate) planted: crate::planted::Planted,
     mail: Vec<ShardMessage>,
     /// Connections whose timer fired, in that order.
-    due: Due<ConnectionId>,
+    due: VecDeque<ConnectionId>,
     /// Empty between turns; its memory is used again.
     sessions_due: Vec<ConnectionId>,
     /// Until when the shard last stood still.
@@ -155,7 +155,7 @@ impl Shard {
             #[cfg(feature = "planted-faults")]
             planted: Default::default(),
             mail: Vec::new(),
-            due: Due::default(),
+            due: VecDeque::new(),
             sessions_due: Vec::new(),
             stalled_until: 0,
             retry: None,
@@ -232,7 +232,10 @@ impl Shard {
             self.presences.next_tick(),
         ]
         .map(|tick| tick.map(|tick| u64::from(tick) * TICK_MS));
-        let postponed = self.waiting.is_due() || self.has_catching_up() || self.row.is_due();
+        let postponed = self.waiting.is_due()
+            || self.has_catching_up()
+            || self.row.is_due()
+            || !self.due.is_empty();
         [
             wheel,
             session,
@@ -245,7 +248,6 @@ impl Shard {
             self.next_log_deadline(),
             self.documents.next_deadline(),
             self.next_inbox_deadline(),
-            self.due.next_ms(now.ms),
             postponed.then_some(now.ms),
         ]
         .into_iter()
@@ -450,9 +452,9 @@ impl Shard {
         self.retry_full_lanes(now);
         self.notice_a_stall(self.tick(now));
         self.wheel
-            .advance(self.tick(now), |id| self.due.push(now.ms, id));
+            .advance(self.tick(now), |connection| self.due.push_back(connection));
         for _ in 0..LOOKED_AFTER_PER_TURN {
-            let Some(connection) = self.due.pop(now.ms, LOOKED_AFTER_PER_TURN) else {
+            let Some(connection) = self.due.pop_front() else {
                 break;
             };
             self.look_after(now, connection);

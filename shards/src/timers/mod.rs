@@ -1,15 +1,10 @@
 //! The timer wheel: many coarse deadlines, nearly all of which are replaced before they fire.
 //!
 //! **Lives here:** when to look at something again. **Does not:** what to do then; the owner looks and decides, so an
-//! entry is never cancelled: one that no longer matters is ignored when it fires. And in which millisecond of their tick very many that
-//! fire together have their turn (`due.rs`).
+//! entry is never cancelled: one that no longer matters is ignored when it fires.
 //! **Invariants:** an entry fires at its tick or later, never earlier, exactly once; the cost of arming and firing does not
 //! depend on how many are armed.
 //! **Called by:** `connections/` (heartbeats, close deadlines). Calls nobody. **Tests:** below, against a sorted list.
-
-mod due;
-
-pub use due::Due;
 
 /// Milliseconds per tick. Deadlines here are seconds long, so a fiftieth of a second of lateness is nothing, and a coarse
 /// tick lets connections that were opened together fire together.
