@@ -72,7 +72,7 @@ def versions() -> str:
     today = datetime.date.today().isoformat()
     return (
         f"Made by `scripts/conformance` on {today}: shardwire {own}, release build by rustc {rustc}; the cases of AutobahnTestSuite {suite.AUTOBAHN}, "
-        f"played by kosoku {suite.KOSOKU} on Python {platform.python_version()}; {platform.system()} {platform.release()}."
+        f"played by kosoku {suite.KOSOKU} on Python {platform.python_version()}; {platform.system()} {platform.release().partition('-')[0]}."
     )
 
 
