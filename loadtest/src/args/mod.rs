@@ -210,7 +210,7 @@ pub struct FanoutArguments {
     #[arg(long, value_parser = number)]
     pub count: Option<u64>,
 
-    /// Name of a channel; {n} is its number
+    /// Name of a channel; `n` in braces is its number
     #[arg(long, default_value = "loadtest-{n}")]
     pub channel_name: String,
 
@@ -315,7 +315,7 @@ pub struct RecoverArguments {
     #[arg(long, default_value = "5s", value_parser = duration)]
     pub cut_every: Duration,
 
-    /// Name of a channel, which must have history; {n} is its number
+    /// Name of a channel, which must have history; `n` in braces is its number
     #[arg(long, default_value = "recover-{n}")]
     pub channel_name: String,
 }
@@ -326,7 +326,7 @@ pub struct PresenceArguments {
     #[command(flatten)]
     pub common: CommonArguments,
 
-    /// Members, each with a connection of its own; {n} in the URL is its number, so that each is somebody else
+    /// Members, each with a connection of its own; `n` in braces in the URL is its number, so that each is somebody else
     #[arg(long, short, default_value = "1000", value_parser = number)]
     pub members: u64,
 
@@ -421,6 +421,21 @@ mod tests {
     #[test]
     fn the_definition_is_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    /// clap takes `{n}` for a line break.
+    #[test]
+    fn the_help_says_what_n_stands_for() {
+        for (scenario, words) in [
+            ("fanout", "channel; `n` in braces is its number"),
+            ("recover", "history; `n` in braces is its number"),
+            ("presence", "own; `n` in braces in the URL is its number"),
+        ] {
+            let mut command = Arguments::command();
+            let command = command.find_subcommand_mut(scenario).unwrap();
+            let help = command.render_long_help().to_string();
+            assert!(help.contains(words), "{help}");
+        }
     }
 
     #[test]
