@@ -232,6 +232,15 @@ impl Key {
         {
             return toml::Value::Integer(number);
         }
+        if self.list && text.trim_start().starts_with('[') {
+            // As in a file. What is none must not become an item with brackets.
+            return match text.trim().parse() {
+                Ok(toml::Value::Array(items)) if items.iter().all(toml::Value::is_str) => {
+                    toml::Value::Array(items)
+                }
+                _ => toml::Value::String(text.to_owned()),
+            };
+        }
         if self.list {
             let items = text
                 .split(',')

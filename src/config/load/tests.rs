@@ -88,6 +88,24 @@ fn every_kind_of_value_can_come_from_a_variable() {
 }
 
 #[test]
+fn a_list_may_be_written_as_in_the_file_and_nothing_else_in_brackets() {
+    let channels = |text: &str| {
+        let layers = Layers::new().option("--set", "presence.channels", text);
+        layers.load(&MACHINE).map(|it| it.config.presence.channels)
+    };
+    for text in [r#"["room:*", "a,b"]"#, r#" [ "room:*", 'a,b', ] "#] {
+        assert_eq!(channels(text).unwrap(), ["room:*", "a,b"], "{text}");
+    }
+    assert_eq!(channels("room:*, team:*").unwrap(), ["room:*", "team:*"]);
+    assert!(channels("[]").unwrap().is_empty());
+    // As a shell leaves it that has eaten the quotes; and more than a list.
+    for text in ["[room:*]", "[1]", "[\"a\"]\nother = 1", "[\"a\"", "[[]]"] {
+        let faults = channels(text).unwrap_err().to_string();
+        assert!(faults.contains("presence.channels = "), "{text}: {faults}");
+    }
+}
+
+#[test]
 fn all_faults_of_all_layers_are_told_at_once() {
     let layers = Layers::new()
         .toml("s.toml", "[shards]\ncount = 0\ncuont = 1\npin = \"yes\"\n\n[connections]\nmax_message_size = \"64KB\"\n")
