@@ -20,7 +20,7 @@ Examples:
   loadtest churn  --url ws://127.0.0.1:8080/echo --in-flight 32
   loadtest compare
   loadtest recover --url ws://127.0.0.1:0/ws --server target/release/shardwire --duration 5m
-  loadtest presence --url 'ws://127.0.0.1:8080/ws?user=m{n}' --members 10k --subscribers 1000 --rate 500 --duration 60s
+  loadtest presence --url 'ws://127.0.0.1:8080/ws?user=m{n}' --members 10k --subscribers 1000 --rate 500 --duration 60s --grace 30s
 
 One process uses one core. Keep the client and the server on different cores (taskset -c 1 loadtest …), and
 believe the report when it says that the client was the limit.
