@@ -29,19 +29,32 @@ impl Shard {
         reason: &str,
         await_peer: bool,
     ) {
-        let Some(connection) = self.registry.get(id) else {
-            return;
-        };
-        let receives = match connection.state {
-            State::Closing { .. } => return,
-            State::Admitting(_) => false,
-            State::Authenticating(_) | State::Open | State::Calling(_) => true,
-        };
-        self.retire(id);
+        if !self.is_closing(id) {
+            self.retire(id);
+            self.say_close(tick, id, code, reason, await_peer);
+        }
+    }
+
+    /// Whether it is, or is gone already.
+    fn is_closing(&self, id: ConnectionId) -> bool {
+        let state = self.registry.get(id).map(|connection| &connection.state);
+        matches!(state, None | Some(State::Closing { .. }))
+    }
+
+    /// A connection that was taken out of everything begins to close.
+    fn say_close(
+        &mut self,
+        tick: Tick,
+        id: ConnectionId,
+        code: u16,
+        reason: &str,
+        await_peer: bool,
+    ) {
         let until = tick.saturating_add(tick_at(self.settings.close_timeout_ms).max(1));
         let Some(connection) = self.registry.get_mut(id) else {
             return;
         };
+        let receives = !matches!(connection.state, State::Admitting(_));
         if connection.flags.has(Flags::ENDED) {
             // Nobody is there to be told.
             connection.state = State::Closing {
@@ -73,16 +86,12 @@ impl Shard {
 
     /// The peer does not read: what waits is dropped, it is told why, and gets `close_timeout` to take that.
     pub(crate) fn close_slow_consumer(&mut self, now: Now, id: ConnectionId) {
+        if self.is_closing(id) {
+            return;
+        }
         // What it is still told while it leaves, and what was gathered for it, goes with the rest: behind what is dropped it would be a
         // hole.
         self.retire(id);
-        if self
-            .registry
-            .get(id)
-            .is_none_or(|it| matches!(it.state, State::Closing { .. }))
-        {
-            return;
-        }
         self.counters.slow_consumers += 1;
         self.notifications_lost(id);
         if let Some(connection) = self.registry.get_mut(id) {
@@ -90,13 +99,8 @@ impl Shard {
                 .outbox
                 .keep_only_begun(&mut self.frames, &mut self.pool);
         }
-        self.close_at(
-            self.tick(now),
-            id,
-            close::SLOW_CONSUMER,
-            "slow consumer",
-            false,
-        );
+        let tick = self.tick(now);
+        self.say_close(tick, id, close::SLOW_CONSUMER, "slow consumer", false);
     }
 
     /// The peer's close frame arrived; none: without a code.
@@ -163,11 +167,7 @@ impl Shard {
 
     /// The connection is over, and its socket needs no closing.
     pub(crate) fn gone(&mut self, id: ConnectionId) {
-        if self
-            .registry
-            .get(id)
-            .is_some_and(|connection| !matches!(connection.state, State::Closing { .. }))
-        {
+        if !self.is_closing(id) {
             self.retire(id);
         }
         self.remove(id);

@@ -4,6 +4,19 @@ use super::{Connection, Flags, State};
 use crate::shard::Shard;
 use crate::vocabulary::{ConnectionId, Effect, Now};
 
+impl Connection {
+    /// Something was put into the outbox: is there anything to flush? Not while its socket takes nothing; but then what waits there must
+    /// be judged, or it would grow for as long as the peer does not read: `stuck` notes whose.
+    #[inline]
+    pub(super) fn takes_more(&self, stuck: &mut Vec<ConnectionId>, id: ConnectionId) -> bool {
+        let blocked = self.flags.has(Flags::BLOCKED);
+        if blocked && stuck.last() != Some(&id) {
+            stuck.push(id);
+        }
+        !blocked
+    }
+}
+
 impl Shard {
     /// Appends to an outbox and asks for a flush.
     pub(crate) fn write(&mut self, id: ConnectionId, fill: impl FnOnce(&mut Vec<u8>)) {
@@ -36,19 +49,14 @@ impl Shard {
         }
     }
 
-    /// Something was put into the outbox. While its socket takes nothing there is nothing to flush, but what waits there
-    /// must be judged, or it would grow for as long as the peer does not read: `stuck` notes whose.
+    /// Something was put into the outbox.
     pub(crate) fn ask_flush(
         effects: &mut std::collections::VecDeque<Effect>,
         stuck: &mut Vec<ConnectionId>,
         id: ConnectionId,
         connection: &mut Connection,
     ) {
-        if connection.flags.has(Flags::BLOCKED) {
-            if stuck.last() != Some(&id) {
-                stuck.push(id);
-            }
-        } else if !connection.flags.has(Flags::FLUSHING) {
+        if connection.takes_more(stuck, id) && !connection.flags.has(Flags::FLUSHING) {
             connection.flags.set(Flags::FLUSHING, true);
             // Whoever waits for its turn in the row need not any more.
             connection.flags.set(Flags::OWED, false);

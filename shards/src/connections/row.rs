@@ -59,12 +59,9 @@ impl FlushRow {
         id: ConnectionId,
         connection: &mut Connection,
     ) {
+        let takes_more = connection.takes_more(stuck, id);
         let flags = &mut connection.flags;
-        if flags.has(Flags::BLOCKED) {
-            if stuck.last() != Some(&id) {
-                stuck.push(id);
-            }
-        } else if !flags.has(Flags::FLUSHING) && !flags.has(Flags::OWED) {
+        if takes_more && !flags.has(Flags::FLUSH_DUE) {
             flags.set(Flags::OWED, true);
             if !flags.has(Flags::IN_ROW) {
                 flags.set(Flags::IN_ROW, true);
