@@ -41,3 +41,5 @@ pub use chat::ChatSettings;
 pub use connections::{NodeCount, is_valid_tag};
 pub use settings::{ApplicationRoutes, AuthenticationTimes, CompressionSettings, ShardSettings};
 pub use shard::{Residue, Shard};
+#[cfg(feature = "testing")]
+pub use storing::StoreModel;

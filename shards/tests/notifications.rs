@@ -11,11 +11,11 @@ use shardwire_shards::bounds::INBOX_BYTES_MAX;
 use shardwire_shards::mesh::LaneBounds;
 use shardwire_shards::notifications::NotificationSettings;
 use shardwire_shards::vocabulary::{
-    Answer, AnswerId, Command, Event, Input, LogKind, LogName, Mark, NotificationAnswer,
-    NotificationCommand, NotificationId, NotificationList, NotificationQuery, Position,
-    RestoredLog, SentNotification, StoreOutcome, StoreRequest, StoredRecord,
+    Answer, AnswerId, Command, Event, Input, LogKind, Mark, NotificationAnswer,
+    NotificationCommand, NotificationId, NotificationList, NotificationQuery, SentNotification,
+    StoreOutcome, StoreRequest,
 };
-use shardwire_shards::{Residue, ShardSettings};
+use shardwire_shards::{Residue, ShardSettings, StoreModel};
 use support::{Frame, PeerId, UNIX_MS, World, echo, open_settings, user};
 
 fn settings(notifications: NotificationSettings) -> ShardSettings {
@@ -650,10 +650,10 @@ fn a_slow_reader_that_is_closed_has_not_been_delivered_what_it_did_not_take() {
     assert_eq!(world.messages(next).len(), pending.len() + 1);
 }
 
-/// A store that says yes, keeps what it is told as it is told, and counts.
+/// What is on the disk, and the most records that ever were in one log.
 #[derive(Default)]
 struct Disk {
-    logs: std::collections::BTreeMap<LogName, (Position, Vec<StoredRecord>)>,
+    kept: StoreModel,
     most: usize,
 }
 
@@ -666,34 +666,11 @@ impl Disk {
                 return;
             }
             for (shard, request) in std::mem::take(&mut world.store) {
-                match request {
-                    StoreRequest::Begin { log, position } => {
-                        self.logs.insert(log, (position, Vec::new()));
-                    }
-                    StoreRequest::Append {
-                        ticket,
-                        log,
-                        epoch,
-                        record,
-                    } => {
-                        if outcome == StoreOutcome::Stored {
-                            let (head, records) = self.logs.get_mut(&log).unwrap();
-                            assert_eq!(head.epoch, epoch);
-                            assert!(record.offset > head.offset, "offsets grow");
-                            head.offset = record.offset;
-                            records.push(record);
-                            self.most = self.most.max(records.len());
-                        }
-                        world.hand_in(shard, Input::Stored { ticket, outcome });
-                    }
-                    StoreRequest::Trim { log, through } => {
-                        let (_, records) = self.logs.get_mut(&log).unwrap();
-                        records.retain(|record| record.offset > through.offset);
-                    }
-                    StoreRequest::Load { .. } => panic!("an inbox is in memory"),
-                    StoreRequest::Forget { log, .. } => {
-                        self.logs.remove(&log);
-                    }
+                let answer = self.kept.carry_out(request, outcome);
+                let records = self.kept.logs().map(|kept| kept.records.len());
+                self.most = self.most.max(records.max().unwrap_or(0));
+                if let Some(answer) = answer {
+                    world.hand_in(shard, answer);
                 }
             }
         }
@@ -704,17 +681,10 @@ impl Disk {
         let mut world = World::with(shards, settings);
         world.ms = ms;
         let now = world.now();
-        for (log, (head, records)) in &self.logs {
-            assert_eq!(log.kind, LogKind::Inbox);
-            let home = world.placement.home_of_log(log).index();
-            world.shards[home].restore(
-                now,
-                RestoredLog {
-                    log: log.clone(),
-                    head: *head,
-                    records: records.clone(),
-                },
-            );
+        for kept in self.kept.logs() {
+            assert_eq!(kept.log.kind, LogKind::Inbox);
+            let home = world.placement.home_of_log(&kept.log).index();
+            world.shards[home].restore(now, kept.clone());
         }
         world
     }
@@ -806,7 +776,7 @@ fn what_cannot_be_stored_is_refused_and_nobody_gets_it() {
     }
     assert!(world.messages(device).is_empty());
     assert_eq!(world.residue().inboxes, 0, "and nothing is left of it");
-    assert!(disk.logs.is_empty());
+    assert_eq!(disk.kept.logs().count(), 0);
 }
 
 #[test]
@@ -851,7 +821,7 @@ fn a_log_grows_with_what_is_in_the_inbox_and_not_with_all_that_ever_was() {
         }
     }
     world.pass(100);
-    let (_, records) = disk.logs.values().next().unwrap();
+    let records = &disk.kept.logs().next().unwrap().records;
     let now = records.len();
     assert!(disk.most < 600, "{} records at most, {now} now", disk.most);
     let kept = list(&mut disk.restart(2, durable(), 0), "ann", false);

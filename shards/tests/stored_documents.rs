@@ -4,66 +4,26 @@
 
 mod support;
 
-use std::collections::BTreeMap;
-
 use serde_json::{Value, json};
-use shardwire_shards::ShardSettings;
 use shardwire_shards::bounds::{DOCUMENT_LOADS_MAX, DOCUMENT_WAITING_BYTES_MAX};
 use shardwire_shards::collaboration::{CollaborationSettings, DocumentSettings};
 use shardwire_shards::vocabulary::{
-    Answer, AnswerId, Command, DocumentCommand, DocumentQuestion, DocumentText, Input, LoadFailure,
-    LogName, Position, RestoredLog, StoreOutcome, StoreRequest, StoredRecord,
+    Answer, AnswerId, Command, DocumentCommand, DocumentQuestion, DocumentText, Input, RestoredLog,
+    StoreOutcome, StoreRequest,
 };
+use shardwire_shards::{ShardSettings, StoreModel};
 use support::{PeerId, World, open_settings, user};
 
 /// What is on the disk.
 #[derive(Default)]
-struct Disk {
-    logs: BTreeMap<LogName, (Position, Vec<StoredRecord>)>,
-}
+struct Disk(StoreModel);
 
 impl Disk {
-    /// Carries out the oldest request; an append as this says.
+    /// Carries out the oldest request, or refuses it as this says.
     fn step(&mut self, world: &mut World, outcome: StoreOutcome) {
         let (shard, request) = world.store.remove(0);
-        match request {
-            StoreRequest::Append {
-                ticket,
-                log,
-                epoch,
-                record,
-            } => {
-                if outcome == StoreOutcome::Stored {
-                    let (head, records) = self.logs.get_mut(&log).expect("a log begins first");
-                    assert!(head.epoch == epoch && record.offset > head.offset);
-                    head.offset = record.offset;
-                    records.push(record);
-                }
-                world.hand_in(shard, Input::Stored { ticket, outcome });
-            }
-            StoreRequest::Begin { log, position } => {
-                self.logs.insert(log, (position, Vec::new()));
-            }
-            StoreRequest::Trim { log, through } => {
-                let (_, records) = self.logs.get_mut(&log).unwrap();
-                records.retain(|record| record.offset > through.offset);
-            }
-            StoreRequest::Load { ticket, log, epoch } => {
-                let kept = self.logs.get(&log).filter(|it| it.0.epoch == epoch);
-                let outcome = match (outcome, kept) {
-                    (StoreOutcome::Stored, Some((head, records))) => Ok(RestoredLog {
-                        log,
-                        head: *head,
-                        records: records.clone(),
-                    }),
-                    (StoreOutcome::Full, _) => Err(LoadFailure::Full),
-                    _ => Err(LoadFailure::Failed),
-                };
-                world.hand_in(shard, Input::Loaded { ticket, outcome });
-            }
-            StoreRequest::Forget { log, .. } => {
-                self.logs.remove(&log);
-            }
+        if let Some(answer) = self.0.carry_out(request, outcome) {
+            world.hand_in(shard, answer);
         }
     }
 
@@ -78,13 +38,13 @@ impl Disk {
     /// A new process, with so many shards.
     fn restart(&self, shards: u16) -> World {
         let mut world = World::with(shards, settings());
-        for (log, (head, _)) in &self.logs {
+        for kept in self.0.logs() {
+            // Documents are read when somebody wants them.
             let restored = RestoredLog {
-                log: log.clone(),
-                head: *head,
                 records: Vec::new(),
+                ..kept.clone()
             };
-            let home = world.placement.home_of_log(log);
+            let home = world.placement.home_of_log(&kept.log);
             let now = world.now();
             world.shards[home.index()].restore(now, restored);
         }
@@ -199,7 +159,7 @@ fn a_restart_keeps_documents_and_who_has_edited_them() {
             disk.keep_all(&mut world);
         }
         assert_eq!(world.messages(ann).last().unwrap()["version"], 1_700);
-        let records = &disk.logs.values().next().unwrap().1;
+        let records = &disk.0.logs().next().unwrap().records;
         assert!((1_000..1_400).contains(&records.len()), "{}", records.len());
         // One more arrives, and its acknowledgement does not.
         world.say(ann, &edit(1_701, 1_700, "!").to_string());
@@ -496,7 +456,7 @@ fn an_unloaded_document_is_ended_without_being_read() {
     at_home(&mut world, DocumentCommand::Forget);
     assert_eq!(world.answers.pop(), Some(Answer::Count(1)));
     disk.keep_all(&mut world);
-    assert_eq!((disk.logs.len(), held(&world)), (0, (0, 0, 0)));
+    assert_eq!((disk.0.logs().count(), held(&world)), (0, (0, 0, 0)));
     at_home(&mut world, DocumentCommand::Forget);
     assert_eq!(world.answers.pop(), Some(Answer::Count(0)));
     // While it is being read: who was coming is in a new one, and what the store answers to the old question is nothing to it.
@@ -507,7 +467,8 @@ fn an_unloaded_document_is_ended_without_being_read() {
     let StoreRequest::Load { ticket, log, .. } = world.store[0].1.clone() else {
         panic!("it is read");
     };
-    let (head, records) = disk.logs[&log].clone();
+    let kept = disk.0.logs().find(|kept| kept.log == log);
+    let RestoredLog { head, records, .. } = kept.unwrap().clone();
     at_home(&mut world, DocumentCommand::Forget);
     world.settle();
     let told = world.messages(ann);

@@ -1,12 +1,15 @@
 //! Records on their way into a store, of all rooms that keep something beyond the process.
 //!
 //! **Lives here:** the row of what was asked of the store and is not answered yet; the way of an answer, and of a log at the start, to the
-//! room it is of. **Does not:** decide what is kept, or what an answer means (`history/` for channels, `notifications/` for inboxes); disks (the world, asked by
+//! room it is of; a store for worlds that are faked (`model.rs`, with the feature `testing`). **Does not:** decide what is kept, or what an answer means (`history/` for channels, `notifications/` for inboxes); disks (the world, asked by
 //! [`Effect::Store`]).
 //! **Invariants:** the store answers in the order of the tickets, and each answer goes to the log whose record is the oldest in the row. Each kind
 //! of log has its own share of what may wait, so that a flood into one refuses nobody else.
 //! **Called by:** the shard, `history/`, `notifications/`, `collaboration/`. **Calls:** those three.
 //! **Tests:** below, `tests/durable.rs`.
+
+#[cfg(feature = "testing")]
+mod model;
 
 use std::collections::VecDeque;
 
@@ -18,6 +21,9 @@ use crate::vocabulary::{
     Effect, Epoch, LogKind, LogName, Now, RestoredLog, StoreOutcome, StoreRequest, StoreTicket,
     StoredRecord,
 };
+
+#[cfg(feature = "testing")]
+pub use model::StoreModel;
 
 /// What one kind of log has in the row.
 #[derive(Clone, Copy, Debug, Default)]

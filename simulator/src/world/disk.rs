@@ -1,10 +1,9 @@
 //! A disk: a store that lags behind, has no room for a while, or fails; and that a kill finds with only what it has synced.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
-use shardwire_shards::vocabulary::{
-    Epoch, LogName, Position, RestoredLog, StoreOutcome, StoreRequest, StoredRecord,
-};
+use shardwire_shards::StoreModel;
+use shardwire_shards::vocabulary::{RestoredLog, StoreOutcome, StoreRequest};
 
 use super::{Completion, World};
 
@@ -28,18 +27,11 @@ pub struct Disk {
     /// By shard: what was asked and is not carried out. A kill takes it along.
     asked: Vec<VecDeque<StoreRequest>>,
     /// What is synced.
-    logs: BTreeMap<LogName, Kept>,
+    synced: StoreModel,
     /// It has not kept everything that it was asked to keep.
     pub has_refused: bool,
     /// Ends of logs that came while there was no room.
-    forgotten: Vec<(LogName, Epoch)>,
-}
-
-/// One log as it is on the disk.
-#[derive(Clone, Debug)]
-struct Kept {
-    head: Position,
-    records: Vec<StoredRecord>,
+    forgotten: Vec<StoreRequest>,
 }
 
 impl Disk {
@@ -64,68 +56,27 @@ impl Disk {
             DiskState::Failed => StoreOutcome::Failed,
         };
         let stores = self.state == DiskState::Working;
-        match request {
-            StoreRequest::Append {
-                ticket,
-                log,
-                epoch,
-                record,
-            } => {
-                if stores {
-                    let kept = self.life(log, epoch);
-                    kept.head.offset = kept.head.offset.max(record.offset);
-                    kept.records.push(record);
-                }
+        let mut ticket = None;
+        match &request {
+            StoreRequest::Append { ticket: asked, .. } => {
                 self.has_refused |= !stores;
-                return Some(Completion::Stored(ticket, outcome));
+                ticket = Some(*asked);
             }
-            StoreRequest::Begin { log, position } if stores => {
-                let kept = self.life(log, position.epoch);
-                kept.head.offset = kept.head.offset.max(position.offset);
-            }
-            StoreRequest::Trim { log, through } if stores => {
-                let kept = self.logs.get_mut(&log);
-                if let Some(kept) = kept.filter(|kept| kept.head.epoch == through.epoch) {
-                    kept.records.retain(|record| record.offset > through.offset);
-                }
-            }
-            StoreRequest::Forget { log, epoch } if stores => self.forget(&log, epoch),
-            StoreRequest::Forget { log, epoch } => self.forgotten.push((log, epoch)),
-            StoreRequest::Begin { .. } | StoreRequest::Trim { .. } => {}
+            StoreRequest::Forget { .. } if !stores => self.forgotten.push(request.clone()),
             StoreRequest::Load { .. } => {
                 unreachable!("only documents are read, and those are in memory")
             }
+            _ => {}
         }
-        None
-    }
-
-    fn life(&mut self, log: LogName, epoch: Epoch) -> &mut Kept {
-        let begun = Kept {
-            head: Position { epoch, offset: 0 },
-            records: Vec::new(),
-        };
-        let kept = self.logs.entry(log).or_insert_with(|| begun.clone());
-        if kept.head.epoch != epoch {
-            *kept = begun;
-        }
-        kept
-    }
-
-    fn forget(&mut self, log: &LogName, epoch: Epoch) {
-        if self
-            .logs
-            .get(log)
-            .is_some_and(|kept| kept.head.epoch == epoch)
-        {
-            self.logs.remove(log);
-        }
+        self.synced.carry_out(request, outcome);
+        ticket.map(|ticket| Completion::Stored(ticket, outcome))
     }
 
     /// There is room (again).
     fn make_room(&mut self) {
         self.state = DiskState::Working;
-        for (log, epoch) in std::mem::take(&mut self.forgotten) {
-            self.forget(&log, epoch);
+        for request in std::mem::take(&mut self.forgotten) {
+            self.synced.carry_out(request, StoreOutcome::Stored);
         }
     }
 
@@ -138,12 +89,7 @@ impl Disk {
 
     /// All logs, for the next start.
     pub(super) fn load(&self) -> Vec<RestoredLog> {
-        let restored = |(log, kept): (&LogName, &Kept)| RestoredLog {
-            log: log.clone(),
-            head: kept.head,
-            records: kept.records.clone(),
-        };
-        self.logs.iter().map(restored).collect()
+        self.synced.logs().cloned().collect()
     }
 }
 
