@@ -102,17 +102,13 @@ impl Branches {
         (&mut self.list[branch], slot)
     }
 
-    /// The socket's slot in its branch.
-    pub(super) fn slot_of(&self, socket: SocketId) -> u32 {
-        self.place(socket).1
-    }
-
     /// There is no branch but the first.
     pub(super) fn are_one(&self) -> bool {
         self.list.len() == 1
     }
 
-    fn place(&self, socket: SocketId) -> (usize, u32) {
+    /// Which branch looks after a socket, and the socket's slot there.
+    pub(super) fn place(&self, socket: SocketId) -> (usize, u32) {
         let place = socket.index() as u32;
         match self.options.table_size {
             Some(slots) => ((place / slots) as usize, place % slots),

@@ -53,6 +53,7 @@ pub(super) use self::branch::MAX_BRANCHES;
 use self::receive::{Receive, Requests, Silence};
 use self::ring::Target;
 pub(super) use self::ring::TaskWork;
+use self::sends::Send;
 use self::tag::Tag;
 use super::bell::Bell;
 use super::driver::{BufferId, Completion, Driver, DriverOptions, Outgoing, SocketId};
@@ -63,6 +64,16 @@ use super::sockets::{self, Slot, Sockets, State};
 /// `drop` returns. Needs far less unless there are hundreds of thousands of sockets; what is left
 /// then is closed by the kernel a little later.
 const DROP_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Sends of one call that are put in order without taking memory for it.
+const SENDS_AT_ONCE: usize = 64;
+
+/// Where one of many sockets is that are sent to, and which of them it is.
+struct Place {
+    branch: usize,
+    slot: u32,
+    number: usize,
+}
 
 /// The io_uring driver. Made on, and bound to, the thread that uses it.
 pub struct Uring {
@@ -248,26 +259,44 @@ impl Driver for Uring {
 
     fn send_each(&mut self, sends: &[Outgoing<'_>], outcomes: &mut Vec<io::Result<usize>>) {
         outcomes.clear();
-        // Alone, a call of its own is cheaper; and sockets in tables may be on several rings.
-        let together = sends.len() > 1 && self.branches.are_one();
-        let mut wanted: SmallVec<[(Target<'_>, &[u8], bool); 64]> = SmallVec::new();
-        for send in sends.iter().filter(|_| together) {
-            let place = self.branches.slot_of(send.socket);
-            let slot = self.sockets.open(send.socket);
-            // Else somebody does not know yet that its socket is gone.
-            if let Some(target) = slot.and_then(|slot| target(slot, place)) {
-                wanted.push((target, send.bytes, send.last));
+        // What stays with those who do not know yet that their socket is gone.
+        outcomes.resize_with(sends.len(), || Err(io::ErrorKind::NotConnected.into()));
+        let mut places: SmallVec<[Place; SENDS_AT_ONCE]> = SmallVec::new();
+        for (number, send) in sends.iter().enumerate() {
+            let (branch, slot) = self.branches.place(send.socket);
+            places.push(Place {
+                branch,
+                slot,
+                number,
+            });
+        }
+        if !self.branches.are_one() {
+            places.sort_unstable_by_key(|place| (place.branch, place.number));
+        }
+        for of_one_ring in places.chunk_by(|one, next| one.branch == next.branch) {
+            // Alone, a call of its own is cheaper.
+            if let [Place { number, .. }] = *of_one_ring {
+                let send = &sends[number];
+                let bytes = [IoSlice::new(send.bytes)];
+                outcomes[number] = self.send_to(send.socket, &bytes, send.last);
+                continue;
             }
-        }
-        if together && wanted.len() == sends.len() {
-            let unknown = || Err(io::ErrorKind::NotConnected.into());
-            outcomes.resize_with(sends.len(), unknown);
-            self.branches.first().send_each(&wanted, outcomes);
-            return;
-        }
-        drop(wanted);
-        for send in sends {
-            outcomes.push(self.send_to(send.socket, &[IoSlice::new(send.bytes)], send.last));
+            let mut wanted: SmallVec<[Send<'_>; SENDS_AT_ONCE]> = SmallVec::new();
+            for place in of_one_ring {
+                let send = &sends[place.number];
+                let slot = self.sockets.open(send.socket);
+                if let Some(target) = slot.and_then(|slot| target(slot, place.slot)) {
+                    wanted.push(Send {
+                        number: place.number,
+                        target,
+                        bytes: send.bytes,
+                        last: send.last,
+                    });
+                }
+            }
+            if let Some(branch) = self.branches.get_mut(of_one_ring[0].branch) {
+                branch.ring.send_each(&wanted, outcomes);
+            }
         }
     }
 

@@ -15,32 +15,33 @@ use super::ring::{Ring, Target};
 use super::tag::Tag;
 use crate::runtime::sockets::send_flags;
 
+/// One of them.
+pub(super) struct Send<'a> {
+    /// Its place among the outcomes.
+    pub(super) number: usize,
+    pub(super) target: Target<'a>,
+    pub(super) bytes: &'a [u8],
+    /// Nothing follows.
+    pub(super) last: bool,
+}
+
 impl Ring {
-    /// Writes to each of these sockets (its bytes, and whether they are its last) what it takes now, like [`Driver::send`](crate::runtime::Driver::send), and puts how that went
-    /// into the place of the same number. What else is answered meanwhile is set aside for [`Ring::take`].
+    /// Writes to each of these sockets what it takes now, like [`Driver::send`](crate::runtime::Driver::send), and puts how that went
+    /// into the outcome of its number. What else is answered meanwhile is set aside for [`Ring::take`].
     ///
     /// A ring that does not answer within ten seconds ends the process: the kernel might still read memory that the caller is about to
     /// give away.
-    pub(super) fn send_each(
-        &mut self,
-        sends: &[(Target<'_>, &[u8], bool)],
-        outcomes: &mut [io::Result<usize>],
-    ) {
-        debug_assert_eq!(sends.len(), outcomes.len());
-        for (number, (socket, bytes, last)) in sends.iter().enumerate() {
-            let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    pub(super) fn send_each(&mut self, sends: &[Send<'_>], outcomes: &mut [io::Result<usize>]) {
+        for send in sends {
+            let (bytes, flags) = (send.bytes.as_ptr(), send_flags(send.last));
+            let len = u32::try_from(send.bytes.len()).unwrap_or(u32::MAX);
             // With MSG_DONTWAIT the kernel sends what it can while it takes the request, and answers. The bytes are borrowed for longer
             // than this call, which does not return before every request is answered.
-            let send = match socket {
-                Target::Descriptor(socket) => {
-                    opcode::Send::new(Fd(socket.as_raw_fd()), bytes.as_ptr(), len)
-                }
-                Target::Slot(slot) => opcode::Send::new(Fixed(*slot), bytes.as_ptr(), len),
+            let request = match send.target {
+                Target::Descriptor(socket) => opcode::Send::new(Fd(socket.as_raw_fd()), bytes, len),
+                Target::Slot(slot) => opcode::Send::new(Fixed(slot), bytes, len),
             };
-            self.push(
-                send.flags(send_flags(*last)).build(),
-                Tag::Sent(number as u32),
-            );
+            self.push(request.flags(flags).build(), Tag::Sent(send.number as u32));
         }
         // Whatever keeps this from working, the rounds below meet again.
         let _ = self.ring.submit();
