@@ -7,7 +7,7 @@ mod support;
 use serde_json::{Value, json};
 use shardwire_client::text::Operation;
 use shardwire_client::{
-    PublishOptions, Published, Session, SessionError, SessionOptions, Unconfirmed,
+    PublishOptions, Published, Session, SessionDocument, SessionError, SessionOptions, Unconfirmed,
     UnconfirmedDocument,
 };
 use std::collections::BTreeMap;
@@ -128,6 +128,15 @@ fn typed(text: &str) -> Operation {
     Operation::replacement(0, 0, text).unwrap()
 }
 
+/// A session at such a server, in whose document `plan` the user has just typed.
+async fn typing(manner: Manner, text: &str) -> (Seen, Session, SessionDocument) {
+    let (seen, server) = server(manner);
+    let session = start(server);
+    let mut plan = session.document("plan").await.unwrap();
+    plan.edit(&typed(text)).unwrap();
+    (seen, session, plan)
+}
+
 /// What `closing` says, and how many seconds it took.
 async fn timed(closing: impl Future<Output = Unconfirmed>) -> (Unconfirmed, u64) {
     let begin = Instant::now();
@@ -141,10 +150,7 @@ async fn closing_waits_for_edits_that_the_server_has_not_confirmed() {
         answers: Some(Duration::from_secs(1)),
         ..AT_ONCE
     };
-    let (seen, server) = server(manner);
-    let session = start(server);
-    let mut plan = session.document("plan").await.unwrap();
-    plan.edit(&typed("one ")).unwrap();
+    let (seen, session, mut plan) = typing(manner, "one ").await;
     time::sleep(Duration::from_millis(10)).await;
     // Behind the one under way: it is sent when that is confirmed.
     plan.edit(&typed("two ")).unwrap();
@@ -156,11 +162,8 @@ async fn closing_waits_for_edits_that_the_server_has_not_confirmed() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_not_confirmed_in_time_is_named() {
-    let (seen, server) = server(MUTE);
-    let session = start(server);
-    let mut plan = session.document("plan").await.unwrap();
+    let (seen, session, mut plan) = typing(MUTE, "one ").await;
     let other = session.document("other").await.unwrap();
-    plan.edit(&typed("one ")).unwrap();
     time::sleep(Duration::from_millis(10)).await;
     plan.edit(&typed("two ")).unwrap();
     let asking = {
@@ -252,10 +255,7 @@ async fn offline_it_waits_for_a_connection_and_names_what_was_never_sent() {
 
 #[tokio::test(start_paused = true)]
 async fn who_cannot_wait_closes_now() {
-    let (_, server) = server(MUTE);
-    let session = start(server);
-    let mut plan = session.document("plan").await.unwrap();
-    plan.edit(&typed("one ")).unwrap();
+    let (_, session, _plan) = typing(MUTE, "one ").await;
     let waiting = {
         let session = session.clone();
         tokio::spawn(async move { timed(session.close()).await })
@@ -300,10 +300,7 @@ async fn a_session_that_nobody_holds_brings_its_edits_to_the_server_too() {
         answers: Some(Duration::from_secs(1)),
         ..AT_ONCE
     };
-    let (seen, server) = server(manner);
-    let session = start(server);
-    let mut plan = session.document("plan").await.unwrap();
-    plan.edit(&typed("one ")).unwrap();
+    let (seen, session, mut plan) = typing(manner, "one ").await;
     drop(session);
     while plan.next().await.is_some() {}
     assert!(plan.is_settled());
@@ -316,10 +313,7 @@ async fn a_document_that_the_server_lets_nobody_into_is_not_waited_for() {
         joins_again: false,
         ..AT_ONCE
     };
-    let (seen, server) = server(manner);
-    let session = start(server);
-    let mut plan = session.document("plan").await.unwrap();
-    plan.edit(&typed("cut")).unwrap();
+    let (seen, session, _plan) = typing(manner, "cut").await;
     while count(&seen, "join-document") < 2 {
         time::sleep(Duration::from_millis(10)).await;
     }
@@ -331,10 +325,7 @@ async fn a_document_that_the_server_lets_nobody_into_is_not_waited_for() {
 
 #[tokio::test(start_paused = true)]
 async fn an_edit_that_a_restarted_server_cannot_know_is_named_as_in_doubt() {
-    let (_, server) = server(AT_ONCE);
-    let session = start(server);
-    let mut plan = session.document("plan").await.unwrap();
-    plan.edit(&typed("cut")).unwrap();
+    let (_, session, _plan) = typing(AT_ONCE, "cut").await;
     let unconfirmed = session.close().await;
     assert_eq!(unconfirmed.documents[0].in_doubt, [typed("cut")]);
     assert!(unconfirmed.documents[0].edits.is_empty());
@@ -346,10 +337,7 @@ async fn a_document_that_is_dropped_leaves_when_the_server_has_its_edits() {
         answers: Some(Duration::from_secs(1)),
         ..AT_ONCE
     };
-    let (seen, server) = server(manner);
-    let session = start(server);
-    let mut plan = session.document("plan").await.unwrap();
-    plan.edit(&typed("one ")).unwrap();
+    let (seen, session, mut plan) = typing(manner, "one ").await;
     time::sleep(Duration::from_millis(10)).await;
     plan.edit(&typed("two ")).unwrap();
     drop(plan);
@@ -372,10 +360,7 @@ async fn a_document_that_is_dropped_leaves_when_the_server_has_its_edits() {
 
 #[tokio::test(start_paused = true)]
 async fn edits_of_a_dropped_document_are_named_when_the_server_does_not_confirm_them() {
-    let (_, server) = server(MUTE);
-    let session = start(server);
-    let mut plan = session.document("plan").await.unwrap();
-    plan.edit(&typed("one ")).unwrap();
+    let (_, session, plan) = typing(MUTE, "one ").await;
     drop(plan);
     let unconfirmed = session.close().await;
     assert_eq!(unconfirmed.documents[0].edits, [typed("one ")]);
