@@ -12,10 +12,8 @@ use crate::listen::certificate::{self, Pair, PairFault, WhichFile};
 
 /// What is wrong with the files; none when nothing is, or none is named. A certificate without a key is told by `Config::check`.
 pub(super) fn faults(config: &Config) -> Option<Faults> {
-    match (pair_faults(config), key_faults(config)) {
-        (Some(pair), Some(keys)) => Some(pair.and(keys)),
-        (pair, keys) => pair.or(keys),
-    }
+    let each = [pair_faults(config), key_faults(config)];
+    each.into_iter().flatten().reduce(Faults::and)
 }
 
 fn pair_faults(config: &Config) -> Option<Faults> {
