@@ -281,21 +281,18 @@ impl Driver for Uring {
                 outcomes[number] = self.send_to(send.socket, &bytes, send.last);
                 continue;
             }
-            let mut wanted: SmallVec<[Send<'_>; SENDS_AT_ONCE]> = SmallVec::new();
-            for place in of_one_ring {
+            let wanted = of_one_ring.iter().filter_map(|place| {
                 let send = &sends[place.number];
-                let slot = self.sockets.open(send.socket);
-                if let Some(target) = slot.and_then(|slot| target(slot, place.slot)) {
-                    wanted.push(Send {
-                        number: place.number,
-                        target,
-                        bytes: send.bytes,
-                        last: send.last,
-                    });
-                }
-            }
+                let slot = self.sockets.open(send.socket)?;
+                Some(Send {
+                    number: place.number,
+                    target: target(slot, place.slot)?,
+                    bytes: send.bytes,
+                    last: send.last,
+                })
+            });
             if let Some(branch) = self.branches.get_mut(of_one_ring[0].branch) {
-                branch.ring.send_each(&wanted, outcomes);
+                branch.ring.send_each(wanted, outcomes);
             }
         }
     }

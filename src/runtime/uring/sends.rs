@@ -31,8 +31,14 @@ impl Ring {
     ///
     /// A ring that does not answer within ten seconds ends the process: the kernel might still read memory that the caller is about to
     /// give away.
-    pub(super) fn send_each(&mut self, sends: &[Send<'_>], outcomes: &mut [io::Result<usize>]) {
+    pub(super) fn send_each<'a>(
+        &mut self,
+        sends: impl Iterator<Item = Send<'a>>,
+        outcomes: &mut [io::Result<usize>],
+    ) {
+        let mut missing = 0;
         for send in sends {
+            missing += 1;
             let (bytes, flags) = (send.bytes.as_ptr(), send_flags(send.last));
             let len = u32::try_from(send.bytes.len()).unwrap_or(u32::MAX);
             // With MSG_DONTWAIT the kernel sends what it can while it takes the request, and answers. The bytes are borrowed for longer
@@ -45,7 +51,6 @@ impl Ring {
         }
         // Whatever keeps this from working, the rounds below meet again.
         let _ = self.ring.submit();
-        let mut missing = sends.len();
         for _ in 0..CALL_ROUNDS {
             while missing > 0
                 && let Some(answer) = self.take_posted()
